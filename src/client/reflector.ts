@@ -31,7 +31,7 @@ export interface ReflectorOptions<T extends KubeObject> {
 const pageSize = 500;
 const minBackoffMs = 200;
 const maxBackoffMs = 30_000;
-/** A watch that ends sooner than this without an event counts as a failure, so that a broken server is not asked in a tight loop. */
+/** A watch that ends sooner than this without an event counts as a failure. So a broken server is not asked in a tight loop. */
 const shortWatchMs = 1_000;
 
 /**

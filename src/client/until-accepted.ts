@@ -12,7 +12,7 @@ const retryEveryMs = 1_000;
 
 /**
  * Writes what a start cannot do without, again and again until the API takes it. A webhook that is out of reach or a policy that denies
- * everything must not end the start: whoever removes it needs the API, which runs already.
+ * everything must not end the start. A person who removes it needs the API, which runs already.
  *
  * @throws what is not the API's refusal, and the signal's reason
  */

@@ -11,7 +11,7 @@ export type GitRepositoryEvent =
   | { readonly type: 'DELETED' };
 
 /**
- * A repository that is followed: its ref is resolved when it is due (interval, announcement, request), and the last commit that could be
+ * A repository that is followed. Its ref is resolved when it is due (interval, announcement, request). The last commit that could be
  * read stays in force while it cannot be reached.
  */
 export const gitRepositoryMachine = setup({

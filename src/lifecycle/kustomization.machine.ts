@@ -20,7 +20,7 @@ export type KustomizationEvent =
   | { readonly type: 'DELETED' };
 
 /**
- * An app on its way to be what its commit says. A commit that cannot be applied leaves the last good one in force, drift included; health
+ * An app on its way to be what its commit says. A commit that cannot be applied leaves the last good one in force, drift included. Health
  * is a state that is watched, not a wait that holds a worker.
  */
 export const kustomizationMachine = setup({

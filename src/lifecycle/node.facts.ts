@@ -113,8 +113,8 @@ export function unknownConditions(node: Node, now: string): readonly NodeConditi
 }
 
 /**
- * All taints of a node with the controller's own made right: the NoSchedule ones, or the NoExecute ones when `evict` says whether pods are
- * to go. The same array when they are right.
+ * All taints of a node with the controller's own made right. These are the NoSchedule ones, or the NoExecute ones when `evict` says whether
+ * pods are to go. The same array when they are right.
  */
 export function statusOf(node: Node, { evict, now }: { readonly evict?: boolean; readonly now: string }): readonly Taint[] {
   return evict === undefined ? scheduleTaintsOf(node, now) : evictionTaintsOf(node, evict, now);

@@ -17,7 +17,7 @@ export type Stay = { readonly until: number } | 'forever' | 'not at all';
 
 /**
  * Time that a pod may stay on a node with these NoExecute taints. The time of a toleration runs from the moment at
- * which the taint met the pod, if that is recorded, so that a restart of the controller does not begin it again.
+ * which the taint met the pod, if that is recorded. A restart of the controller then does not begin it again.
  */
 export function stayOf(pod: Pod, noExecute: readonly Taint[], now: number): Stay {
   if (noExecute.length === 0) return 'forever';

@@ -18,8 +18,8 @@ export type PodRunEvent =
 export type PodStopReason = 'Deleted' | 'DeadlineExceeded' | 'Evicted' | 'Finished';
 
 /**
- * A pod on its node, from its assignment to its end: it gets a sandbox, its init containers run one by one, its containers run, and it
- * ends by itself, by its deadline or by deletion. Container by container is `container.machine.ts`.
+ * A pod on its node, from its assignment to its end. It gets a sandbox, its init containers run one by one, and its containers run. It ends
+ * by itself, by its deadline or by deletion. Container by container is `container.machine.ts`.
  *
  * @see Kubernetes documentation, "Pod Lifecycle"
  */

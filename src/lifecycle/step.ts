@@ -3,10 +3,10 @@ import { type AnyStateMachine, type EventFromLogic, type SnapshotFrom, type Stat
 /**
  * One step of a machine: what the state becomes and what should be done about it. Pure; nothing is run.
  *
- * XState is the specification and the source of each answer, but is asked only once for the same question, since a raw `transition()`
+ * XState is the specification and the source of each answer, but is asked only once for the same question. A raw `transition()`
  * costs 13 to 18 us and most of that is garbage. Answers are kept by (machine, state, event type, facts of the event). That works for
- * machines without context whose events carry booleans and short unions; an event with a number or an object is answered by XState each
- * time, which is right but slow and shows in `memoMisses`.
+ * machines without context whose events carry booleans and short unions. XState answers an event with a number or an object each time. That
+ * is right but slow, and shows in `memoMisses`.
  */
 export function step<M extends Machine>(machine: M, snapshot: SnapshotFrom<M>, event: EventOf<M>): Step<M> {
   const memo = memoOf(machine);

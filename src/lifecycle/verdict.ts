@@ -35,7 +35,7 @@ export const appNotReady = 'AppNotReady';
 export const waitsForApp = ({ status }: Kustomization): boolean => conditionOf(status?.conditions, 'Healthy')?.reason === appNotReady;
 
 /**
- * The one place that decides whether an app is what Git says: by the stored facts of the app and its source alone, so that the engine, the
+ * The one place that decides whether an app is what Git says. It uses the stored facts of the app and its source alone. So the engine, the
  * page and every command come to the same answer.
  *
  * @param source  the app's GitRepository; undefined when it does not exist or is of another kind
@@ -209,8 +209,8 @@ function syncOf(state: VerdictState, differences: readonly string[]): AppVerdict
 }
 
 /**
- * The commit to blame: the newest one that changed the app, when the trouble began with it and there is a state before it to go back to.
- * Drift, a lost node and a changed spec are no commit's fault; where nothing ever worked, a revert brings nothing back.
+ * The commit to blame. It is the newest one that changed the app, when the trouble began with it and an earlier state is there to go back
+ * to. Drift, a lost node and a changed spec are no commit's fault; where nothing ever worked, a revert brings nothing back.
  */
 function causeOf(app: Kustomization, state: VerdictState): CommitOverview | undefined {
   if (state !== 'NotApplied' && state !== 'Broken') return undefined;

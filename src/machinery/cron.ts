@@ -28,8 +28,8 @@ const macros: Readonly<Record<string, string>> = {
 };
 
 /**
- * Checks a schedule as CronJobs write it: a macro, or five fields (minute, hour, day of month, month, day of week) with lists, ranges,
- * steps and English names.
+ * Checks a schedule as CronJobs write it. It is a macro, or five fields (minute, hour, day of month, month, day of week) with lists,
+ * ranges, steps and English names.
  *
  * @throws CronError
  * @see Kubernetes concepts, "CronJob", "Schedule syntax"

@@ -18,8 +18,8 @@ type Container = Record<string, unknown> | unknown[];
 /**
  * The object with all operations applied in order; the given one is not changed and shares what the patch leaves alone.
  *
- * @throws StatusError `BadRequest` when the patch is no list of operations, 413 for more than 10,000, `Invalid` when one cannot be
- *   applied, without saying which, as the real server does; its `cause` tells
+ * @throws StatusError `BadRequest` when the patch is no list of operations, 413 for more than 10,000, `Invalid` when one cannot be applied.
+ * Like the real server it does not say which; its `cause` does
  */
 export function applyJsonPatch(object: object, patch: unknown, { replaces = 'anything' }: JsonPatchOptions = {}): unknown {
   if (patch === null) return object;

@@ -39,8 +39,8 @@ export function parseJson(text: string): ParsedJson {
     // The platform's messages name neither state nor character as clients know them.
     return readJson(text);
   }
-  // A text with as many colons outside strings as the value has keys has no duplicates: two passes over a pod take a few microseconds,
-  // a parser of our own ten times that.
+  // A text with as many colons outside strings as the value has keys has no duplicates. Two passes over a pod take a few microseconds, a
+  // parser of our own ten times that.
   const colons = countColons(text);
   if (colons === countKeys(value)) return { value, duplicateFields: none };
   return readJson(text);

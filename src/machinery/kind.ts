@@ -5,11 +5,11 @@ import type { FieldError } from './status-error.ts';
 
 /**
  * A kind as data: all that the API server must know of it. Built-in kinds are the files of `src/api`, listed in `src/api/kinds.ts`;
- * CustomResourceDefinitions become the same thing at run time, so there is one registry and one set of handlers.
+ * CustomResourceDefinitions become the same thing at run time. So there is one registry and one set of handlers.
  *
- * Functions are pure and copy on write: they get frozen or fresh objects and return the same reference when nothing changes, so that a
- * status update of a pod does not pay for its spec. They are declared as methods so that a list can hold definitions of different kinds;
- * none of them uses `this`.
+ * Functions are pure and copy on write: they get frozen or fresh objects and return the same reference when nothing changes. So a status
+ * update of a pod does not pay for its spec. They are declared as methods so that a list can hold definitions of different kinds; none of
+ * them uses `this`.
  */
 export interface KindDefinition<T extends KubeObject = KubeObject> extends Resource<T> {
   readonly singular: string;

@@ -41,8 +41,8 @@ export interface OtherVersion {
 }
 
 /**
- * Keeps the owners of fields (`metadata.managedFields`), on which server-side apply rests. Behaves as upstream's field managers do: an
- * entry is compared in the version that it names, and one whose version is gone goes with the next write.
+ * Keeps the owners of fields (`metadata.managedFields`), on which server-side apply rests. Behaves as upstream's field managers do. An
+ * entry is compared in the version that it names. One whose version is gone goes with the next write.
  *
  * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/
  */
@@ -411,8 +411,8 @@ function withEntries<T extends KubeObject>(object: T, entries: readonly ManagedF
  *
  * Callers do defaults, validation and `resetFields`; they may check `patch` against the URL before.
  *
- * @throws StatusError `Conflict` with a cause for each field that another manager owns with another value, unless `force`;
- *   `BadRequest` for another kind or given managedFields; 500 when the patch does not fit the schema
+ * @throws StatusError `Conflict` with a cause for each field that another manager owns with another value, unless `force`. `BadRequest` for
+ * another kind or given managedFields, 500 when the patch does not fit the schema
  */
 export function applyPatch(options: ApplyOptions): DynamicObject {
   const { live, patch, apiVersion, kind, schema, set, resetFields } = options;
@@ -629,7 +629,7 @@ function managerText({ manager = '', operation, apiVersion, subresource }: Manag
 }
 
 /**
- * `kubectl apply --server-side` on an object that `kubectl apply` made: fields that the old annotation tells of are no conflicts, and the
+ * `kubectl apply --server-side` on an object that `kubectl apply` made: fields that the old annotation tells of are no conflicts. The
  * annotation is kept up to date, so that going back works too.
  */
 function appliedByKubectl(state: ApplyState): DynamicObject {

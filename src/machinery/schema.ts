@@ -1,5 +1,5 @@
 /**
- * Schemas of the API's types, in the form OpenAPI v3 documents and CustomResourceDefinitions use, so that built-in kinds and custom
+ * Schemas of the API's types, in the form OpenAPI v3 documents and CustomResourceDefinitions use. So built-in kinds and custom
  * ones go through the same validation, pruning, defaulting, strategic merge and server-side apply.
  *
  * @see https://kubernetes.io/docs/tasks/extend-kubernetes/custom-resources/custom-resource-definitions/ "Specifying a structural schema"

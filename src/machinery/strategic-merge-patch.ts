@@ -25,7 +25,7 @@ const setElementOrder = '$setElementOrder/';
  * Parts without a schema merge like JSON. The inputs stay unchanged, and unpatched parts keep their reference.
  *
  * @throws StatusError 500 when an item lacks the merge key or has an unknown directive, `BadRequest` for a malformed directive, 422 for
- *   lists of lists; texts are those of the real server
+ * lists of lists. Texts are those of the real server
  * @see Kubernetes community, "Strategic Merge Patch"; "Preserve order in strategic merge patch"
  */
 export function applyStrategicMergePatch({ object, patch, schema, set }: StrategicMergePatchOptions): unknown {

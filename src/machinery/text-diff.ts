@@ -44,7 +44,7 @@ interface Match {
 }
 
 const contextLines = 3;
-/** From this many lines on, lines that make up more than a hundredth of the text do not begin a match: they are in every match anyway. */
+/** From this many lines on, lines that make up more than a hundredth of the text do not begin a match. They are in every match anyway. */
 const popularFrom = 200;
 
 function changesOf(a: readonly string[], b: readonly string[]): readonly Change[] {

@@ -13,7 +13,7 @@ import {
 
 /**
  * YAML as kubectl reads and writes it. This is the only door to js-yaml, which finds the structure. This file decides
- * the meaning of scalars, since kubectl follows neither YAML 1.1 nor 1.2: `yes` is true, `0644` is 420, `1:30` and
+ * the meaning of scalars, since kubectl follows neither YAML 1.1 nor 1.2. Here `yes` is true, `0644` is 420, `1:30` and
  * dates are strings.
  */
 
@@ -57,7 +57,7 @@ export interface YamlDocument {
 /**
  * The text is not YAML, or more of it than is read. Line and column are counted from 1.
  *
- * The reason may name a key and never repeats a value: the text may be that of a Secret, and a password such as `*word` is easily written
+ * The reason may name a key and never repeats a value. The text may be that of a Secret, and a password such as `*word` is easily written
  * without quotation marks.
  */
 export class YamlError extends Error {
@@ -83,8 +83,8 @@ const maxAliasedNodes = 100_000;
 /**
  * Reads all documents of a text; empty ones and such with only comments are left out.
  *
- * @throws YamlError for a syntax error, a duplicate key, a value JSON does not have (`.inf`, integers that a number does not hold
- *   exactly), and at each limit
+ * @throws YamlError for a syntax error, a duplicate key or a value that JSON does not have. That is `.inf`, or an integer that a number
+ * does not hold. Also at each limit
  */
 export function parseYamlDocuments(text: string, limits: YamlLimits): readonly YamlDocument[] {
   const file = limits.filename ?? '';

@@ -20,8 +20,8 @@ import { StorageError } from './storage-error.ts';
 /**
  * `Storage` over a log of rows: the part that all embedded backends share, so that their promises cannot differ.
  *
- * Memory holds each key's newest revision and the list of superseded rows, never values: values are read from the driver, which happens
- * at start only, since the API server serves reads from its own cache.
+ * Memory holds each key's newest revision and the list of superseded rows, never values. Values are read from the driver. That happens at
+ * start only, since the API server serves reads from its own cache.
  *
  * Writes are staged at once and committed in groups: what is queued when the driver becomes free goes into the next commit.
  */
@@ -51,7 +51,7 @@ const toleratedGrowth = 128;
 /** As much of a value that is always written may come out of the reserve. */
 const toleratedGrowthOfReserve = 4096;
 /**
- * Revisions go on so far above those of a log that lacks some, as those of a restored etcd do: no client has seen a higher one.
+ * Revisions go on so far above those of a log that lacks some, as those of a restored etcd do. No client has seen a higher one.
  *
  * @see etcdutl snapshot restore --bump-revision
  */
@@ -289,7 +289,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   function onCommitted(batch: readonly StagedWrite[]): void {
     failure = undefined;
     mayUseReserve = false;
-    // State first, then the next batch goes to the driver, and only then watchers and callers get the result: the disk
+    // State first, then the next batch goes to the driver. Only then watchers and callers get the result: the disk
     // does not wait for watchers.
     const events = batch.map(applyCommitted);
     busy = false;

@@ -7,7 +7,7 @@ import { type CelType, typeName } from './types.ts';
 import { toCel, typeOfValue } from './values.ts';
 
 /**
- * The Common Expression Language as Kubernetes uses it in custom resources, admission policies and match conditions, with its libraries:
+ * The Common Expression Language as Kubernetes uses it in custom resources, admission policies and match conditions. Its libraries are
  * strings, lists, sets, regular expressions, quantities, URLs, addresses, formats, versions, optionals and two-variable macros.
  *
  * @see Kubernetes reference, "Common Expression Language in Kubernetes"

@@ -32,7 +32,7 @@ import {
   typeOfValue,
 } from './values.ts';
 
-/** One way to call a function: which of several is meant is decided by the types of the arguments, at run time where they are not known. */
+/** One way to call a function: which of several is meant is decided by the types of the arguments, if need be at run time. */
 export interface CelFunction {
   readonly name: string;
   /** The first argument is before the dot: `text.startsWith(prefix)`. */

@@ -139,7 +139,10 @@ function binary({ operator }: CelNode & { op: 'binary' }, left: Estimate, right:
   }
 }
 
-/** Turns around the items of a list or the keys of a map; what a turn costs beside its expressions is upstream's way to write the loops. */
+/**
+ * Turns around the items of a list or the keys of a map. The cost of a turn beside its expressions follows from upstream's way to write the
+ * loops.
+ */
 function comprehension(node: Comprehension, scope: Scope): Estimate {
   const range = estimate(node.range, scope);
   const { most, kind, items = single } = range.value;

@@ -4,7 +4,7 @@ import type { Structure } from './structure.ts';
 type JsonObject = Readonly<Record<string, unknown>>;
 
 /**
- * `value` with the defaults of its schema where fields are absent, copy on write; null counts as absent where it is not allowed and there
+ * `value` with the defaults of its schema where fields are absent, copy on write. Null counts as absent where it is not allowed and there
  * is a default.
  *
  * @param before  the stored object that `value` was made from: parts with the same reference are complete already

@@ -1,10 +1,10 @@
 /**
- * Sets of field paths, in the very form in which `managedFields` carries them (FieldsV1): a tree of objects whose keys are path
- * elements (`f:name` a field, `k:{…}` an item of a keyed list, `v:…` an item of a set). A node is in the set when it is empty or has the
- * key `.`. The empty set is undefined, since an empty node means something else.
+ * Sets of field paths, in the very form in which `managedFields` carries them (FieldsV1). It is a tree of objects, whose keys are path
+ * elements (`f:name` a field, `k:{…}` an item of a keyed list, `v:…` one of a set). A node is in the set when it is empty or has the key
+ * `.`. The empty set is undefined, since an empty node means something else.
  *
- * Nodes are frozen and shared: equal sets are nearly always one object, so thousands of pods from one template carry one set, and what
- * is computed from a pair of sets is remembered.
+ * Nodes are frozen and shared. Equal sets are nearly always one object, so thousands of pods from one template carry one set. Results for a
+ * pair of sets are remembered.
  *
  * @see https://kubernetes.io/docs/reference/using-api/server-side-apply/
  */
@@ -72,7 +72,7 @@ function keyOf(isMember: boolean, children: readonly [string, FieldSet][]): stri
 }
 
 function created(isMember: boolean, children: readonly [string, FieldSet][]): FieldSet {
-  // Wide nodes, and those named by values, have no prototype: the engine then makes no hidden class of each key (1 instead of 6 us for a
+  // Wide nodes, and those named by values, have no prototype. The engine then makes no hidden class of each key (1 instead of 6 us for a
   // dozen of them). The others stay as they are since they are quicker to read.
   const isTable = children.length >= tableWidth || children[0]?.[0].charCodeAt(0) === k;
   const node: Record<string, FieldSet> = isTable ? Object.create(null) : {};

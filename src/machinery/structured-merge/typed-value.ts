@@ -141,7 +141,7 @@ function tryElement(list: ListType, item: unknown): string | undefined {
 }
 
 /**
- * The value without the members of `set` and what lies below them. Parts that lose nothing keep their reference; maps and lists that
+ * The value without the members of `set` and what lies below them. Parts that lose nothing keep their reference. Maps and lists that
  * lose everything without being members themselves become null, which still counts as there (`withoutEmptied` takes it away).
  */
 export function withoutFields(value: unknown, set: MaybeFieldSet, type: Type): unknown {
@@ -240,7 +240,7 @@ function namedNode(node: FieldSet, type: Type | undefined, isOwnMember: boolean)
   return nodeOf(isOwnMember, children);
 }
 
-/** The set with what is granular in it and atomic in the type owned as a whole: the schema may have changed since it was recorded. */
+/** The set with what is granular in it and atomic in the type owned as a whole. The schema may have changed since it was recorded. */
 export function fitTo(set: MaybeFieldSet, type: Type): MaybeFieldSet {
   return set === undefined ? undefined : fittedNode(set, type, false);
 }

@@ -13,9 +13,8 @@ import { openRevisionMark } from './revision-mark.ts';
  * The log as one table without a secondary index: `log(rev, key, val, sum)`, NULL value = deleted. Every lookup by key
  * runs in memory, so a commit appends to one B-tree and compaction deletes by primary key.
  *
- * `sum` is a checksum of the row and is verified on every read. `meta` holds the compacted revision, and `unchecked`:
- * rows up to this revision come from layout 1 and may lack a checksum until idle time adds it. `damaged` keeps rows
- * that were set aside.
+ * `sum` is a checksum of the row and is verified on every read. `meta` holds the compacted revision and `unchecked`. Rows up to the latter
+ * come from layout 1 and may lack a checksum until idle time adds it. `damaged` keeps rows that were set aside.
  */
 
 /** Layout of the data; written to `user_version`. A file with a higher one was made by a newer program. */

@@ -8,7 +8,7 @@ import { writeDurableFile } from '../../base/durable-file.ts';
  * The newest acknowledged revision, kept outside of the database. SQLite ends its log at the first damaged frame, and a
  * log that ends early looks like one that was never longer.
  *
- * A commit writes the mark after the database has synced it and before any client knows of it, so the mark is never ahead of an intact log.
+ * A commit writes the mark after the database has synced it and before any client knows of it. So the mark is never ahead of an intact log.
  * The write is 64 bytes in place, without a sync (5 µs), and survives the end of the process.
  * A sync follows within `syncAfterMs`, so a power cut
  * takes at most what came since; those commits are in the log, which is synced.

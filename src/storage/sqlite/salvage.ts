@@ -6,7 +6,7 @@ import type { Database } from './database.ts';
 import { createSqliteFile } from './driver.ts';
 
 /**
- * Extracts the intact rows from a store that SQLite itself cannot read any more. It reads pages, not tables: a row with
+ * Extracts the intact rows from a store that SQLite itself cannot read any more. It reads pages, not tables. A row with
  * a matching checksum is a row of the log on any page, so a broken page costs only its own rows.
  *
  * @see https://www.sqlite.org/fileformat2.html
@@ -182,7 +182,9 @@ function readAt(file: number, at: number, length: number): Buffer {
   return bytes;
 }
 
-/** Frames of the last start of the log: the newest of each page up to the first damage, as SQLite takes them, and those behind it. */
+/**
+ * Frames of the last start of the log. They are the newest of each page up to the first damage, as SQLite takes them, and those behind it.
+ */
 function framesOf(
   log: number,
   pageBytes: number,
