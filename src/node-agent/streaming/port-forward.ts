@@ -3,6 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import type { WebSocket } from 'ws';
 import { pauseUntilDrained, sendMessage } from '../../base/message-socket.ts';
 import { timeLimit } from '../../base/time-limit.ts';
+import { errorText } from './error-text.ts';
 import { type SpdyStream, serveSpdy } from './spdy.ts';
 
 /** Connections to ports of one pod, over SPDY or WebSocket. */
@@ -64,7 +65,7 @@ export async function servePortForward(forward: PortForward, socket: Duplex, hea
       }
       forwardStream(forward, stream, stream.headers.get('port') ?? '')
         .catch((err: unknown) => {
-          if (!errors.destroyed) errors.write(textOf(err));
+          if (!errors.destroyed) errors.write(errorText(err));
         })
         .finally(() => errors.end());
     },
@@ -100,9 +101,8 @@ async function join(stream: Duplex, target: Duplex): Promise<void> {
   }
 }
 
-const failure = ({ pod }: PortForward, port: string, err: unknown): string => `error forwarding port ${port} to pod ${pod}: ${textOf(err)}`;
-
-const textOf = (err: unknown): string => (err instanceof Error ? err.message : String(err));
+const failure = ({ pod }: PortForward, port: string, err: unknown): string =>
+  `error forwarding port ${port} to pod ${pod}: ${errorText(err)}`;
 
 /**
  * WebSocket: channels 2i and 2i+1 are data and errors of the i-th port. A message with the port in two bytes opens

@@ -3,6 +3,7 @@ import type { WebSocket } from 'ws';
 import type { Clock } from '../../base/clock.ts';
 import { pauseUntilDrained, sendMessage } from '../../base/message-socket.ts';
 import type { TerminalSize } from '../container-runtime.ts';
+import { errorText } from './error-text.ts';
 
 /** The first byte of each message in `v4.channel.k8s.io` and `v5.channel.k8s.io`. */
 const channels = { stdin: 0, stdout: 1, stderr: 2, error: 3, resize: 4, close: 255 } as const;
@@ -51,7 +52,7 @@ export async function serveRemoteCommand({ socket, command, wants, clock }: Serv
     return;
   }
   // A runtime that could not run the command says so here.
-  const ended = exitCode.then(statusOf, (err: unknown) => failureStatus(err instanceof Error ? err.message : String(err)));
+  const ended = exitCode.then(statusOf, (err: unknown) => failureStatus(errorText(err)));
   const status = await Promise.race([ended, failureOf(output)]);
   await Promise.race([output, untilQuiet(progress, clock)]);
   stdout?.destroy();

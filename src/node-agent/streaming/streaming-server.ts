@@ -11,6 +11,7 @@ import { readLog } from '../container-log.ts';
 import { type ContainerRuntime, type ContainerStatus, type SandboxStatus, UnsupportedError } from '../container-runtime.ts';
 import { HttpError } from '../http-error.ts';
 import { allContainers } from '../pod-references.ts';
+import { errorText } from './error-text.ts';
 import {
   channelProtocol,
   type PortForward,
@@ -130,7 +131,7 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
         if (log === undefined) throw new UnsupportedError('the container has no output');
         // Known before there is input, so that what the program answers to it is not missed.
         const offset = (await stat(log.path)).size;
-        return { log, offset, stdin: wants.stdin ? await runtime.openStdin(id) : undefined };
+        return { log, offset, stdin: wants.stdin ? await runtime.openStdin(id).catch(explainEnd) : undefined };
       });
       if (opened === undefined) return;
       const isRunning = (): boolean =>
@@ -253,12 +254,18 @@ function targetOf(request: IncomingMessage): StreamTarget {
   return { action, namespace, name, container, query };
 }
 
+/** A pipe that nobody reads any more belongs to a program that has just ended. */
+function explainEnd(err: unknown): never {
+  if ((err as NodeJS.ErrnoException).code === 'ENXIO') throw new Error('its program has ended', { cause: err });
+  throw err;
+}
+
 /** Undefined when there is nothing to serve; the client has got the error then. */
 async function orRefuse<T>(socket: WebSocket, what: string, open: () => Promise<T>): Promise<T | undefined> {
   try {
     return await open();
   } catch (err) {
-    await refuseRemoteCommand(socket, `${what}: ${err instanceof Error ? err.message : String(err)}`);
+    await refuseRemoteCommand(socket, `${what}: ${errorText(err)}`);
     return undefined;
   }
 }
