@@ -13,7 +13,7 @@ import { parseApiVersion } from '../machinery/resource.ts';
 import { isNotFound, isStatusError } from '../machinery/status-error.ts';
 import { fieldManager } from './apply/objects/fields.ts';
 import { createResourceMapper } from './apply/objects/resource-mapper.ts';
-import { dependencyCycle, sourceKeyOf, unsupportedIn } from './apply/plan/app-spec.ts';
+import { dependencyCycle, findUnsupported, sourceKeyOf } from './apply/plan/app-spec.ts';
 import { errorsOf } from './apply/plan/object-errors.ts';
 import { type DesiredObject, planObjects } from './apply/plan/plan.ts';
 import { createAppBuilder } from './apply/plan/post-build.ts';
@@ -222,7 +222,7 @@ export function createPushCheck({ client, informers, clock, builder, redactor = 
       } catch (err) {
         if (!isStatusError(err)) throw err;
         if (isNotFound(err) && err.details?.kind === 'namespaces' && coming.namespaces.has(err.details.name ?? '')) return [];
-        return errorsOf(desired, err, tree, redaction);
+        return errorsOf(desired, err, { revision: tree, redaction });
       }
     });
     return { errors: [...withoutSecrets(plan.errors, redaction), ...found.flat()], objects: [...plan.objects.values()] };
@@ -251,7 +251,7 @@ const isOurs = (repository: GitRepository, app: Kustomization): boolean =>
   sourceKeyOf(app) === keyOf(repository) &&
   app.spec.suspend !== true &&
   app.spec.kubeConfig === undefined &&
-  unsupportedIn(app) === undefined;
+  findUnsupported(app) === undefined;
 
 const isNone = (sha: string): boolean => /^0+$/.test(sha);
 

@@ -11,15 +11,15 @@ import { isNotFound, isStatusError } from '../../machinery/status-error.ts';
 import { fieldManager } from '../apply/objects/fields.ts';
 import { askPointers, withoutForeign } from '../apply/objects/ignored-fields.ts';
 import { describe, describeObject, idOf, type ObjectId, tryParseId } from '../apply/objects/object-id.ts';
-import { leftAlone } from '../apply/objects/object-policy.ts';
+import { skipReasonOf } from '../apply/objects/object-policy.ts';
 import type { ResourceMapper } from '../apply/objects/resource-mapper.ts';
 import { foldOwners, overriddenBy, takeoverRules, withoutTaken } from '../apply/observe/takeover.ts';
 import { errorsOf } from '../apply/plan/object-errors.ts';
 import { type DesiredObject, planObjects } from '../apply/plan/plan.ts';
 import type { AppBuilder } from '../apply/plan/post-build.ts';
 import { redactionOf, withoutSecrets } from '../apply/plan/secret-values.ts';
-import { mayRecreate } from '../apply/sync/object-writer.ts';
 import { mayDelete } from '../apply/sync/pruner.ts';
+import { mayRecreate } from '../apply/sync/recreate.ts';
 import type { BuildError, Manifest } from '../manifests/manifest.ts';
 import type { KnownRevision } from '../sources/follow/known-revision.ts';
 import type { Commit, GitSource } from '../sources/git-source.ts';
@@ -131,7 +131,7 @@ export async function diffAgainstLive(options: LiveDiffOptions): Promise<readonl
         return await diffObject(options, { app, desired, newNamespaces });
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        result.errors.push(...(await errorsOf(desired, err, tree, redactionOf(builder.redactor, app))));
+        result.errors.push(...(await errorsOf(desired, err, { revision: tree, redaction: redactionOf(builder.redactor, app) })));
         return undefined;
       }
     });
@@ -194,7 +194,7 @@ async function diffObject(
 ): Promise<ObjectDiff | undefined> {
   const { resource, ref, object, policy, manifest } = desired;
   const live = await tryGet(client, resource, ref);
-  if (leftAlone(policy, live, clock.now()) !== undefined) return undefined;
+  if (skipReasonOf(policy, live, clock.now()) !== undefined) return undefined;
   let isReplaced = false;
   const pointers = await askPointers(client, app, object);
   const after = await client
@@ -205,7 +205,7 @@ async function diffObject(
       { fieldManager, force: true, dryRun: true, fieldValidation: 'Strict' },
     )
     .catch(async (err: unknown) => {
-      isReplaced = await mayRecreate(client, app, desired, err);
+      isReplaced = await mayRecreate(err, { client, app, desired });
       if (isReplaced) return object;
       // Its namespace comes with the same tree.
       if (isNotFound(err) && err.details?.kind === 'namespaces' && newNamespaces.has(err.details.name ?? '')) return object;

@@ -279,7 +279,7 @@ async function tryObjects(
         return [];
       } catch (err) {
         if (!isStatusError(err)) throw err;
-        return errorsOf(desired, err, tree, redactionOf(redactor, app));
+        return errorsOf(desired, err, { revision: tree, redaction: redactionOf(redactor, app) });
       }
     },
   );

@@ -103,7 +103,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
   }
 
   /** A reason that outlasts the app's timeout, or kept the app from being ready in time, makes the app Degraded. */
-  function inTime(app: Kustomization, state: AppRecords, health: Health, shown: Health): Health {
+  function inTime(app: Kustomization, state: AppRecords, { health, shown }: { readonly health: Health; readonly shown: Health }): Health {
     if (health.status !== 'Progressing') {
       state.health.wait(undefined);
       if (health.status === 'Healthy') state.health.setOverdue(false);
@@ -146,7 +146,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
         return checked === undefined ? undefined : healthOfChecked(checked);
       });
       const worst = state.ownership.applied.size + state.health.checks.size === 0 ? unknown : worstOfOwnFirst(state.health.known.values());
-      return inTime(app, state, worst, explained(state, target, worst));
+      return inTime(app, state, { health: worst, shown: explained(state, target, worst) });
     },
     announce(app, state, { health, target }) {
       const { inForce } = state;

@@ -58,7 +58,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
           await heal(pass, due);
         } catch (err) {
           if (signal.aborted) throw err;
-          gitops.synced(labelsOf(app), 'drift', 'failed', 0);
+          gitops.synced(labelsOf(app), { trigger: 'drift', result: 'failed', durationMs: 0 });
           const reason = namespaceReason(err, namespace);
           if (namespace !== undefined && reason !== undefined) blocked.set(namespace, reason);
           else {
@@ -108,9 +108,9 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
     const startedAt = clock.now();
     // The cache may not have known of a new autoscaler yet when it reported the change.
     if ((await target.syncer.heal({ app, state, signal }, desired)) === undefined) return;
-    target.drift.corrected(state, found);
+    target.drift.countCorrection(state, found);
     gitops.driftCorrected(labelsOf(app), desired.object.kind);
-    gitops.synced(labelsOf(app), 'drift', 'succeeded', clock.now() - startedAt);
+    gitops.synced(labelsOf(app), { trigger: 'drift', result: 'succeeded', durationMs: clock.now() - startedAt });
     const object = describeObject(desired.object);
     const message = `${object}: ${found.change}${found.by === '' ? '' : ` by ${found.by}`}, put back`;
     recorder.record(app, { type: 'Normal', reason: 'DriftCorrected', message });

@@ -53,7 +53,8 @@ export function createPruneAct({ clock, recorder, feed, gitops, object, random, 
       return { prune: settled(pass, nothingHeld) };
     }
     const startedAt = clock.monotonicMs();
-    const pruned = await target.pruner.prune(app, state, { revision: state.inForce.revision, guarded: true, signal });
+    const { revision, isRollback } = state.inForce;
+    const pruned = await target.pruner.prune(app, state, { revision, guarded: true, isRevert: isRollback, signal });
     const { changes, blocked, remaining } = pruned;
     let { announced } = state;
     if (changes.length > 0 || blocked !== state.prune.blocked) {
@@ -136,7 +137,8 @@ export function createPruneAct({ clock, recorder, feed, gitops, object, random, 
   async function deleteOwned(pass: Pass): Promise<Outcome> {
     const { app, state, target, signal } = pass;
     try {
-      const { remaining } = await target.pruner.prune(app, state, { revision: state.inForce.revision, guarded: false, signal });
+      const { revision, isRollback } = state.inForce;
+      const { remaining } = await target.pruner.prune(app, state, { revision, guarded: false, isRevert: isRollback, signal });
       const done = { prune: { ...state.prune, failures: 0 } };
       if (remaining === 0) return done;
       if (clock.now() - deletedAtOf(app) <= timeoutMsOf(app)) {

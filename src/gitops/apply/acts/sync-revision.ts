@@ -1,26 +1,23 @@
-import { createHash } from 'node:crypto';
-import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../../api/well-known.ts';
-import { timestampOf } from '../../../base/clock.ts';
-import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import { kustomizationReasons as reasons, waitsForHealth } from '../../../lifecycle/kustomization.facts.ts';
 import type { ControllerDependencies } from '../../../reconcile/dependencies.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { labelsOf } from '../plan/app-spec.ts';
-import { formatBuildError, messageOf, SyncFailure } from '../plan/sync-failure.ts';
-import type { Attempt, FailedAttempt } from '../records/attempt.ts';
+import { messageOf, SyncFailure } from '../plan/sync-failure.ts';
+import type { Attempt } from '../records/attempt.ts';
 import { type AttemptRecord, startAttempt } from '../records/attempt-record.ts';
 import { isRollback } from '../records/history.ts';
 import type { InForce } from '../records/in-force.ts';
 import type { GitOpsMetrics, SyncTrigger } from '../status/gitops-metrics.ts';
 import type { AppFeed } from '../status/redacted-feed.ts';
 import type { SyncOutcome } from '../sync/syncer.ts';
+import { createSyncFailures } from './fail-sync.ts';
 import { failingAmong } from './failing.ts';
 import type { Outcome, Pass } from './pass.ts';
 import type { PassingFailure } from './passing-failure.ts';
-import { jitteredDelayMs } from './retry.ts';
-import { remember, summaryOf, tellAttempt } from './tell.ts';
+import { createSyncReport } from './report-sync.ts';
+import { remember, tellAttempt } from './tell.ts';
 
 export interface SyncActOptions extends Pick<ControllerDependencies, 'clock' | 'log' | 'recorder'> {
   readonly feed: AppFeed;
@@ -38,25 +35,43 @@ export interface Go {
   readonly startedAt: number;
 }
 
-/** What becomes of the records of an app by a sync. Each function gives the outcome; none stores it. */
+/** The end of an attempt to put a revision in force. */
+export type SyncEnd =
+  | { readonly type: 'synced'; readonly outcome: SyncOutcome }
+  | { readonly type: 'superseded' }
+  /** `passing`: another app ends the failure. */
+  | { readonly type: 'failed'; readonly cause: unknown; readonly failure: SyncFailure; readonly passing: PassingFailure | undefined };
+
+/** Effect of a sync on the records of an app. Both functions give values and store none. */
 export interface SyncAct {
   begin(pass: Pass, revision: KnownRevision): Go;
-  /** The revision is in force, or is so up to a wave. */
-  end(pass: Pass, go: Go, outcome: SyncOutcome): Outcome;
-  fail(pass: Pass, go: Go, err: unknown): Outcome;
-  /** Another app ends this failure: the app waits for it, and nothing is announced. */
-  waitForApp(pass: Pass, go: Go, of: { readonly failure: SyncFailure; readonly passing: PassingFailure }): Outcome;
-  /** A newer revision came. The old one may be applied in part: nothing is in force as a whole, even when the next is the one before. */
-  supersede(pass: Pass): Outcome;
+  /** Gives the new records at once, so that no record changes between the end of the attempt and its outcome. */
+  outcomeOf(pass: Pass, go: Go, end: SyncEnd): Outcome;
 }
 
-/** Errors of one revision that the status shows. */
-const maxErrorsShown = 20;
 /** Names of objects that a wave waits for. */
 const maxWaitsShown = 5;
 
-export function createSyncAct({ clock, log, recorder, feed, redactor, gitops, random }: SyncActOptions): SyncAct {
-  return { begin, end, fail, waitForApp, supersede };
+export function createSyncAct(options: SyncActOptions): SyncAct {
+  const { clock, gitops } = options;
+  const report = createSyncReport(options);
+  const fail = createSyncFailures(options);
+
+  return {
+    begin,
+    outcomeOf(pass, go, end) {
+      switch (end.type) {
+        case 'synced':
+          return end.outcome.waitsFor.length > 0 ? waitForWave(pass, go, end.outcome) : putInForce(pass, go, end.outcome);
+        case 'superseded':
+          return supersede(pass);
+        case 'failed':
+          return fail(pass, go, end);
+        default:
+          return end satisfies never;
+      }
+    },
+  };
 
   function begin({ state }: Pass, revision: KnownRevision): Go {
     const { inForce, attempt } = state;
@@ -70,10 +85,7 @@ export function createSyncAct({ clock, log, recorder, feed, redactor, gitops, ra
     };
   }
 
-  function end(pass: Pass, go: Go, outcome: SyncOutcome): Outcome {
-    return outcome.waitsFor.length > 0 ? waitForWave(pass, go, outcome) : putInForce(pass, go, outcome);
-  }
-
+  /** The old revision may be applied in part: nothing is in force as a whole, even when the next is the one before. */
   function supersede({ app, state }: Pass): Outcome {
     gitops.superseded(labelsOf(app));
     return {
@@ -130,7 +142,7 @@ export function createSyncAct({ clock, log, recorder, feed, redactor, gitops, ra
     const inForce = inForceAfter(pass, go, { ...applied, digest: outcome.digest, build: outcome.build, now });
     if (state.inForce.generation !== app.metadata.generation) state.health.mark(state.ownership.applied.keys());
     if (changed || isNewTree) state.health.setOverdue(false);
-    report(pass, go, { outcome, applied, inForce });
+    report(pass, go, { outcome, changed, isNewTree, durationMs: applied.durationMs, inForce });
 
     const reason = waitsForHealth(app) ? reasons.progressing : reasons.succeeded;
     const message = `Applied revision: ${inForce.revision}${waitsForHealth(app) ? ', waiting for health' : ''}`;
@@ -173,116 +185,6 @@ export function createSyncAct({ clock, log, recorder, feed, redactor, gitops, ra
       handledRequest: app.metadata.annotations?.[annotations.reconcileRequestedAt],
       isRollback,
       ...(changed || isNewTree ? { seenAt: revision.seenAt, appliedAt: now, waitsSince: now } : {}),
-    };
-  }
-
-  /** Tells people and metrics of a revision that is in force. */
-  function report(
-    { app, state }: Pass,
-    { revision, trigger }: Go,
-    { outcome, applied, inForce }: { readonly outcome: SyncOutcome; readonly applied: Applied; readonly inForce: InForce },
-  ): void {
-    const { changes, unchanged, notes = [] } = outcome;
-    const { changed, isNewTree, isRollback, durationMs } = applied;
-    const of = { at: clock.now(), app: app.metadata.name, sha: inForce.sha };
-    if (changed || isNewTree) gitops.commitApplied(labelsOf(app), clock.now() - revision.seenAt);
-    if (isNewTree) for (const message of outcome.build?.notes ?? []) recorder.record(app, { type: 'Normal', reason: 'LeftOut', message });
-    count(app, changes, unchanged);
-    if (changed) {
-      feed.add(app, { type: 'applied', ...of, changes, durationMs, rollback: isRollback });
-      recorder.record(app, { type: 'Normal', reason: reasons.succeeded, message: summaryOf(changes, revision.commit.revision) });
-    }
-    if (isNewTree && notes.length > 0) {
-      const shown = notes.length > maxErrorsShown ? [...notes.slice(0, maxErrorsShown), '…'] : notes;
-      recorder.record(app, { type: 'Warning', reason: 'HookNotSupported', message: shown.join('\n') });
-    }
-    if (state.attempt.failed !== undefined && state.attempt.failed.failures > 0 && !changed)
-      feed.add(app, { type: 'recovered', ...of, from: 'failed' });
-    if (isRollback && isNewTree) gitops.rolledBack(labelsOf(app));
-    gitops.synced(labelsOf(app), trigger, changed ? 'succeeded' : 'noop', durationMs);
-  }
-
-  function count(app: Kustomization, changes: readonly ObjectChange[], unchanged: number): void {
-    const labels = labelsOf(app);
-    for (const action of ['created', 'configured'] as const) {
-      const number = changes.filter((change) => change.action === action).length;
-      if (number > 0) gitops.applied(labels, action, number);
-    }
-    if (unchanged > 0) gitops.applied(labels, 'unchanged', unchanged);
-  }
-
-  function fail(pass: Pass, { revision, record, trigger, startedAt }: Go, err: unknown): Outcome {
-    const { app, state, target } = pass;
-    const durationMs = clock.monotonicMs() - startedAt;
-    const failure = failureOf(err);
-    // The digest of the texts is shown, too: that of a short value would give it away.
-    const texts = failure.errors.map((error) => redactor.text(formatBuildError(error), state.key));
-    const shown =
-      texts.length > maxErrorsShown ? [...texts.slice(0, maxErrorsShown), `… and ${texts.length - maxErrorsShown} more`] : texts;
-    const finding = { reason: failure.reason, message: shown.join('\n') };
-    const failed = failedAfter(pass, revision, failure);
-    const isRepeated = failed.failures > 1;
-    const nextRetryAt = timestampOf(clock.now() + failed.retryMs);
-    const digestOfTexts = createHash('sha256').update(`${failure.reason}\n${finding.message}`).digest('hex').slice(0, 16);
-    const told = { digest: '', tries: failed.failures, reason: failure.reason, nextRetryAt, failure: digestOfTexts };
-    let announced = tellAttempt({ app, announced: state.announced, now: clock.now() }, record, told);
-    gitops.synced(labelsOf(app), trigger, 'failed', durationMs);
-    gitops.applied(labelsOf(app), 'failed', failure.errors.length);
-    if (!(err instanceof SyncFailure)) log.error({ kustomization: state.key, err }, 'Could not sync app');
-    if (!isRepeated || pass.finding.message !== finding.message) {
-      feed.add(app, { type: 'failed', at: clock.now(), app: app.metadata.name, sha: revision.commit.sha, errors: shown });
-      recorder.record(app, { type: 'Warning', ...finding });
-      const sync = { app, revision, result: 'failed' as const, digest: '', changes: [], durationMs, isRollback: false, now: clock.now() };
-      if (state.ownership.isLoaded) announced = remember(announced, sync);
-    }
-    return {
-      inForce: { ...state.inForce, handledRequest: app.metadata.annotations?.[annotations.reconcileRequestedAt] },
-      attempt: { record, rollout: undefined, failed, failing: failingAmong({ state, target }, failure.objects), errors: failure.errors },
-      announced,
-      finding,
-      event: { type: 'SYNC_FAILED' },
-    };
-  }
-
-  function waitForApp(
-    { app, state, target }: Pass,
-    { revision }: Go,
-    of: { readonly failure: SyncFailure; readonly passing: PassingFailure },
-  ): Outcome {
-    const { failure, passing } = of;
-    const failing = failingAmong({ state, target }, failure.objects);
-    return {
-      inForce: { ...state.inForce, handledRequest: app.metadata.annotations?.[annotations.reconcileRequestedAt] },
-      attempt: {
-        record: state.attempt.record,
-        rollout: undefined,
-        errors: [],
-        failing,
-        failed: {
-          revision: revision.commit.revision,
-          generation: app.metadata.generation ?? 0,
-          failedAt: clock.monotonicMs(),
-          failures: 0,
-          retryMs: passing.retryMs,
-        },
-      },
-      finding: { reason: reasons.dependencyNotReady, message: passing.reason },
-      event: { type: 'DEPENDENCY_NOT_READY' },
-    };
-  }
-
-  /** When the revision is tried again. A `retryInterval` of the app wins over the least wait of the error. */
-  function failedAfter({ app, state }: Pass, { commit }: KnownRevision, { minRetryMs }: SyncFailure): FailedAttempt {
-    const before = state.attempt.failed;
-    const isRepeated = before?.revision === commit.revision && before.generation === app.metadata.generation;
-    const failures = isRepeated ? before.failures + 1 : 1;
-    const minMs = app.spec.retryInterval === undefined ? minRetryMs : 0;
-    return {
-      revision: commit.revision,
-      generation: app.metadata.generation ?? 0,
-      failedAt: clock.monotonicMs(),
-      failures,
-      retryMs: jitteredDelayMs(app, failures, { random: random(), minMs }),
     };
   }
 }

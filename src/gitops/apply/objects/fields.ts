@@ -57,21 +57,23 @@ export function lostFields(before: FieldTree, after: FieldTree | undefined, limi
   return lost;
 }
 
-/** Leaves of `tree` whose values differ between two versions of an object, at most `limit`. */
-export function changedFields(tree: FieldTree, before: unknown, after: unknown, limit = 5): readonly FieldPath[] {
+const maxChangedFields = 5;
+
+/** Leaves of `tree` whose values differ between two versions of an object; at most 5. */
+export function changedFields(tree: FieldTree, before: unknown, after: unknown): readonly FieldPath[] {
   const changed: FieldPath[] = [];
-  const visit = (node: FieldTree, left: unknown, right: unknown, path: FieldPath): void => {
+  const visit = (node: FieldTree, [left, right]: readonly [unknown, unknown], path: FieldPath): void => {
     // Equal parts, which are nearly all, need not be taken apart: the keys of list items are JSON.
     if (deepEqual(left, right)) return;
     for (const [segment, below] of Object.entries(node)) {
-      if (changed.length >= limit) return;
+      if (changed.length >= maxChangedFields) return;
       if (segment === '.') continue;
       const values = [valueAt(left, [segment]), valueAt(right, [segment])] as const;
-      if (!isLeaf(below as FieldTree)) visit(below as FieldTree, ...values, [...path, segment]);
+      if (!isLeaf(below as FieldTree)) visit(below as FieldTree, values, [...path, segment]);
       else if (!deepEqual(...values)) changed.push([...path, segment]);
     }
   };
-  visit(tree, before, after, []);
+  visit(tree, [before, after], []);
   return changed;
 }
 
@@ -126,12 +128,21 @@ export function formatPath(path: FieldPath): string {
 }
 
 const longestValue = 40;
+/** Changes that are named of one object. */
+const maxChanges = 4;
 
 /** Takes values of Secrets out of a text that repeats values. */
 export type Redact = (text: string) => string;
 
+/** A field of an object of this kind, for a line of text. */
+interface FormattedField {
+  readonly kind: string;
+  readonly path: FieldPath;
+  readonly redact: Redact;
+}
+
 /** A value in a line of text; Secrets' values are never shown. */
-export function formatValue(kind: string, path: FieldPath, value: unknown, redact: Redact): string {
+export function formatValue({ kind, path, redact }: FormattedField, value: unknown): string {
   if (value === undefined) return 'absent';
   // An annotation may hold the whole Secret, as `kubectl apply` leaves it.
   const isHidden = path[0] === 'f:data' || path[0] === 'f:stringData' || path[1] === 'f:annotations';
@@ -142,13 +153,13 @@ export function formatValue(kind: string, path: FieldPath, value: unknown, redac
 }
 
 /**
- * Fields of `desired` whose value in `before` is another one, as `spec.replicas 3 → 5`: what an apply changes. At most `limit`; lists are
+ * Fields of `desired` whose value in `before` is another one, as `spec.replicas 3 → 5`: what an apply changes. At most 4; lists are
  * compared item by item when their items have a name, else as a whole.
  */
-export function changesBetween(before: DynamicObject, desired: DynamicObject, redact: Redact, limit = 4): readonly string[] {
+export function changesBetween(before: DynamicObject, desired: DynamicObject, redact: Redact): readonly string[] {
   const changes: string[] = [];
   const visit = (left: unknown, right: unknown, path: FieldPath): void => {
-    if (changes.length >= limit || left === right) return;
+    if (changes.length >= maxChanges || left === right) return;
     if (isObject(right) && (isObject(left) || left === undefined)) {
       const known = (left ?? {}) as Readonly<Record<string, unknown>>;
       for (const [name, value] of Object.entries(right)) visit(known[name], value, [...path, `f:${name}`]);
@@ -165,7 +176,7 @@ export function changesBetween(before: DynamicObject, desired: DynamicObject, re
       return;
     }
     if (deepEqual(left, right)) return;
-    changes.push(`${redact(formatPath(path))} ${formatChange(desired.kind, path, [left, right], redact)}`);
+    changes.push(`${redact(formatPath(path))} ${formatChange({ kind: desired.kind, path, redact }, [left, right])}`);
   };
   for (const [name, value] of Object.entries(desired)) {
     if (name === 'apiVersion' || name === 'kind' || name === 'status') continue;
@@ -179,9 +190,9 @@ export function changesBetween(before: DynamicObject, desired: DynamicObject, re
 }
 
 /** `3 → 5`. If one side is from a Secret, the other one was or will be: the value before a rotation is still one. */
-export function formatChange(kind: string, path: FieldPath, values: readonly [unknown, unknown], redact: Redact): string {
-  const plain = values.map((value) => formatValue(kind, path, value, (text) => text));
-  const texts = values.map((value) => formatValue(kind, path, value, redact));
+export function formatChange(field: FormattedField, values: readonly [unknown, unknown]): string {
+  const plain = values.map((value) => formatValue({ ...field, redact: (text) => text }, value));
+  const texts = values.map((value) => formatValue(field, value));
   const isSecret = texts.some((text, index) => text !== plain[index]);
   return texts.map((text, index) => (isSecret && text === plain[index] && text !== 'absent' ? '***' : text)).join(' → ');
 }

@@ -84,7 +84,7 @@ export function policyOf(object: KubeObject): ObjectPolicy {
 export const isSuspended = ({ suspendedUntil }: ObjectPolicy, now: number): boolean => suspendedUntil !== undefined && now < suspendedUntil;
 
 /** Reason to leave a live object alone, or not to create a missing one; undefined when the engine may act. */
-export function leftAlone(policy: ObjectPolicy, live: KubeObject | undefined, now: number): 'suspended' | 'exists' | undefined {
+export function skipReasonOf(policy: ObjectPolicy, live: KubeObject | undefined, now: number): 'suspended' | 'exists' | undefined {
   if (isSuspended(policy, now) || (live !== undefined && isSuspended(policyOf(live), now))) return 'suspended';
   return policy.createsOnly && live !== undefined ? 'exists' : undefined;
 }

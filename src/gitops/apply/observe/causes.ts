@@ -104,7 +104,7 @@ async function findCrash(pod: Pod, options: CauseOptions): Promise<Cause | undef
   // A container that was killed, and did nothing wrong, did not write the reason to its log.
   const killed =
     last?.exitCode === 137 || last?.exitCode === 143
-      ? await findProbeFailures(pod, crashed.name, ['Liveness', 'Startup'], options)
+      ? await findProbeFailures(pod, { container: crashed.name, kinds: ['Liveness', 'Startup'] }, options)
       : undefined;
   if (killed !== undefined) return { place: 'instead', text: `${problem}: ${killed}`, fix };
   if ((last?.message ?? '').trim() !== '') return { place: 'instead', text: problem, fix };
@@ -125,7 +125,7 @@ async function readLine(pod: Pod, container: string, { readLastLine }: CauseOpti
 async function findProbe(pod: Pod, options: CauseOptions): Promise<Cause | undefined> {
   const container = unreadyContainer(pod);
   if (container === undefined) return undefined;
-  const failures = await findProbeFailures(pod, container.name, ['Readiness', 'Startup', 'Liveness'], options);
+  const failures = await findProbeFailures(pod, { container: container.name, kinds: ['Readiness', 'Startup', 'Liveness'] }, options);
   if (failures === undefined) return undefined;
   const { namespace = '', name } = pod.metadata;
   return { place: 'beside', text: `${name}: ${failures}`, fix: `kubectl logs -n ${namespace} ${name} -c ${container.name}` };
@@ -136,9 +136,8 @@ type ProbeKind = 'Readiness' | 'Startup' | 'Liveness';
 /** `readiness probe failed 73 times: HTTP 500 from :8080/healthz`, of the first kind of probe that has failed. */
 async function findProbeFailures(
   pod: Pod,
-  container: string,
-  kinds: readonly ProbeKind[],
-  { client }: CauseOptions,
+  { container, kinds }: { readonly container: string; readonly kinds: readonly ProbeKind[] },
+  { client }: Pick<CauseOptions, 'client'>,
 ): Promise<string | undefined> {
   const { namespace = '', uid = '' } = pod.metadata;
   const fieldSelector = `involvedObject.uid=${uid},reason=Unhealthy`;

@@ -46,7 +46,7 @@ export function createHealthChecks({
         const { id, checked } = await locate(check, metadata.namespace);
         checks.set(id, checked);
         state.health.mark([id]);
-        if (checked.resource !== undefined) owned.own(state.key, id, checked.resource, checked.ref);
+        if (checked.resource !== undefined) owned.own(state.key, id, { resource: checked.resource, ref: checked.ref });
       }
       const isComplete = [...checks.values()].every(({ resource }) => resource !== undefined);
       state.health.follow(checks, isComplete ? wanted : undefined);

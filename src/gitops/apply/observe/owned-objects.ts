@@ -30,7 +30,7 @@ interface OwnedRef {
  */
 export interface OwnedObjects extends Pick<HealthView, 'podsOf'> {
   /** From now on `app` gets events of the object. While it moves from one app to another, both do. */
-  own(app: string, id: ObjectId, resource: Resource<DynamicObject>, ref: OwnedRef): void;
+  own(app: string, id: ObjectId, place: { readonly resource: Resource<DynamicObject>; readonly ref: OwnedRef }): void;
   /** The apps that have what is at an address, and the object's id in each. */
   ownersOf(address: string): readonly { readonly app: string; readonly id: ObjectId }[];
   disown(app: string, resource: Resource<DynamicObject>, ref: OwnedRef): void;
@@ -136,7 +136,7 @@ export function createOwnedObjects({
   }
 
   return {
-    own(app, id, resource, ref) {
+    own(app, id, { resource, ref }) {
       const address = addressOf(resource, ref);
       const kind = follow(resource);
       const found: Owned = owned.get(address) ?? { kind, ref, owners: [] };

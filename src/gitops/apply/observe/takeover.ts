@@ -94,7 +94,7 @@ const maxAdditions = 5;
 export function additionsIn(live: DynamicObject, own: object | undefined, rules: TakeoverRules): readonly Addition[] {
   const found: Addition[] = [];
   for (const entry of live.metadata.managedFields ?? []) {
-    if (isTaken(entry, rules)) addTo(found, entry, difference(takenOf(entry, rules), fieldSetFrom(own)), own);
+    if (isTaken(entry, rules)) addTo(found, entry, { added: difference(takenOf(entry, rules), fieldSetFrom(own)), own });
   }
   return found;
 }
@@ -105,7 +105,7 @@ export function additionsOfOthers(live: DynamicObject, own: object | undefined, 
   for (const entry of live.metadata.managedFields ?? []) {
     const { manager = '', subresource = '' } = entry;
     if (subresource !== '' || isOverridden(manager) || isOfCluster(manager)) continue;
-    addTo(found, entry, difference(fieldSetFrom(entry.fieldsV1), fieldSetFrom(own)), own);
+    addTo(found, entry, { added: difference(fieldSetFrom(entry.fieldsV1), fieldSetFrom(own)), own });
   }
   return found;
 }
@@ -254,7 +254,11 @@ function presentIn(live: DynamicObject, set: MaybeFieldSet): MaybeFieldSet {
 }
 
 /** Each member that has none below it, as the first list item on its way that is not ours, or else as itself. */
-function addTo(found: Addition[], { manager = '' }: ManagedFieldsEntry, added: MaybeFieldSet, own: object | undefined): void {
+function addTo(
+  found: Addition[],
+  { manager = '' }: ManagedFieldsEntry,
+  { added, own }: { readonly added: MaybeFieldSet; readonly own: object | undefined },
+): void {
   const visit = (node: FieldSet, ours: unknown, path: FieldPath): void => {
     const last = path.at(-1) ?? '';
     const isItem = last.startsWith('k:') || last.startsWith('v:');

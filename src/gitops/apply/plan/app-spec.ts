@@ -78,8 +78,8 @@ export function overlayOf({ spec }: Kustomization): Overlay | undefined {
 /** Fields of Flux that are not there yet. Each changes what is applied or by whom, so an app that uses one is not applied at all. */
 const unsupportedFields = ['decryption', 'serviceAccountName'] as const satisfies readonly (keyof Kustomization['spec'])[];
 
-/** The first thing that is not supported; undefined when all is. */
-export function unsupportedIn({ spec }: Kustomization): string | undefined {
+/** Finds the first part of a spec that is not supported; undefined when all is. */
+export function findUnsupported({ spec }: Kustomization): string | undefined {
   const field = unsupportedFields.find((name) => {
     const value = spec[name];
     return value !== undefined && !(Array.isArray(value) && value.length === 0);

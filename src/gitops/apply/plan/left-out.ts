@@ -18,25 +18,20 @@ export type LeftOutReason = 'flags' | 'engine';
  * work this engine does. Two engines would fight for every object. On another cluster Flux may be installed like
  * anything else.
  */
-export function leftOutReason(app: Kustomization, object: KubeObject): LeftOutReason | undefined {
+export function exclusionOf(app: Kustomization, object: KubeObject): LeftOutReason | undefined {
   if (app.spec.kubeConfig !== undefined) return undefined;
-  if (isOfFlags(app) && (isThe(object, kustomizations, keyOf(app), app) || isThe(object, gitRepositories, sourceKeyOf(app), app)))
-    return 'flags';
+  const namespace = app.spec.targetNamespace ?? object.metadata.namespace ?? app.metadata.namespace;
+  const key = `${namespace}/${object.metadata.name}`;
+  const isItsOwn = isKind(object, kustomizations) ? key === keyOf(app) : isKind(object, gitRepositories) && key === sourceKeyOf(app);
+  if (isItsOwn && isOfFlags(app)) return 'flags';
   return isOfFluxItself(object) ? 'engine' : undefined;
 }
 
 /** An app that nobody may apply over: the one that `up` makes says so of itself. */
 const isOfFlags = ({ metadata }: Kustomization): boolean => metadata.annotations?.[annotations.fluxReconcile] === 'disabled';
 
-const isThe = (
-  { apiVersion, kind, metadata }: KubeObject,
-  wanted: { readonly group: string; readonly kind: string },
-  key: string,
-  app: Kustomization,
-): boolean =>
-  kind === wanted.kind &&
-  parseApiVersion(apiVersion).group === wanted.group &&
-  `${app.spec.targetNamespace ?? metadata.namespace ?? app.metadata.namespace}/${metadata.name}` === key;
+const isKind = ({ apiVersion, kind }: KubeObject, wanted: { readonly group: string; readonly kind: string }): boolean =>
+  kind === wanted.kind && parseApiVersion(apiVersion).group === wanted.group;
 
 /** API groups of Flux's kinds. */
 export const fluxGroup = /(^|\.)toolkit\.fluxcd\.io$/;
@@ -67,7 +62,7 @@ export function withoutLeftOut(app: Kustomization, built: BuildResult): BuildRes
   const manifests: Manifest[] = [];
   const left: Record<LeftOutReason, Manifest[]> = { flags: [], engine: [] };
   for (const manifest of built.manifests) {
-    const reason = leftOutReason(app, manifest.object);
+    const reason = exclusionOf(app, manifest.object);
     (reason === undefined ? manifests : left[reason]).push(manifest);
   }
   if (manifests.length === built.manifests.length) return built;

@@ -29,8 +29,7 @@ export const isImmutable = (err: StatusError): boolean =>
 export async function errorsOf(
   { manifest, object }: DesiredObject,
   err: StatusError,
-  revision: Pick<KnownRevision, 'source'>,
-  { text: named, quoted }: Redaction,
+  { revision, redaction: { text: named, quoted } }: { readonly revision: Pick<KnownRevision, 'source'>; readonly redaction: Redaction },
 ): Promise<readonly BuildError[]> {
   const hint =
     err instanceof FixedFieldError || isImmutable(err)

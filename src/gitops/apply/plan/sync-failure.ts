@@ -10,7 +10,11 @@ export class SyncFailure extends Error {
   readonly objects: ReadonlySet<ObjectId>;
   /** The next try comes no sooner by itself, unless `spec.retryInterval` says so; milliseconds. */
   readonly minRetryMs: number;
-  constructor(reason: string, errors: readonly BuildError[], objects: ReadonlySet<ObjectId> = new Set(), minRetryMs = 0) {
+  constructor(
+    reason: string,
+    errors: readonly BuildError[],
+    { objects = new Set(), minRetryMs = 0 }: Partial<Pick<SyncFailure, 'objects' | 'minRetryMs'>> = {},
+  ) {
     super(errors.map(formatBuildError).join('\n'));
     this.reason = reason;
     this.errors = errors;

@@ -23,6 +23,9 @@ export interface AppRecords {
   readonly announced: Announced;
 }
 
+/** Records of an app's objects, which events and writes of objects change. */
+export type ObjectRecords = Pick<AppRecords, 'key' | 'ownership' | 'drifts' | 'health'>;
+
 /** New values of records, as an act gives them. */
 export type RecordChanges = Partial<Pick<AppRecords, 'inForce' | 'attempt' | 'prune' | 'announced'>>;
 

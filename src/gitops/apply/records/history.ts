@@ -51,7 +51,7 @@ export function addToHistory(history: readonly HistoryEntry[], entry: HistoryEnt
 }
 
 /** Notes the outcome of the entry in force until now: it is known at its end, and written with the next entry. */
-export function judged(history: readonly HistoryEntry[], attempts: readonly Attempt[]): readonly HistoryEntry[] {
+export function noteOutcome(history: readonly HistoryEntry[], attempts: readonly Attempt[]): readonly HistoryEntry[] {
   const index = history.findLastIndex(({ result }) => result === 'applied');
   const entry = history[index];
   const attempt = attempts.find(({ revision }) => revision === entry?.revision);
@@ -101,7 +101,7 @@ export function isRollback(history: readonly HistoryEntry[], digest: string, mes
 }
 
 /** The commit that a rollback takes back: the one that its message names, or else the one that was in force. */
-export function revertedBy(history: readonly HistoryEntry[], message: string): string | undefined {
+export function findRevertedCommit(history: readonly HistoryEntry[], message: string): string | undefined {
   const inForce = history.findLast(({ result }) => result === 'applied')?.revision;
   return revertedSha(message) ?? inForce?.slice(inForce.lastIndexOf(':') + 1);
 }

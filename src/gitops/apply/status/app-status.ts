@@ -1,7 +1,7 @@
 import type { Condition } from '../../../api/flux.ts';
 import { describeHold, type Hold, holdOf } from '../../../api/kustomize/v1/hold.ts';
 import type { Kustomization, KustomizationStatus } from '../../../api/kustomize/v1/kustomization.ts';
-import type { GitRepository } from '../../../api/source/v1/git-repository.ts';
+import { type GitRepository, gitRepositories } from '../../../api/source/v1/git-repository.ts';
 import { annotations } from '../../../api/well-known.ts';
 import type { Finding } from '../../../lifecycle/flux-conditions.ts';
 import { type KustomizationState, statusOf } from '../../../lifecycle/kustomization.facts.ts';
@@ -9,6 +9,7 @@ import type { Health } from '../../../lifecycle/reasons.ts';
 import { appNotReady, commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
 import { setCondition } from '../../../machinery/conditions.ts';
 import { deepEqual } from '../../../machinery/object.ts';
+import type { RevisionStore } from '../../sources/follow/known-revision.ts';
 import { describeId, describeObject } from '../objects/object-id.ts';
 import { maxCorrections } from '../observe/drift.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
@@ -187,6 +188,19 @@ export function metricsStateOf(app: Kustomization, { state, source, owned }: Met
         : owned.podsOf(live).map(({ metadata: { namespace = '', name } }) => ({ namespace, name }));
     }),
   };
+}
+
+/** The source of an app at the revision that apps are built from. Its cache may be behind, and an app ahead of that is not behind Git. */
+export function sourceAt(
+  source: GitRepository | undefined,
+  app: Kustomization,
+  revisions: Pick<RevisionStore, 'get'>,
+): GitRepository | undefined {
+  if (app.spec.sourceRef.kind !== gitRepositories.kind) return undefined;
+  const newest = revisions.get(sourceKeyOf(app))?.commit.revision;
+  const artifact = source?.status?.artifact;
+  if (source === undefined || newest === undefined || artifact === undefined || artifact.revision === newest) return source;
+  return { ...source, status: { ...source.status, artifact: { ...artifact, revision: newest } } };
 }
 
 /** A process that starts anew knows by the history what earlier ones applied. */

@@ -50,7 +50,7 @@ export interface SourceMetricsState {
 export interface GitOpsMetrics {
   appSeen(namespace: string, app: string): void;
   appGone(namespace: string, app: string): void;
-  synced(app: AppLabels, trigger: SyncTrigger, result: SyncResult, durationMs: number): void;
+  synced(app: AppLabels, sync: { readonly trigger: SyncTrigger; readonly result: SyncResult; readonly durationMs: number }): void;
   applied(app: AppLabels, action: 'created' | 'configured' | 'pruned' | 'unchanged' | 'failed', count?: number): void;
   driftDetected(app: AppLabels): void;
   driftCorrected(app: AppLabels, kind: string): void;
@@ -169,7 +169,7 @@ export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, source
       for (const family of [syncs, objects, drifts, rollbacks, driftsSeen, superseded, durations, appliedIn, healthyIn, restores])
         family.end({ namespace, app: name });
     },
-    synced(labels, trigger, result, durationMs) {
+    synced(labels, { trigger, result, durationMs }) {
       syncs.inc({ ...labels, trigger, result });
       if (result !== 'noop') durations.observe({ ...labels }, durationMs / 1_000);
     },

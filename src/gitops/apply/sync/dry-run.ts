@@ -64,7 +64,7 @@ export function createDryRun(options: DryRunOptions): DryRun {
   return { follow, ask, refusalsOf };
 
   async function follow({ state, signal }: Pick<Run, 'state' | 'signal'>, objects: readonly DesiredObject[]): Promise<void> {
-    for (const { resource, ref, id } of objects) owned.own(state.key, id, resource, ref);
+    for (const { resource, ref, id } of objects) owned.own(state.key, id, { resource, ref });
     const resources = new Map(objects.map(({ resource }) => [`${resource.group}/${resource.resource}`, resource]));
     const limit = new AbortController();
     const cancel = clock.after(maxCacheWaitMs, () => limit.abort());
@@ -114,7 +114,7 @@ export function createDryRun(options: DryRunOptions): DryRun {
     }
     if (errors.size > 0 && !goesOn(app)) {
       const Failure = lacksNamespacesOnly ? PartsMissing : SyncFailure;
-      throw new Failure('ReconciliationFailed', [...new Set([...errors.values()].flat())], new Set(errors.keys()));
+      throw new Failure('ReconciliationFailed', [...new Set([...errors.values()].flat())], { objects: new Set(errors.keys()) });
     }
     return {
       modes: new Map(answers.flatMap(({ desired, mode }) => (mode === undefined ? [] : [[desired.id, mode] as const]))),
@@ -139,7 +139,10 @@ export function createDryRun(options: DryRunOptions): DryRun {
       if (missing !== undefined && coming.has(missing)) {
         const found = await trials.elsewhere(app, desired, signal);
         if (found === undefined) return { desired };
-        return { desired, refusals: new Map([[desired.id, await errorsOf(desired, found, revision, redactionOf(redactor, app))]]) };
+        return {
+          desired,
+          refusals: new Map([[desired.id, await errorsOf(desired, found, { revision, redaction: redactionOf(redactor, app) })]]),
+        };
       }
       // The account may come with this revision, or with its Namespace in a moment.
       if (isForbidden(err) && err.message.includes('error looking up service account')) return { desired, mode: 'apply' };
@@ -148,11 +151,11 @@ export function createDryRun(options: DryRunOptions): DryRun {
   }
 
   async function refusalsOf({ app, state, revision }: Run, desired: DesiredObject, err: StatusError): Promise<Refusals> {
-    const refusals = new Map([[desired.id, await errorsOf(desired, err, revision, redactionOf(redactor, app))]]);
+    const refusals = new Map([[desired.id, await errorsOf(desired, err, { revision, redaction: redactionOf(redactor, app) })]]);
     const { namespace } = desired.ref;
     if (namespace === undefined || !(err.details?.causes ?? []).some(({ reason }) => reason === 'NamespaceTerminating')) return refusals;
     const id: ObjectId = ['', namespace, namespaces.group, namespaces.kind].join('_');
-    owned.own(state.key, id, namespaces as unknown as Resource<DynamicObject>, { name: namespace });
+    owned.own(state.key, id, { resource: namespaces as unknown as Resource<DynamicObject>, ref: { name: namespace } });
     if (!refusals.has(id)) refusals.set(id, []);
     return refusals;
   }

@@ -14,7 +14,7 @@ import { type HookPhase, policyOf } from '../objects/object-policy.ts';
 import type { HealthRules } from '../observe/health.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import type { DesiredObject } from '../plan/plan.ts';
-import type { AppRecords } from '../records/app-records.ts';
+import type { ObjectRecords } from '../records/app-records.ts';
 import type { Ownership } from '../records/ownership.ts';
 
 /** How a hook of a wave stands. */
@@ -32,10 +32,12 @@ export interface Hooks {
 }
 
 export interface HookRun {
-  readonly state: AppRecords;
+  readonly state: Pick<ObjectRecords, 'key' | 'ownership'>;
   readonly hook: DesiredObject;
   readonly phase: HookPhase;
   readonly digest: string;
+  /** Attempts at this revision that failed before: each one runs its hooks. */
+  readonly failures: number;
   readonly rules: HealthRules;
 }
 
@@ -52,18 +54,15 @@ const hookTimeoutMs = 5 * 60_000;
 
 export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
   return {
-    async run({ state, hook, phase, digest, rules }) {
+    async run({ state, hook, phase, digest, failures, rules }) {
       const { resource, ref, id, policy } = hook;
       const name = `${phase} ${id}`;
       const { ownership } = state;
       ownership.beginHooks(digest);
       if (ownership.hooks.succeeded.has(name)) return { state: 'done' };
-      owned.own(state.key, id, resource, ref);
+      owned.own(state.key, id, { resource, ref });
       const live = await find(hook);
-      const run = createHash('sha256')
-        .update(`${digest} ${name} ${state.attempt.failed?.failures ?? 0}`)
-        .digest('hex')
-        .slice(0, 16);
+      const run = createHash('sha256').update(`${digest} ${name} ${failures}`).digest('hex').slice(0, 16);
       if (live?.metadata.annotations?.[annotations.hookRun] !== run) {
         // What an earlier run left makes room; it is asked for again when its finalizers are done.
         if (live !== undefined) {

@@ -9,6 +9,8 @@ import type { AppRecords } from '../records/app-records.ts';
 import { type HistoryEntry, historyRef, readHistory } from '../records/history.ts';
 import type { InventoryRecord } from '../records/ownership.ts';
 
+type Entry = InventoryRecord['entries'][number];
+
 /** Records that the inventory Secret is made of. */
 type OwnedRecords = Pick<AppRecords, 'ownership' | 'drifts'>;
 
@@ -54,25 +56,20 @@ export function createInventory({ client, onHistory }: InventoryOptions): Invent
     },
     async write(app, { ownership, drifts }, { revision, intended = new Map() }) {
       if (!ownership.isDirty) return;
-      const entries = new Map<ObjectId, InventoryRecord['entries'][number]>();
-      const add = (id: ObjectId, v: string, uid: string | undefined, entryState: 'pending' | 'applied' | 'pruning'): void => {
+      const entries = new Map<ObjectId, Entry>();
+      const add = (id: ObjectId, entry: Pick<Entry, 'v' | 'state'> & { readonly uid?: string | undefined }): void => {
+        const { v, state, uid } = entry;
         const { leftOver = [] } = drifts.notes.get(id) ?? {};
-        entries.set(id, {
-          id,
-          v,
-          ...(uid === undefined ? {} : { uid }),
-          state: entryState,
-          ...(leftOver.length === 0 ? {} : { leftOver }),
-        });
+        entries.set(id, { id, v, ...(uid === undefined ? {} : { uid }), state, ...(leftOver.length === 0 ? {} : { leftOver }) });
       };
-      for (const [id, { version, uid }] of ownership.doomed) add(id, version, uid, 'pruning');
-      for (const [id, { desired, uid }] of ownership.applied) add(id, desired.resource.version, uid, 'applied');
+      for (const [id, { version, uid }] of ownership.doomed) add(id, { v: version, uid, state: 'pruning' });
+      for (const [id, { desired, uid }] of ownership.applied) add(id, { v: desired.resource.version, uid, state: 'applied' });
       for (const [id, desired] of intended) {
         const known = ownership.applied.get(id);
-        if (known?.desired.object !== desired.object) add(id, desired.resource.version, known?.uid, 'pending');
+        if (known?.desired.object !== desired.object) add(id, { v: desired.resource.version, uid: known?.uid, state: 'pending' });
       }
-      for (const [id, { resource }] of ownership.pending) if (!entries.has(id)) add(id, resource.version, undefined, 'pending');
-      for (const [id, { resource }] of ownership.hookObjects) if (!entries.has(id)) add(id, resource.version, undefined, 'applied');
+      for (const [id, { resource }] of ownership.pending) if (!entries.has(id)) add(id, { v: resource.version, state: 'pending' });
+      for (const [id, { resource }] of ownership.hookObjects) if (!entries.has(id)) add(id, { v: resource.version, state: 'applied' });
       const sorted = [...entries.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
       const { digest, complete, succeeded } = ownership.hooks;
       const more = {

@@ -1,24 +1,22 @@
-import { apiServices } from '../../../api/apiregistration/v1/api-service.ts';
 import { type Kustomization, kustomizations } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels } from '../../../api/well-known.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
 import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Client } from '../../../client/client.ts';
-import { isConditionTrue } from '../../../machinery/conditions.ts';
-import type { DynamicObject, ObjectRef } from '../../../machinery/object.ts';
-import type { Resource } from '../../../machinery/resource.ts';
-import { isConflict, isNotFound, isStatusError, StatusError } from '../../../machinery/status-error.ts';
+import type { DynamicObject } from '../../../machinery/object.ts';
+import { isStatusError } from '../../../machinery/status-error.ts';
 import { ownFieldsOf } from '../objects/fields.ts';
-import { describe, type ObjectId, tryParseId } from '../objects/object-id.ts';
+import { describe, type ObjectId } from '../objects/object-id.ts';
 import { policyOf } from '../objects/object-policy.ts';
 import { stagesOf } from '../objects/order.ts';
 import type { ResourceMapper } from '../objects/resource-mapper.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import type { Claims } from '../plan/claims.ts';
-import { leftOutReason } from '../plan/left-out.ts';
+import { exclusionOf } from '../plan/left-out.ts';
 import { isDefinition } from '../plan/plan.ts';
-import type { AppRecords } from '../records/app-records.ts';
+import type { ObjectRecords } from '../records/app-records.ts';
 import type { DoomedObject, Ownership } from '../records/ownership.ts';
+import { createDoomedObjects, type ObjectPlace } from './doomed-objects.ts';
 import { judgePrune } from './prune-guard.ts';
 import type { LossFinder } from './prune-losses.ts';
 
@@ -41,106 +39,123 @@ export interface PruneOutcome {
   readonly remaining: number;
 }
 
-/** Deletes what an app owned and no longer names: last, in reverse order, and only what carries the app's label and the known UID. */
+/** What a prune is about, and how careful it is. */
+export interface PruneOptions {
+  readonly revision: string;
+  /** Deletions that lose more than Git made wait for a person. An app that goes is not guarded. */
+  readonly guarded: boolean;
+  /** The revision in force takes an earlier one back, which may delete many objects. */
+  readonly isRevert: boolean;
+  /** Only objects that have to make room before others come. */
+  readonly before?: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Deletes objects that an app owned and no longer names: last, in reverse order, and only those with the app's label and the known UID. */
 export interface Pruner {
-  prune(
-    app: Kustomization,
-    state: AppRecords,
-    options: {
-      readonly revision: string;
-      readonly guarded: boolean;
-      /** Only what has to make room before other objects come. */
-      readonly before?: boolean;
-      readonly signal: AbortSignal;
-    },
-  ): Promise<PruneOutcome>;
+  prune(app: Kustomization, state: ObjectRecords, options: PruneOptions): Promise<PruneOutcome>;
 }
 
 const concurrency = 16;
 /** An object whose status changes all the time is deleted between two changes, sooner or later in the next pass. */
 const maxDeleteTries = 5;
 
-interface Candidate {
+interface Candidate extends ObjectPlace {
   readonly id: ObjectId;
   readonly kind: string;
-  readonly resource: Resource<DynamicObject>;
-  readonly ref: ObjectRef;
   readonly live: DynamicObject;
 }
 
-export function createPruner({ client, mapper, owned, claims, losses, onHandover }: PrunerOptions): Pruner {
-  return {
-    async prune(app, state, { revision, guarded, before = false, signal }) {
-      const forget = (id: ObjectId, { resource, ref }: Partial<DoomedObject>): void => {
-        // Once it is not ours any more, its deletion is not heard of.
-        if (isDefinition(id)) mapper.forget();
-        state.ownership.forget(id);
-        state.health.drop(id);
-        state.drifts.settle(id);
-        if (state.health.checks.has(id)) state.health.mark([id]);
-        else if (resource !== undefined && ref !== undefined) owned.disown(state.key, resource, ref);
-      };
-      const claimOf = await claims.othersThan(app, signal);
-      const candidates: Candidate[] = [];
-      await mapBounded([...state.ownership.doomed], concurrency, async ([id, doomed]) => {
-        const claim = claimOf(id);
-        // An app that goes leaves to the other one what that one names.
-        if (claim !== undefined && !guarded) return forget(id, doomed);
-        const located = await locate(id, doomed).catch((err: unknown) => {
-          // Whether it has to make room cannot be asked now; the rest of the revision does not wait for that.
-          if (before && isStatusError(err)) return null;
-          throw err;
-        });
-        if (located === null) return;
-        // A kind that is gone from the server took its objects with it.
-        if (located === undefined) return forget(id, doomed);
-        const live = await find(located.resource, located.ref);
-        if (live === undefined || !isSame(doomed, live) || !mayDelete(app, live)) return forget(id, located);
-        // It changes hands when the other app applies it, which takes the label over; until then it is ours: should the other one never come
-        // to it, because a newer commit takes it away again, nobody else would know of it.
-        if (claim !== undefined) return onHandover(state.key, claim.app, id);
-        state.ownership.locate(id, { ...doomed, resource: located.resource, ref: located.ref, uid: live.metadata.uid });
-        owned.own(state.key, id, located.resource, located.ref);
-        if (before && policyOf(live).prune !== 'before') return;
-        candidates.push({ id, kind: live.kind, live, ...located });
-      });
+/** One prune of one app. */
+interface Prune extends PruneOptions {
+  readonly app: Kustomization;
+  readonly state: ObjectRecords;
+}
 
+export function createPruner({ client, mapper, owned, claims, losses, onHandover }: PrunerOptions): Pruner {
+  const { locate, find, deleteAsSeen } = createDoomedObjects({ client, mapper });
+
+  return {
+    async prune(app, state, options) {
+      const prune: Prune = { ...options, app, state };
+      const candidates = await findCandidates(prune);
       const undeleted = candidates.filter(({ live }) => live.metadata.deletionTimestamp === undefined);
-      const { held, blocked } = guarded && undeleted.length > 0 ? await judge(app, state, { undeleted, revision, signal }) : nothingHeld;
-      const changes: ObjectChange[] = [];
-      const left = (): number =>
-        (before ? candidates.map(({ id }) => id) : [...state.ownership.doomed.keys()]).filter(
-          (id) => state.ownership.doomed.has(id) && !held.has(id),
-        ).length;
-      for (const stage of stagesOf(
+      const { held, blocked } = options.guarded && undeleted.length > 0 ? await judge(prune, undeleted) : nothingHeld;
+      const changes = await deleteInOrder(
+        prune,
         undeleted.filter(({ id }) => !held.has(id)),
-        ({ kind, live }) => ({ kind, wave: policyOf(live).wave }),
-        -1,
-      )) {
-        await mapBounded(stage, concurrency, async ({ id, kind, resource, ref, live }) => {
-          signal.throwIfAborted();
-          let there: DynamicObject | undefined = live;
-          for (let tries = 0; tries < maxDeleteTries && there !== undefined; tries += 1) {
-            if (there.metadata.uid !== live.metadata.uid || !mayDelete(app, there)) break;
-            const isDeleted = await deleteAsSeen(resource, ref, there);
-            if (isDeleted) changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
-            there = await find(resource, ref);
-            if (isDeleted) break;
-          }
-          if (there?.metadata.uid !== live.metadata.uid) forget(id, { resource, ref });
-        });
-      }
-      return { changes, blocked, remaining: left() };
+      );
+      const { doomed } = state.ownership;
+      const looked = options.before === true ? candidates.map(({ id }) => id) : [...doomed.keys()];
+      return { changes, blocked, remaining: looked.filter((id) => doomed.has(id) && !held.has(id)).length };
     },
   };
 
+  /** Finds the doomed objects that exist and are the app's. Others are forgotten, or handed to the app that names them. */
+  async function findCandidates(prune: Prune): Promise<readonly Candidate[]> {
+    const { app, state, guarded, before = false, signal } = prune;
+    const claimOf = await claims.othersThan(app, signal);
+    const candidates: Candidate[] = [];
+    await mapBounded([...state.ownership.doomed], concurrency, async ([id, doomed]) => {
+      const claim = claimOf(id);
+      // An app that goes leaves the objects that another one names to that one.
+      if (claim !== undefined && !guarded) return forget(state, id, doomed);
+      const place = await locate(id, doomed).catch((err: unknown) => {
+        // The object may have to make room, which cannot be asked now. The rest of the revision does not wait for that.
+        if (before && isStatusError(err)) return null;
+        throw err;
+      });
+      if (place === null) return;
+      // A kind that is gone from the server took its objects with it.
+      if (place === undefined) return forget(state, id, doomed);
+      const live = await find(place);
+      if (live === undefined || !isSame(doomed, live) || !mayDelete(app, live)) return forget(state, id, place);
+      // It changes hands when the other app applies it, which takes the label over; until then it is ours. The other app may never come
+      // to it, because a newer commit takes it away again, and then no other app would know of it.
+      if (claim !== undefined) return onHandover(state.key, claim.app, id);
+      state.ownership.locate(id, { ...doomed, ...place, uid: live.metadata.uid });
+      owned.own(state.key, id, place);
+      if (before && policyOf(live).prune !== 'before') return;
+      candidates.push({ id, kind: live.kind, live, ...place });
+    });
+    return candidates;
+  }
+
+  async function deleteInOrder({ app, state, signal }: Prune, due: readonly Candidate[]): Promise<readonly ObjectChange[]> {
+    const changes: ObjectChange[] = [];
+    for (const stage of stagesOf(due, ({ kind, live }) => ({ kind, wave: policyOf(live).wave }), -1)) {
+      await mapBounded(stage, concurrency, async ({ id, kind, live, resource, ref }) => {
+        signal.throwIfAborted();
+        const place = { resource, ref };
+        let there: DynamicObject | undefined = live;
+        for (let tries = 0; tries < maxDeleteTries && there !== undefined; tries += 1) {
+          if (there.metadata.uid !== live.metadata.uid || !mayDelete(app, there)) break;
+          const isDeleted = await deleteAsSeen(place, there);
+          if (isDeleted) changes.push({ action: 'pruned', object: describe(kind, ref), fields: [] });
+          there = await find(place);
+          if (isDeleted) break;
+        }
+        if (there?.metadata.uid !== live.metadata.uid) forget(state, id, place);
+      });
+    }
+    return changes;
+  }
+
+  /** The object is not the app's any more, so from now on the app does not get events of it. */
+  function forget({ key, ownership, health, drifts }: ObjectRecords, id: ObjectId, { resource, ref }: Partial<ObjectPlace>): void {
+    if (isDefinition(id)) mapper.forget();
+    ownership.forget(id);
+    health.drop(id);
+    drifts.settle(id);
+    if (health.checks.has(id)) health.mark([id]);
+    else if (resource !== undefined && ref !== undefined) owned.disown(key, resource, ref);
+  }
+
   /** Decides which deletions wait until a person approves them, and why. */
   async function judge(
-    app: Kustomization,
-    state: AppRecords,
-    of: { readonly undeleted: readonly Candidate[]; readonly revision: string; readonly signal: AbortSignal },
+    { app, state, revision, isRevert, signal }: Prune,
+    undeleted: readonly Candidate[],
   ): Promise<{ readonly held: ReadonlySet<ObjectId>; readonly blocked: string }> {
-    const { undeleted, revision, signal } = of;
     const { reasons, along } = await losses.lossesOf(app, undeleted, signal);
     const { namespace, name } = app.metadata;
     const { held, reason, approval } = judgePrune({
@@ -148,7 +163,7 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
       ids: undeleted.map(({ id }) => id),
       along,
       total: state.ownership.applied.size + state.ownership.doomed.size + sizeOfApps(state.ownership, along),
-      isRevert: state.inForce.isRollback,
+      isRevert,
       approved: app.metadata.annotations?.[annotations.approvePrune],
       losses: reasons,
     });
@@ -169,57 +184,6 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
     }
     return size;
   }
-
-  async function locate(
-    id: ObjectId,
-    { version, resource, ref }: DoomedObject,
-  ): Promise<{ readonly resource: Resource<DynamicObject>; readonly ref: ObjectRef } | undefined> {
-    if (resource !== undefined && ref !== undefined) return { resource, ref };
-    const parsed = tryParseId(id);
-    if (parsed === undefined) return undefined;
-    const found = (await mapper.find(parsed.group, version, parsed.kind)) ?? (await mapper.findPreferred(parsed.group, parsed.kind));
-    if (found !== undefined) return { resource: found as unknown as Resource<DynamicObject>, ref: parsed.ref };
-    await refuseUnavailable(parsed.group, version);
-    return undefined;
-  }
-
-  /** A group whose server does not answer is left out of discovery: its objects are there all the same. */
-  async function refuseUnavailable(group: string, version: string): Promise<void> {
-    if (group === '') return;
-    const name = `${version}.${group}`;
-    try {
-      const { status } = await client.get(apiServices, { name });
-      if (isConditionTrue(status?.conditions, 'Available')) return;
-    } catch (err) {
-      if (isNotFound(err)) return;
-      throw err;
-    }
-    throw new StatusError({ code: 503, reason: 'ServiceUnavailable', message: `APIService ${name} is not available` });
-  }
-
-  async function find(resource: Resource<DynamicObject>, ref: ObjectRef): Promise<DynamicObject | undefined> {
-    try {
-      return await client.get(resource, ref);
-    } catch (err) {
-      if (isNotFound(err)) return undefined;
-      throw err;
-    }
-  }
-
-  /** False when it is gone, or is not what was looked at any more: another app may have taken it over since. */
-  async function deleteAsSeen(resource: Resource<DynamicObject>, ref: ObjectRef, { metadata }: DynamicObject): Promise<boolean> {
-    const { uid, resourceVersion } = metadata;
-    try {
-      await client.delete(resource, ref, {
-        propagationPolicy: 'Background',
-        preconditions: { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) },
-      });
-      return true;
-    } catch (err) {
-      if (isNotFound(err) || isConflict(err)) return false;
-      throw err;
-    }
-  }
 }
 
 const nothingHeld = { held: new Set<ObjectId>(), blocked: '' };
@@ -234,5 +198,5 @@ export function mayDelete(app: Kustomization, live: DynamicObject): boolean {
   const isOurs =
     metadata.labels?.[labels.fluxKustomizeName] === app.metadata.name &&
     metadata.labels[labels.fluxKustomizeNamespace] === app.metadata.namespace;
-  return isOurs && policyOf(live).prune !== 'never' && leftOutReason(app, live) === undefined;
+  return isOurs && policyOf(live).prune !== 'never' && exclusionOf(app, live) === undefined;
 }

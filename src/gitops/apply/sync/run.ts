@@ -8,7 +8,7 @@ import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { type ObjectId, tryParseId } from '../objects/object-id.ts';
 import type { HealthRules } from '../observe/health.ts';
 import { type DesiredObject, isDefinition, type Plan } from '../plan/plan.ts';
-import type { AppRecords } from '../records/app-records.ts';
+import type { ObjectRecords } from '../records/app-records.ts';
 import type { ApplyMode, Rollout } from '../records/attempt.ts';
 
 /** Errors by object. A Namespace without one is in the way of an object that has one. */
@@ -22,7 +22,7 @@ export function addRefusals(known: Map<ObjectId, readonly BuildError[]>, more: R
 /** What one sync is about; it does not change while the sync goes on. */
 export interface Run {
   readonly app: Kustomization;
-  readonly state: AppRecords;
+  readonly state: ObjectRecords;
   readonly build: BuildResult;
   readonly plan: Plan;
   readonly revision: KnownRevision;
@@ -30,6 +30,10 @@ export interface Run {
   readonly rules: HealthRules;
   /** Kinds for which discovery was asked again already: what was known of their objects does not count. */
   readonly gone: ReadonlySet<string>;
+  /** The revision in force takes an earlier one back. */
+  readonly isRevert: boolean;
+  /** Attempts at this revision that failed before. */
+  readonly failures: number;
 }
 
 /** How far a rollout has come, collected while its waves are applied. */
@@ -95,7 +99,7 @@ export const isNamespace = (id: ObjectId): boolean => tryParseId(id)?.kind === '
 export const opensWay = ({ id }: DesiredObject): boolean => isNamespace(id) || isDefinition(id);
 
 /** Objects that are not in force as they are planned. A drift that is only to be reported stays as it is. */
-export function changedIn(plan: Plan, { app, state }: Pick<Run, 'app' | 'state'>): readonly DesiredObject[] {
+export function findChanges(plan: Plan, { app, state }: Pick<Run, 'app' | 'state'>): readonly DesiredObject[] {
   const policy = app.metadata.annotations?.[annotations.drift] ?? 'correct';
   return [...plan.objects.values()].filter((desired) => {
     const known = state.ownership.applied.get(desired.id);

@@ -1,41 +1,36 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
-import type { ObjectChange } from '../../../base/contracts/activity.ts';
-import type { BuildError, BuildResult } from '../../manifests/manifest.ts';
+import type { BuildResult } from '../../manifests/manifest.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import type { IgnoredFields } from '../objects/ignored-fields.ts';
-import { describeObject, type ObjectId } from '../objects/object-id.ts';
-import type { ResourceMapper } from '../objects/resource-mapper.ts';
 import type { HealthRules } from '../observe/health.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
-import { sourceKeyOf, timeoutMsOf } from '../plan/app-spec.ts';
-import type { Claim, Claims } from '../plan/claims.ts';
-import { type DesiredObject, type Plan, planObjects } from '../plan/plan.ts';
-import type { AppBuilder } from '../plan/post-build.ts';
-import { PartsMissing, SyncFailure } from '../plan/sync-failure.ts';
-import type { AppRecords } from '../records/app-records.ts';
-import type { Rollout } from '../records/attempt.ts';
+import { timeoutMsOf } from '../plan/app-spec.ts';
+import type { DesiredObject } from '../plan/plan.ts';
+import { SyncFailure } from '../plan/sync-failure.ts';
+import type { ObjectRecords } from '../records/app-records.ts';
+import type { Attempt, Rollout } from '../records/attempt.ts';
 import type { AttemptRecord } from '../records/attempt-record.ts';
+import type { InForce } from '../records/in-force.ts';
 import { createDryRun } from './dry-run.ts';
 import type { Hooks } from './hooks.ts';
 import type { Inventory } from './inventory.ts';
 import type { ObjectWriter } from './object-writer.ts';
-import type { PruneOutcome } from './pruner.ts';
-import { changedIn, concurrency, KindsGone, kindOf, noKinds, type Progress, progressOf, type Run, rolloutOf } from './run.ts';
+import { createPlanner, type PlannerOptions } from './planner.ts';
+import type { PruneOptions, PruneOutcome } from './pruner.ts';
+import { concurrency, findChanges, KindsGone, noKinds, type Progress, progressOf, type Run, rolloutOf } from './run.ts';
 import type { Trials } from './trial.ts';
 import { createWaves, type Wait } from './waves.ts';
 
-export interface SyncerOptions {
-  readonly builder: AppBuilder;
-  readonly mapper: ResourceMapper;
+export interface SyncerOptions extends PlannerOptions {
   readonly owned: OwnedObjects;
   readonly writer: ObjectWriter;
   readonly trials: Trials;
   readonly hooks: Hooks;
   readonly ignored: IgnoredFields;
   readonly inventory: Pick<Inventory, 'write'>;
-  readonly claims: Pick<Claims, 'othersThan' | 'isFirst'>;
   readonly clock: Clock;
   rulesOf(app: Kustomization): HealthRules;
   /** Lists Namespaces of the cluster, for messages; only some where there are very many. */
@@ -43,17 +38,25 @@ export interface SyncerOptions {
   /** Deletes those objects that left Git and have to go before others come. */
   pruneBefore(
     app: Kustomization,
-    state: AppRecords,
-    options: { readonly revision: string; readonly signal: AbortSignal },
+    state: ObjectRecords,
+    options: Pick<PruneOptions, 'revision' | 'isRevert' | 'signal'>,
   ): Promise<PruneOutcome>;
 }
 
-/** An app and the attempt to put a revision of it in force. */
-export interface SyncRequest {
+/** An app whose objects are compared with a revision, or written. */
+export interface ObjectsRequest {
   readonly app: Kustomization;
-  readonly state: AppRecords;
-  readonly record: AttemptRecord;
+  readonly state: ObjectRecords;
   readonly signal: AbortSignal;
+}
+
+/** An attempt to put a revision of an app in force. */
+export interface SyncRequest extends ObjectsRequest {
+  readonly record: AttemptRecord;
+  /** The revision in force until now. */
+  readonly inForce: Pick<InForce, 'build' | 'generation' | 'isRollback'>;
+  /** The attempt before this one. */
+  readonly attempt: Pick<Attempt, 'rollout' | 'failed'>;
 }
 
 export interface SyncOutcome {
@@ -80,27 +83,25 @@ export interface Syncer {
    */
   sync(request: SyncRequest): Promise<SyncOutcome>;
   /** Applies one object again and takes its fields back, whoever has them; undefined when nothing had to be put back. */
-  heal(request: Omit<SyncRequest, 'record'>, desired: DesiredObject): Promise<ObjectChange | undefined>;
+  heal(request: ObjectsRequest, desired: DesiredObject): Promise<ObjectChange | undefined>;
   /** Compares the cluster with a revision that is in force, and writes nothing: for an app that is suspended when the engine starts. */
-  survey(request: Omit<SyncRequest, 'record'>, revision: KnownRevision): Promise<void>;
+  survey(request: ObjectsRequest, revision: KnownRevision): Promise<void>;
 }
 
 /** A deletion announces itself; this is for when the announcement is lost. */
 const removalRecheckMs = 1_000;
-/** A revision that is wrong at a place in a file is tried again by itself after this time. */
-const finalRetryMs = 5 * 60_000;
 
 export function createSyncer(options: SyncerOptions): Syncer {
-  const { builder, mapper, owned, writer, trials, hooks, ignored, inventory, claims, clock, rulesOf, namespaceNames, pruneBefore } =
-    options;
+  const { builder, mapper, owned, writer, trials, hooks, ignored, inventory, clock, rulesOf, namespaceNames, pruneBefore } = options;
   const { redactor } = builder;
+  const planner = createPlanner(options);
   const dryRun = createDryRun({ owned, writer, trials, ignored, mapper, redactor, clock, namespaceNames });
   const waves = createWaves({ dryRun, owned, writer, trials, hooks, mapper, inventory, redactor });
 
   return {
     async sync(request) {
       try {
-        return await syncOnce(request, { rollout: request.state.attempt.rollout, gone: noKinds });
+        return await syncOnce(request, { rollout: request.attempt.rollout, gone: noKinds });
       } catch (err) {
         if (!(err instanceof KindsGone)) throw err;
         mapper.forget();
@@ -111,7 +112,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     async survey({ app, state, signal }, revision) {
       const build = await builder.build(app, revision, signal);
       if (build.errors.length > 0) throw new SyncFailure('BuildFailed', build.errors);
-      const plan = await planRevision({ app, state, signal }, { build, gone: noKinds });
+      const plan = await planner.plan({ app, state, signal }, { build, gone: noKinds });
       const known = [...plan.objects.values()].filter(({ id }) => !plan.undefinedYet.has(id));
       await dryRun.follow({ state, signal }, known);
       await mapBounded(known, concurrency, (desired) => writer.survey({ app, state, desired, signal }));
@@ -130,15 +131,26 @@ export function createSyncer(options: SyncerOptions): Syncer {
     const { app, state, record, signal } = request;
     const { revision } = record;
     record.begin('render');
-    const build = await buildRevision(request);
+    const build = await planner.build(request, revision);
     if (isInForce(request, build)) return unchanged(build, state.ownership.applied.size);
 
     record.begin('plan');
     const rollout = goesOn(earlier.rollout, app, build) ? earlier.rollout : undefined;
-    const plan = rollout?.plan ?? (await planRevision(request, { build, gone: earlier.gone }));
+    const plan = rollout?.plan ?? (await planner.plan(request, { build, gone: earlier.gone }));
     state.ownership.compare(plan);
-    const run: Run = { app, state, build, plan, revision, signal, rules: rulesOf(app), gone: earlier.gone };
-    const changed = changedIn(plan, run);
+    const run: Run = {
+      app,
+      state,
+      build,
+      plan,
+      revision,
+      signal,
+      rules: rulesOf(app),
+      gone: earlier.gone,
+      isRevert: request.inForce.isRollback,
+      failures: request.attempt.failed?.failures ?? 0,
+    };
+    const changed = findChanges(plan, run);
     if (changed.length === 0 && state.ownership.doomed.size === 0 && areHooksDone(run)) return unchanged(build, plan.objects.size);
     state.ownership.touch();
 
@@ -147,61 +159,6 @@ export function createSyncer(options: SyncerOptions): Syncer {
     record.begin('apply');
     await writeAhead(run);
     return putInForce(run, progress, await applyWaves(run, progress));
-  }
-
-  /** Reads the tree, through caches. @throws SyncFailure when a file is wrong, or the app would lose all its objects */
-  async function buildRevision({ app, state, record, signal }: SyncRequest): Promise<BuildResult> {
-    const build = await builder.build(app, record.revision, signal);
-    if (build.errors.length > 0) {
-      // An error at a place in a file is there at the next try, too; a commit or the spec brings one at once.
-      const isFinal = build.errors.every(({ line }) => line !== undefined);
-      throw new SyncFailure('BuildFailed', build.errors, new Set(), isFinal ? finalRetryMs : 0);
-    }
-    if (build.manifests.length === 0 && (state.ownership.applied.size > 0 || state.ownership.doomed.size > 0)) {
-      throw new SyncFailure('BuildFailed', [
-        {
-          file: app.spec.path ?? '.',
-          message: 'holds no manifest, though the app has objects; nothing was pruned',
-          hint: 'To remove an app, delete its Kustomization.',
-        },
-      ]);
-    }
-    return build;
-  }
-
-  /** Finds the kind and the names of each object, and who owns it. @throws SyncFailure with all errors */
-  async function planRevision(
-    { app, state, signal }: Omit<SyncRequest, 'record'>,
-    { build, gone }: { readonly build: BuildResult; readonly gone: ReadonlySet<string> },
-  ): Promise<Plan> {
-    const { applied } = state.ownership;
-    const plan = await planObjects({
-      app,
-      manifests: build.manifests,
-      mapper,
-      before: new Map([...applied].flatMap(([id, { desired }]) => (gone.has(kindOf(desired)) ? [] : [[id, desired] as const]))),
-    });
-    const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
-    const errors = [...plan.errors, ...taken.values()];
-    if (plan.lacksKindsOnly && taken.size === 0) throw new PartsMissing('BuildFailed', errors);
-    if (errors.length > 0) throw new SyncFailure('BuildFailed', errors, new Set(taken.keys()));
-    return plan;
-  }
-
-  function claimErrors(app: Kustomization, plan: Plan, claimOf: (id: ObjectId) => Claim | undefined): ReadonlyMap<ObjectId, BuildError> {
-    const errors = new Map<ObjectId, BuildError>();
-    for (const [id, { object, manifest }] of [...plan.objects, ...plan.hooks]) {
-      const other = claimOf(id);
-      if (other === undefined || claims.isFirst(app, other, id)) continue;
-      const where = `${other.file === '' ? 'has' : `defines in ${other.file}`}${other.source === sourceKeyOf(app) ? '' : ` of GitRepository ${other.source}`}`;
-      errors.set(id, {
-        file: manifest.file,
-        line: manifest.line,
-        message: `defines ${describeObject(object)}, which app ${other.app} ${where}`,
-        hint: 'An object belongs to one app: remove it from the other one first.',
-      });
-    }
-    return errors;
   }
 
   /** Asks the server about every object that is not decided yet: that changed since, or that failed when others did not. */
@@ -225,10 +182,10 @@ export function createSyncer(options: SyncerOptions): Syncer {
 
   /** Makes room, then applies wave by wave. @throws SyncFailure when an object or hook is refused, or a wave waits for too long */
   async function applyWaves(run: Run, progress: Progress): Promise<Wait> {
-    const { app, state, revision, signal } = run;
+    const { app, state, revision, isRevert, signal } = run;
     let wait: Wait;
     try {
-      const before = await pruneBefore(app, state, { revision: revision.commit.revision, signal });
+      const before = await pruneBefore(app, state, { revision: revision.commit.revision, isRevert, signal });
       progress.changes.push(...before.changes);
       wait =
         before.remaining > 0
@@ -245,7 +202,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       );
     }
     const { failed } = progress;
-    if (failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...failed.values()].flat(), new Set(failed.keys()));
+    if (failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...failed.values()].flat(), { objects: new Set(failed.keys()) });
     return wait;
   }
 
@@ -266,7 +223,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
 }
 
 /** Nothing changed since the last sync, and nothing is left to do. */
-function isInForce({ app, state: { inForce, attempt, drifts, ownership } }: SyncRequest, build: BuildResult): boolean {
+function isInForce({ app, inForce, attempt, state: { drifts, ownership } }: SyncRequest, build: BuildResult): boolean {
   const isSame = build === inForce.build && inForce.generation === app.metadata.generation;
   return isSame && attempt.failed === undefined && attempt.rollout === undefined && drifts.found.size === 0 && ownership.doomed.size === 0;
 }

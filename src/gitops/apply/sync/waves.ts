@@ -1,34 +1,26 @@
 import { mapBounded } from '../../../base/concurrency.ts';
-import type { Redactor } from '../../../base/redactor.ts';
 import type { DynamicObject } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
 import type { BuildError } from '../../manifests/manifest.ts';
 import { describeObject, type ObjectId, tryParseId } from '../objects/object-id.ts';
-import type { HookPhase } from '../objects/object-policy.ts';
 import { stagesOf, type Wave, wavesOf } from '../objects/order.ts';
 import type { ResourceMapper } from '../objects/resource-mapper.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
-import { errorsOf } from '../plan/object-errors.ts';
 import { type DesiredObject, definitionKind, isDefinition, kindsOf, type Plan } from '../plan/plan.ts';
-import { redactionOf } from '../plan/secret-values.ts';
 import { Superseded, SyncFailure } from '../plan/sync-failure.ts';
 import type { DryRun } from './dry-run.ts';
-import type { Hooks } from './hooks.ts';
-import type { Inventory } from './inventory.ts';
 import type { ObjectWriter } from './object-writer.ts';
-import { addRefusals, changedIn, concurrency, goesOn, isNamespace, nameOf, opensWay, type Progress, type Run } from './run.ts';
+import { addRefusals, concurrency, findChanges, goesOn, isNamespace, nameOf, opensWay, type Progress, type Run } from './run.ts';
 import type { Trials } from './trial.ts';
+import { createWaveHooks, type WaveHooksOptions } from './wave-hooks.ts';
 
-export interface WavesOptions {
+export interface WavesOptions extends WaveHooksOptions {
   readonly dryRun: DryRun;
   readonly owned: Pick<OwnedObjects, 'live'>;
   readonly writer: Pick<ObjectWriter, 'apply'>;
   readonly trials: Pick<Trials, 'unmake'>;
-  readonly hooks: Hooks;
   readonly mapper: Pick<ResourceMapper, 'findNow'>;
-  readonly inventory: Pick<Inventory, 'write'>;
-  readonly redactor: Redactor;
 }
 
 /** What keeps the next wave from coming. */
@@ -54,27 +46,24 @@ const unmadeRetryMs = 60_000;
 const through: Wait = { waitsFor: [] };
 
 export function createWaves(options: WavesOptions): Waves {
-  const { dryRun, owned, writer, trials, hooks, mapper, inventory, redactor } = options;
-  return { apply, startFailureHooks };
+  const { dryRun, owned, writer, trials, mapper } = options;
+  const waveHooks = createWaveHooks(options);
+  return { apply, startFailureHooks: waveHooks.startFailureHooks };
 
   async function apply(run: Run, progress: Progress): Promise<Wait> {
-    const { app, state, plan, build } = run;
+    const { plan } = run;
     const waves = wavesOf([...plan.objects.values(), ...plan.hooks.values()]);
     for (const wave of waves) {
       const wait = await applyWave(run, progress, wave);
       if (wait.waitsFor.length > 0) return wait;
-      const running = await runHooks(run, wave.hooks, wave.phase);
+      const running = await waveHooks.run(run, wave.hooks, wave.phase);
       const applied = wave.objects.filter(({ id }) => !progress.failed.has(id));
       const unsettled = wave === waves.at(-1) ? [] : unsettledIn(run, applied);
       if (running.length + unsettled.length > 0) return { waitsFor: [...running, ...unsettled] };
     }
     const unserved = await unservedIn(run, progress);
     if (unserved !== undefined) return unserved;
-    if (plan.hooks.size > 0) {
-      state.ownership.completeHooks(build.digest);
-      await inventory.write(app, state, { revision: run.revision.commit.revision, intended: plan.objects });
-      await hooks.clean(state.ownership);
-    }
+    if (plan.hooks.size > 0) await waveHooks.complete(run);
     return through;
   }
 
@@ -92,7 +81,7 @@ export function createWaves(options: WavesOptions): Waves {
   async function applyWave(run: Run, progress: Progress, { objects }: Wave<DesiredObject>): Promise<Wait> {
     const { app, plan, signal } = run;
     const { failed, modes, changes, made } = progress;
-    const changed = new Set(changedIn(plan, run));
+    const changed = new Set(findChanges(plan, run));
     const due = objects.filter((desired) => changed.has(desired) && !failed.has(desired.id));
     for (const stage of stagesOf(due, placeOf, 1)) {
       const wait = await tryOutArrived(run, progress, stage);
@@ -111,7 +100,7 @@ export function createWaves(options: WavesOptions): Waves {
         }
       });
       if (errors.size > 0 && !goesOn(app))
-        throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), new Set(errors.keys()));
+        throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), { objects: new Set(errors.keys()) });
       for (const [id, found] of errors) failed.set(id, found);
     }
     return through;
@@ -153,7 +142,7 @@ export function createWaves(options: WavesOptions): Waves {
       if (!(err instanceof SyncFailure) || made.size === 0) throw err;
       await unmake(run, made);
       // The next try makes them again.
-      throw new SyncFailure(err.reason, err.errors, err.objects, unmadeRetryMs);
+      throw new SyncFailure(err.reason, err.errors, { objects: err.objects, minRetryMs: unmadeRetryMs });
     }
     return through;
   }
@@ -183,38 +172,6 @@ export function createWaves(options: WavesOptions): Waves {
   function isDefined({ plan, state }: Run, { resource }: DesiredObject): boolean {
     const definition = definitionIn(plan, resource);
     return definition !== undefined && state.ownership.applied.has(definition.id);
-  }
-
-  async function runHooks(run: Run, due: readonly DesiredObject[], phase: HookPhase): Promise<readonly string[]> {
-    const { app, state, build, rules, revision, signal } = run;
-    const outcomes = await mapBounded(due, concurrency, async (hook) => {
-      if (signal.aborted) throw new Superseded();
-      try {
-        return { hook, outcome: await hooks.run({ state, hook, phase, digest: build.digest, rules }) };
-      } catch (err) {
-        if (!isStatusError(err)) throw err;
-        throw new SyncFailure('ReconciliationFailed', await errorsOf(hook, err, revision, redactionOf(redactor, app)));
-      }
-    });
-    const errors = outcomes.flatMap(({ hook: { manifest }, outcome }) =>
-      outcome.state === 'failed' ? [{ file: manifest.file, line: manifest.line, message: `${phase} hook: ${outcome.reason}` }] : [],
-    );
-    if (errors.length > 0) throw new SyncFailure('ReconciliationFailed', errors);
-    if (state.ownership.hooks.cleaning.size > 0) {
-      await inventory.write(app, state, { revision: revision.commit.revision, intended: run.plan.objects });
-      await hooks.clean(state.ownership);
-    }
-    return outcomes.flatMap(({ outcome }) => (outcome.state === 'running' ? [outcome.reason] : []));
-  }
-
-  async function startFailureHooks({ state, build, plan, rules }: Run): Promise<void> {
-    const due = [...plan.hooks.values()].filter(({ policy }) => policy.hooks.includes('SyncFail'));
-    await mapBounded(due, concurrency, async (hook) => {
-      await hooks.run({ state, hook, phase: 'SyncFail', digest: build.digest, rules }).catch((err: unknown) => {
-        // The failure that led here is the one to report.
-        if (!isStatusError(err)) throw err;
-      });
-    });
   }
 
   function unsettledIn({ state, rules }: Run, objects: readonly DesiredObject[]): readonly string[] {

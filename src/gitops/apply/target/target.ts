@@ -73,6 +73,18 @@ const maxNamespacesCompared = 500;
 export const contentOf = (object: DynamicObject | undefined): string =>
   object === undefined ? '' : `${object.metadata.uid} ${object.metadata.generation}`;
 
+/** Ends the following of all objects that an app has, had or checks. */
+export function disownAll(
+  { owned }: Pick<Target, 'owned'>,
+  { key, ownership, health }: Pick<AppRecords, 'key' | 'ownership' | 'health'>,
+): void {
+  const { applied, pending, hookObjects, doomed } = ownership;
+  const known = [...[...applied.values()].map(({ desired }) => desired), ...pending.values(), ...hookObjects.values()];
+  for (const { resource, ref } of [...known, ...doomed.values(), ...health.checks.values()]) {
+    if (resource !== undefined && ref !== undefined) owned.disown(key, resource, ref);
+  }
+}
+
 const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
   object.metadata.uid === metadata.uid && object.kind === kustomizations.kind && spec.kubeConfig === undefined;
 
@@ -110,7 +122,7 @@ export function createTarget(
       state.health.mark([id]);
       if (direct) {
         objectChanged(app, id, object);
-        drift.observe(state, id, object, before);
+        drift.observe(state, { id, object, before });
       }
       wake(app);
     },
@@ -143,7 +155,7 @@ export function createTarget(
     for (const { app, id } of owned.ownersOf(address)) {
       const state = recordsOf(app);
       if (state === undefined) continue;
-      drift.scaleChanged(state, id);
+      drift.noteScaling(state, id);
       wake(app);
     }
   });
@@ -178,7 +190,7 @@ export function createTarget(
       // It may think that it has the object, from before a commit that was taken back gave it to this app.
       const state = recordsOf(claimant);
       if (state === undefined) return;
-      drift.taken(state, id, app);
+      drift.noteTakeover(state, id, app);
       handedOver(claimant, id);
     },
   });
@@ -207,9 +219,9 @@ export function createTarget(
       const { items } = await client.list(namespaces, { limit: maxNamespacesCompared, signal });
       return items.map(({ metadata }) => metadata.name);
     },
-    pruneBefore: async (app, state, { revision, signal }) =>
+    pruneBefore: async (app, state, { revision, isRevert, signal }) =>
       app.spec.prune && state.ownership.doomed.size > 0
-        ? await pruner.prune(app, state, { revision, guarded: true, before: true, signal })
+        ? await pruner.prune(app, state, { revision, guarded: true, isRevert, before: true, signal })
         : { changes: [], blocked: '', remaining: 0 },
   });
   return { owned, drift, syncer, pruner, checks: createHealthChecks({ mapper, owned }), causeOf, rulesOf };

@@ -4,7 +4,7 @@ import { isIgnored, withoutForeign } from '../../../../src/gitops/apply/objects/
 import { isSuspended, policyOf } from '../../../../src/gitops/apply/objects/object-policy.ts';
 import { stagesOf, wavesOf } from '../../../../src/gitops/apply/objects/order.ts';
 import { createExpressions } from '../../../../src/gitops/apply/observe/expressions.ts';
-import { targetKeyOf, unsupportedIn } from '../../../../src/gitops/apply/plan/app-spec.ts';
+import { findUnsupported, targetKeyOf } from '../../../../src/gitops/apply/plan/app-spec.ts';
 import type { DynamicObject, KubeObject } from '../../../../src/machinery/object.ts';
 
 const object = (annotations: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>> = {}): KubeObject => ({
@@ -185,6 +185,6 @@ describe('the cluster of an app', () => {
     expect(targetKeyOf(app())).toBe('');
     expect(targetKeyOf(app({ kubeConfig: { secretRef: { name: 'other' } } }))).toBe('flux-system/other');
     expect(targetKeyOf(app({ kubeConfig: { secretRef: { name: 'other', key: 'k' } } }))).toBe('flux-system/other/k');
-    expect(unsupportedIn(app({ kubeConfig: { configMapRef: { name: 'x' } } }))).toBe('spec.kubeConfig.configMapRef');
+    expect(findUnsupported(app({ kubeConfig: { configMapRef: { name: 'x' } } }))).toBe('spec.kubeConfig.configMapRef');
   });
 });

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { type Attempt, withAttempt } from '../../../../src/api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../../../../src/api/kustomize/v1/kustomization.ts';
-import { type HistoryEntry, judged } from '../../../../src/gitops/apply/records/history.ts';
+import { type HistoryEntry, noteOutcome } from '../../../../src/gitops/apply/records/history.ts';
 import { activitiesOf } from '../../../../src/gitops/apply/status/recalled-activity.ts';
 import { judgeHistory } from '../../../../src/gitops/verbs/history.ts';
 
@@ -60,8 +60,8 @@ it('writes down at the next revision whether the one before had worked', () => {
   const { history = [] } = appWith([attempt('a', 'done'), attempt('b', 'running')], 'Healthy').status ?? {};
   expect(history).toHaveLength(2);
   const attempts = [attempt('b', 'running'), { ...attempt('a', 'done'), healthyAt: at }];
-  expect(judged([entry('a')], attempts)).toMatchObject([{ worked: true }]);
-  expect(judged([entry('a'), entry('b'), entry('c', { result: 'failed' })], attempts)).toMatchObject([{}, { worked: false }, {}]);
+  expect(noteOutcome([entry('a')], attempts)).toMatchObject([{ worked: true }]);
+  expect(noteOutcome([entry('a'), entry('b'), entry('c', { result: 'failed' })], attempts)).toMatchObject([{}, { worked: false }, {}]);
 });
 
 it('gives the line of commits back after a start', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addToHistory, type HistoryEntry, revertedBy } from '../../../../../src/gitops/apply/records/history.ts';
+import { addToHistory, findRevertedCommit, type HistoryEntry } from '../../../../../src/gitops/apply/records/history.ts';
 
 const entry = (revision: string, changes: HistoryEntry['changes'] = []): HistoryEntry => ({
   revision: `main@sha1:${revision}`,
@@ -36,8 +36,8 @@ describe('a history', () => {
 
   it('knows what a rollback takes back: what its message names, or else what was in force', () => {
     const history = [entry('aaa'), entry('bbb'), { ...entry('ccc'), result: 'failed' as const }];
-    expect(revertedBy(history, 'Revert "x"\n\nThis reverts commit 0123456789abcdef.\n')).toBe('0123456789abcdef');
-    expect(revertedBy(history, 'back to before')).toBe('bbb');
-    expect(revertedBy([], 'back to before')).toBeUndefined();
+    expect(findRevertedCommit(history, 'Revert "x"\n\nThis reverts commit 0123456789abcdef.\n')).toBe('0123456789abcdef');
+    expect(findRevertedCommit(history, 'back to before')).toBe('bbb');
+    expect(findRevertedCommit([], 'back to before')).toBeUndefined();
   });
 });

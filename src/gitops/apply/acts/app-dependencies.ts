@@ -1,9 +1,9 @@
-import { holdOf } from '../../api/kustomize/v1/hold.ts';
-import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
-import type { KnownRevision } from '../sources/follow/known-revision.ts';
-import type { Expressions } from './observe/expressions.ts';
-import { sourceKeyOf } from './plan/app-spec.ts';
-import { messageOf } from './plan/sync-failure.ts';
+import { holdOf } from '../../../api/kustomize/v1/hold.ts';
+import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
+import type { KnownRevision } from '../../sources/follow/known-revision.ts';
+import type { Expressions } from '../observe/expressions.ts';
+import { sourceKeyOf } from '../plan/app-spec.ts';
+import { messageOf } from '../plan/sync-failure.ts';
 
 /** The first dependency that keeps the app waiting, as text. */
 export function unreadyDependency(
