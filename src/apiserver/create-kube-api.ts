@@ -23,7 +23,8 @@ import { anyOf, type TokenAuthenticator } from './authentication/token-authentic
 import { createAuthorizer } from './authorizer.ts';
 import { createCertificateChecks } from './certificate-checks.ts';
 import { createComponentStatuses } from './component-statuses.ts';
-import { createEncryptedStorage, type EncryptedStorageOptions, type Unreadable } from './encryption/encrypted-storage.ts';
+import { createEncryptedStorage, type EncryptedStorageOptions } from './encryption/encrypted-storage.ts';
+import type { Unreadable } from './encryption/value-seals.ts';
 import { addFeatureGates } from './feature-gates.ts';
 import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
 import { createKindTable } from './kind-table.ts';

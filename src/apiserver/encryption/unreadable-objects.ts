@@ -2,7 +2,7 @@ import type { KubeObject } from '../../machinery/object.ts';
 import { apiVersionOf } from '../../machinery/resource.ts';
 import type { KindTable } from '../kube-api.ts';
 import { resourcePrefixOf, splitStoreKey } from '../registry/keys.ts';
-import type { Unreadable } from './encrypted-storage.ts';
+import type { Unreadable } from './value-seals.ts';
 
 /** As many objects as this names one by one; the log names all. */
 const maxTold = 100;

@@ -5,7 +5,7 @@ import type { Metrics } from '../../base/metrics.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Storage, StorageEvent, StoredEntry } from '../../storage/storage.ts';
-import { type Unreadable, unreadableError } from '../encryption/encrypted-storage.ts';
+import { type Unreadable, unreadableError } from '../encryption/value-seals.ts';
 import { atRevision, decode, memoryOf } from './encoding.ts';
 import { changeOf, WindowMemory } from './event-window.ts';
 import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';

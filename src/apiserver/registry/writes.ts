@@ -5,7 +5,7 @@ import { cannotBeHandled } from '../../machinery/field-validation.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
 import { conflict, isStatusError, notFound, StatusError } from '../../machinery/status-error.ts';
-import { unreadableError } from '../encryption/encrypted-storage.ts';
+import { unreadableError } from '../encryption/value-seals.ts';
 import type { DeleteOutcome, WriteRequest } from '../kube-api.ts';
 import { withoutRevision } from './encoding.ts';
 import { checkAppliedName, checkAppliedUid, checkIdentity, checkNewName } from './identity.ts';
