@@ -24,12 +24,12 @@ const bootstrapLabels = { 'kubernetes.io/bootstrapping': 'rbac-defaults' };
 
 const words = (text: string): readonly string[] => text.split(' ');
 /** `verbs` and `resources` are lists of words; the core group is the empty one. */
-const rule = (verbs: string, group: string, resources: string, names?: string): PolicyRule => ({
+const rule = (verbs: string, group: string, resources: string): PolicyRule => ({
   verbs: words(verbs),
   apiGroups: [group],
   resources: words(resources),
-  ...(names === undefined ? {} : { resourceNames: words(names) }),
 });
+const named = (name: string, general: PolicyRule): PolicyRule => ({ ...general, resourceNames: words(name) });
 const paths = (verbs: string, urls: string): PolicyRule => ({ verbs: words(verbs), nonResourceURLs: words(urls) });
 
 const read = 'get list watch';
@@ -62,7 +62,7 @@ const systemAccount = (name: string): Subject => ({ kind: 'ServiceAccount', name
 const aggregateTo = (role: string): string => `rbac.authorization.k8s.io/aggregate-to-${role}`;
 const certificates = 'certificates.k8s.io';
 const csrs = 'certificatesigningrequests';
-const approves = (signer: string): readonly PolicyRule[] => [rule('approve', certificates, 'signers', signer)];
+const approves = (signer: string): readonly PolicyRule[] => [named(signer, rule('approve', certificates, 'signers'))];
 
 /**
  * The most that a kubelet may do. The Node authorizer narrows it to the node's own pods, so no binding refers to this
@@ -241,7 +241,7 @@ const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
     rules: [
       ...recordsEvents,
       rule('create', 'coordination.k8s.io', 'leases'),
-      rule('get update', 'coordination.k8s.io', 'leases', 'kube-controller-manager'),
+      named('kube-controller-manager', rule('get update', 'coordination.k8s.io', 'leases')),
       rule('create', '', 'secrets serviceaccounts'),
       rule('delete', '', 'secrets'),
       rule('get', '', 'configmaps namespaces secrets serviceaccounts'),
@@ -257,7 +257,7 @@ const clusterRoleSpecs: Readonly<Record<string, RoleSpec>> = {
     rules: [
       ...recordsEvents,
       rule('create', 'coordination.k8s.io', 'leases'),
-      rule('get list update watch', 'coordination.k8s.io', 'leases', 'kube-scheduler'),
+      named('kube-scheduler', rule('get list update watch', 'coordination.k8s.io', 'leases')),
       rule(read, '', 'nodes'),
       rule('delete get list watch', '', 'pods'),
       rule('create', '', 'bindings pods/binding'),
@@ -294,12 +294,10 @@ const controllerRules: Readonly<Record<string, readonly PolicyRule[]>> = {
   'certificate-controller': [
     rule('delete get list watch', certificates, csrs),
     rule('update', certificates, `${csrs}/approval ${csrs}/status`),
-    rule('approve', certificates, 'signers', 'kubernetes.io/kube-apiserver-client-kubelet'),
-    rule(
-      'sign',
-      certificates,
-      'signers',
+    named('kubernetes.io/kube-apiserver-client-kubelet', rule('approve', certificates, 'signers')),
+    named(
       'kubernetes.io/kube-apiserver-client kubernetes.io/kube-apiserver-client-kubelet kubernetes.io/kubelet-serving kubernetes.io/legacy-unknown',
+      rule('sign', certificates, 'signers'),
     ),
     rule('create', 'authorization.k8s.io', 'subjectaccessreviews'),
   ],
@@ -379,7 +377,7 @@ const controllerRules: Readonly<Record<string, readonly PolicyRule[]>> = {
     rule('create delete list patch watch', '', 'pods'),
   ],
   'legacy-service-account-token-cleaner': [
-    rule('get', '', 'configmaps', 'kube-apiserver-legacy-service-account-token-tracking'),
+    named('kube-apiserver-legacy-service-account-token-tracking', rule('get', '', 'configmaps')),
     rule('delete patch', '', 'secrets'),
   ],
   'namespace-controller': [
@@ -475,7 +473,7 @@ const leaderLocking = (component: string, more: readonly Subject[] = []): Namesp
   name: `system::leader-locking-${component}`,
   rules: [
     rule('watch', '', 'configmaps'),
-    rule('get update', '', 'configmaps', component),
+    named(component, rule('get update', '', 'configmaps')),
     rule('create get list update watch', 'coordination.k8s.io', 'leasecandidates leases'),
   ],
   subjects: [user(`system:${component}`), systemAccount(component), ...more],
@@ -487,7 +485,7 @@ const namespacedSpecs: readonly NamespacedSpec[] = [
     namespace: 'kube-system',
     name: 'extension-apiserver-authentication-reader',
     binding: 'system::extension-apiserver-authentication-reader',
-    rules: [rule(read, '', 'configmaps', 'extension-apiserver-authentication')],
+    rules: [named('extension-apiserver-authentication', rule(read, '', 'configmaps'))],
     subjects: [user('system:kube-controller-manager'), user('system:kube-scheduler')],
   },
   leaderLocking('kube-controller-manager', [systemAccount('leader-election-controller')]),
@@ -501,7 +499,7 @@ const namespacedSpecs: readonly NamespacedSpec[] = [
   {
     namespace: 'kube-public',
     name: 'system:controller:bootstrap-signer',
-    rules: [rule(read, '', 'configmaps'), rule('update', '', 'configmaps', 'cluster-info'), ...recordsEvents],
+    rules: [rule(read, '', 'configmaps'), named('cluster-info', rule('update', '', 'configmaps')), ...recordsEvents],
     subjects: [systemAccount('bootstrap-signer')],
   },
   {
@@ -535,26 +533,32 @@ export async function bootstrapRoles(client: Client): Promise<void> {
   );
   // All at once: they share commits.
   await Promise.all([
-    ...specs.map(([name, spec]) => ensure<ClusterRole>(client, clusterRoles, clusterRoleOf(name, spec), withRights)),
+    ...specs.map(([name, spec]) => ensure<ClusterRole>(client, clusterRoles, { wanted: clusterRoleOf(name, spec), complete: withRights })),
     ...specs.flatMap(([name, { subjects }]) =>
       subjects === undefined
         ? []
-        : [ensure<ClusterRoleBinding>(client, clusterRoleBindings, clusterRoleBindingOf(name, subjects), withSubjects)],
+        : [
+            ensure<ClusterRoleBinding>(client, clusterRoleBindings, {
+              wanted: clusterRoleBindingOf(name, subjects),
+              complete: withSubjects,
+            }),
+          ],
     ),
     ...namespacedSpecs.flatMap(({ namespace, name, binding = name, rules, subjects }) => [
-      ensure<Role>(client, roles, { apiVersion, kind: 'Role', metadata: metadataOf(name, namespace), rules }, withRights),
-      ensure<RoleBinding>(
-        client,
-        roleBindings,
-        {
+      ensure<Role>(client, roles, {
+        wanted: { apiVersion, kind: 'Role', metadata: metadataOf(name, namespace), rules },
+        complete: withRights,
+      }),
+      ensure<RoleBinding>(client, roleBindings, {
+        wanted: {
           apiVersion,
           kind: 'RoleBinding',
           metadata: metadataOf(binding, namespace),
           roleRef: { apiGroup: rbacGroup, kind: 'Role', name },
           subjects,
         },
-        withSubjects,
-      ),
+        complete: withSubjects,
+      }),
     ]),
   ]);
 }
@@ -613,13 +617,13 @@ function withMetadata<T extends KubeObject>(stored: T, wanted: T): T {
 
 const maxAttempts = 5;
 
+interface Ensured<T> {
+  readonly wanted: T;
+  complete(stored: T, wanted: T): T;
+}
+
 /** Creates the object or completes the stored one. Another server that starts at the same time does the same. */
-async function ensure<T extends KubeObject>(
-  client: Client,
-  resource: Resource<T>,
-  wanted: T,
-  complete: (stored: T, wanted: T) => T,
-): Promise<void> {
+async function ensure<T extends KubeObject>(client: Client, resource: Resource<T>, { wanted, complete }: Ensured<T>): Promise<void> {
   const { namespace, name } = wanted.metadata;
   for (let attempt = 1; ; attempt += 1) {
     try {

@@ -15,6 +15,12 @@ import type { Registry } from './registry/registry.ts';
 import type { Writer } from './registry/writes.ts';
 import { apiServerUser } from './user.ts';
 
+interface Removal {
+  readonly options: DeleteOptions;
+  /** Version of the pod that the decision rests on; undefined when it rests on none. */
+  readonly version: string | undefined;
+}
+
 export interface EvictionOptions {
   readonly registry: Pick<Registry, 'get' | 'stateOf'>;
   readonly writer: Writer;
@@ -89,7 +95,7 @@ export function createEvictor({ registry, writer, clock }: EvictionOptions) {
   }
 
   /** Says why, then deletes; on the way nobody may have changed the pod when `version` is what the decision rests on. */
-  async function remove(request: WriteRequest, pod: Pod, options: DeleteOptions, version: string | undefined): Promise<void> {
+  async function remove(request: WriteRequest, pod: Pod, { options, version }: Removal): Promise<void> {
     const { uid } = pod.metadata;
     let resourceVersion = version;
     if (options.dryRun !== true && pod.metadata.deletionTimestamp === undefined) {
@@ -135,7 +141,7 @@ export function createEvictor({ registry, writer, clock }: EvictionOptions) {
       try {
         // Both depend on the pod being still absent, or still unhealthy.
         const depends = why === 'unhealthy' || (why === 'idle' && pod.status?.phase === 'Pending');
-        await remove(request, pod, options, depends ? version : undefined);
+        await remove(request, pod, { options, version: depends ? version : undefined });
         return;
       } catch (err) {
         if (!isConflict(err) || isPinned || why === 'granted' || why === 'unguarded') throw err;

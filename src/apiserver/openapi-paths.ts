@@ -174,7 +174,7 @@ function watchItems(
   if (!kind.verbs.includes('watch') || isCustomKind(kind)) return [];
   const watch = (action: 'watch' | 'watchlist', what: string, id: string): readonly Operation[] => [
     {
-      ...operation(kind, 'get', action, `watch ${what}; deprecated: the parameter \`watch\` of a list says the same`),
+      ...operation(kind, ['get', action], `watch ${what}; deprecated: the parameter \`watch\` of a list says the same`),
       operationId: `watch${groupWords(kind)}${id}`,
       result: `${metaTypes}.WatchEvent`,
     },
@@ -204,7 +204,7 @@ function collectionOperations(kind: KindDefinition): readonly Operation[] {
   if (can('list')) operations.push({ ...listOperation(kind), operationId: id('list') });
   if (can('create')) {
     operations.push({
-      ...operation(kind, 'post', 'post', `create a ${kind.kind}`),
+      ...operation(kind, ['post', 'post'], `create a ${kind.kind}`),
       operationId: id('create'),
       body: kind.schemaName,
       bodyRequired: true,
@@ -214,7 +214,7 @@ function collectionOperations(kind: KindDefinition): readonly Operation[] {
   }
   if (can('deletecollection')) {
     operations.push({
-      ...operation(kind, 'delete', 'deletecollection', `delete collection of ${kind.kind}`),
+      ...operation(kind, ['delete', 'deletecollection'], `delete collection of ${kind.kind}`),
       operationId: id('delete', 'Collection'),
       body: `${metaTypes}.DeleteOptions`,
       result: `${metaTypes}.Status`,
@@ -224,7 +224,7 @@ function collectionOperations(kind: KindDefinition): readonly Operation[] {
 }
 
 function listOperation(kind: KindDefinition): Omit<Operation, 'operationId'> {
-  return { ...operation(kind, 'get', 'list', `list or watch objects of kind ${kind.kind}`), result: `${kind.schemaName}List` };
+  return { ...operation(kind, ['get', 'list'], `list or watch objects of kind ${kind.kind}`), result: `${kind.schemaName}List` };
 }
 
 function objectOperations(kind: KindDefinition): readonly Operation[] {
@@ -235,7 +235,7 @@ function objectOperations(kind: KindDefinition): readonly Operation[] {
     ...(can('delete')
       ? [
           {
-            ...operation(kind, 'delete', 'delete', `delete a ${kind.kind}`),
+            ...operation(kind, ['delete', 'delete'], `delete a ${kind.kind}`),
             operationId: `delete${names.id}`,
             body: `${metaTypes}.DeleteOptions`,
             result: kind.deleteAnswer === 'object' ? kind.schemaName : `${metaTypes}.Status`,
@@ -254,10 +254,10 @@ function readAndWrite(
 ): readonly Operation[] {
   const { gvk, schema: result, can } = body;
   const operations: Operation[] = [];
-  if (can('get')) operations.push({ ...operation(kind, 'get', 'get', `read ${what}`), operationId: `read${id}`, gvk, result });
+  if (can('get')) operations.push({ ...operation(kind, ['get', 'get'], `read ${what}`), operationId: `read${id}`, gvk, result });
   if (can('update')) {
     operations.push({
-      ...operation(kind, 'put', 'put', `replace ${what}`),
+      ...operation(kind, ['put', 'put'], `replace ${what}`),
       operationId: `replace${id}`,
       gvk,
       body: result,
@@ -268,7 +268,7 @@ function readAndWrite(
   }
   if (can('patch')) {
     operations.push({
-      ...operation(kind, 'patch', 'patch', `partially update ${what}`),
+      ...operation(kind, ['patch', 'patch'], `partially update ${what}`),
       operationId: `patch${id}`,
       gvk,
       body: `${metaTypes}.Patch`,
@@ -293,7 +293,7 @@ function subresourceOperations(
   if (connections.has(name)) {
     const methods: readonly Method[] = name === 'proxy' ? ['get', 'put', 'post', 'delete', 'patch'] : ['get', 'post'];
     return methods.map((method) => ({
-      ...operation(kind, method, 'connect', `connect ${method.toUpperCase()} requests to ${name} of ${kind.kind}`),
+      ...operation(kind, [method, 'connect'], `connect ${method.toUpperCase()} requests to ${name} of ${kind.kind}`),
       operationId: `connect${groupWords(kind)}${capitalized(method)}${scopeWord(kind)}${kind.kind}${word}`,
       gvk,
     }));
@@ -302,12 +302,12 @@ function subresourceOperations(
   const schema = name === 'log' ? undefined : schemaOfGvk.get(keyOfGvk(gvk));
   const what = `${name} of the specified ${kind.kind}`;
   if (schema === undefined) {
-    return verbs.includes('get') ? [{ ...operation(kind, 'get', 'get', `read ${what}`), operationId: `read${id}`, gvk }] : [];
+    return verbs.includes('get') ? [{ ...operation(kind, ['get', 'get'], `read ${what}`), operationId: `read${id}`, gvk }] : [];
   }
   const operations = [...readAndWrite(kind, { id, what }, { gvk, schema, can: (verb) => verbs.includes(verb) })];
   if (verbs.includes('create')) {
     operations.push({
-      ...operation(kind, 'post', 'post', `create ${what}`),
+      ...operation(kind, ['post', 'post'], `create ${what}`),
       operationId: `create${id}`,
       gvk,
       body: schema,
@@ -319,7 +319,11 @@ function subresourceOperations(
   return operations;
 }
 
-const operation = (kind: KindDefinition, method: Method, action: Action, description: string): Omit<Operation, 'operationId'> => ({
+const operation = (
+  kind: KindDefinition,
+  [method, action]: readonly [Method, Action],
+  description: string,
+): Omit<Operation, 'operationId'> => ({
   method,
   action,
   description,

@@ -4,8 +4,8 @@ import type { AdmissionPhase, AdmissionStep, Operation } from './admission.ts';
 
 /** The `apiserver_admission_*` families, under their names and labels upstream. */
 export interface AdmissionMetrics {
-  /** A step has looked at a write, and let it pass or refused it. */
-  stepped(step: AdmissionStep, operation: Operation, startedAtMs: number, rejected: boolean): void;
+  /** A step begins to look at a write. The result is called when it has let the write pass or refused it. */
+  start(step: AdmissionStep, operation: Operation): (rejected: boolean) => void;
   /** A webhook was called, or should have been. */
   called(call: WebhookCall): void;
   nowMs(): number;
@@ -89,9 +89,12 @@ export function createAdmissionMetrics(metrics: Metrics, clock: { monotonicMs():
 
   return {
     nowMs: () => clock.monotonicMs(),
-    stepped(step, operation, startedAtMs, rejected) {
-      const { passed, refused } = seriesOf(step, operation);
-      (rejected ? refused : passed).observe(secondsSince(startedAtMs));
+    start(step, operation) {
+      const startedAtMs = clock.monotonicMs();
+      return (rejected) => {
+        const { passed, refused } = seriesOf(step, operation);
+        (rejected ? refused : passed).observe(secondsSince(startedAtMs));
+      };
     },
     called({ webhook, mutating, operation: method, startedAtMs, outcome }) {
       const name = nameOf(webhook);

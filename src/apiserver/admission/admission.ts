@@ -81,7 +81,7 @@ export class AdmissionChain {
     this.#metrics = metrics;
   }
 
-  stepsFor(kind: KindDefinition, operation: Operation, phase: AdmissionPhase, subresource = ''): readonly AdmissionStep[] {
+  stepsFor({ kind, operation, subresource = '' }: AdmittedWrite, phase: AdmissionPhase): readonly AdmissionStep[] {
     const ofKind = this.#picked[phase][operation];
     let bySubresource = ofKind.get(kind);
     if (bySubresource === undefined) {
@@ -99,15 +99,22 @@ export class AdmissionChain {
   }
 
   /** False when no step applies to such a write now. */
-  concerns(kind: KindDefinition, operation: Operation, phase: AdmissionPhase, subresource: string): boolean {
-    for (const step of this.stepsFor(kind, operation, phase, subresource)) if (step.isIdle?.() !== true) return true;
+  concerns(write: AdmittedWrite, phase: AdmissionPhase): boolean {
+    for (const step of this.stepsFor(write, phase)) if (step.isIdle?.() !== true) return true;
     return false;
   }
 
   /** A promise only when a step gave one. */
   admit(request: AdmissionRequest, phase: AdmissionPhase): KubeObject | Promise<KubeObject> {
-    return pass({ steps: this.stepsFor(request.kind, request.operation, phase, request.subresource), metrics: this.#metrics }, 0, request);
+    return pass({ steps: this.stepsFor(request, phase), metrics: this.#metrics }, 0, request);
   }
+}
+
+/** The part of a write that picks its steps. */
+interface AdmittedWrite {
+  readonly kind: KindDefinition;
+  readonly operation: Operation;
+  readonly subresource?: string;
 }
 
 type Picks = Readonly<Record<Operation, WeakMap<KindDefinition, Map<string, readonly AdmissionStep[]>>>>;
@@ -151,8 +158,7 @@ function timed(
   admit: Admit,
 ): KubeObject | Promise<KubeObject> {
   if (metrics === undefined) return admit(request);
-  const startedAt = metrics.nowMs();
-  const settle = (rejected: boolean): void => metrics.stepped(step, request.operation, startedAt, rejected);
+  const settle = metrics.start(step, request.operation);
   try {
     const object = admit(request);
     if (!(object instanceof Promise)) {

@@ -6,17 +6,21 @@ import { createdMetadata, updatedMetadata } from '../registry/metadata.ts';
 import type { AdmissionRequest } from './admission.ts';
 import type { Match } from './match.ts';
 
+interface Change {
+  readonly match: Match;
+  /** In the version that it was shown in. */
+  readonly changed: KubeObject;
+}
+
 /**
  * The object as a webhook or a policy leaves it: read, defaulted and, in what the server owns, put back, as if the client had sent it so.
  *
- * @param changed  in the version that it was shown in
  * @throws StatusError `InternalError` for what cannot be read as the kind
  */
 export function changedObject(
   decoder: BodyDecoder,
   { kind, object: given, before }: AdmissionRequest,
-  match: Match,
-  changed: KubeObject,
+  { match, changed }: Change,
 ): KubeObject {
   const stored = match.kind === kind ? changed : (match.kind.storedAs?.toStored(changed) ?? changed);
   const decoded = decoder.decode({ request: { fieldValidation: 'Ignore' }, kind, object: stored, refuse: (why) => internalError(why) });

@@ -168,9 +168,9 @@ function podViolations(item: LimitRangeItem, spec: PodSpec): readonly string[] {
 
 function violations(item: LimitRangeItem, amounts: Amounts): readonly string[] {
   return [
-    ...bounds(item.min).flatMap(([name, least]) => tooSmall(item.type, name, least, amounts)),
-    ...bounds(item.max).flatMap(([name, most]) => tooLarge(item.type, name, most, amounts)),
-    ...bounds(item.maxLimitRequestRatio).flatMap(([name, ratio]) => tooFarApart(item.type, name, ratio, amounts)),
+    ...bounds(item.min).flatMap(([name, least]) => tooSmall({ type: item.type, name, bound: least }, amounts)),
+    ...bounds(item.max).flatMap(([name, most]) => tooLarge({ type: item.type, name, bound: most }, amounts)),
+    ...bounds(item.maxLimitRequestRatio).flatMap(([name, ratio]) => tooFarApart({ type: item.type, name, bound: ratio }, amounts)),
   ];
 }
 
@@ -178,7 +178,7 @@ function claimViolations(item: LimitRangeItem, { spec }: PersistentVolumeClaim):
   if (item.type !== 'PersistentVolumeClaim') return [];
   const requests = readAmounts(spec.resources?.requests);
   return [
-    ...bounds(item.min).flatMap(([name, least]) => tooSmall(item.type, name, least, { requests, limits: new Map() })),
+    ...bounds(item.min).flatMap(([name, least]) => tooSmall({ type: item.type, name, bound: least }, { requests, limits: new Map() })),
     ...bounds(item.max).flatMap(([name, most]) => {
       const request = requests.get(name);
       const rule = `maximum ${name} usage per ${item.type} is ${formatQuantity(most)}`;
@@ -191,7 +191,13 @@ function claimViolations(item: LimitRangeItem, { spec }: PersistentVolumeClaim):
 const bounds = (amounts: Readonly<Record<string, string>> | undefined): readonly (readonly [string, Quantity])[] =>
   [...readAmounts(amounts)].sort(([a], [b]) => (a < b ? -1 : 1));
 
-function tooSmall(type: string, name: string, least: Quantity, { requests, limits }: Amounts): readonly string[] {
+interface Bound {
+  readonly type: string;
+  readonly name: string;
+  readonly bound: Quantity;
+}
+
+function tooSmall({ type, name, bound: least }: Bound, { requests, limits }: Amounts): readonly string[] {
   const rule = `minimum ${name} usage per ${type} is ${formatQuantity(least)}`;
   const request = requests.get(name);
   const limit = limits.get(name);
@@ -201,7 +207,7 @@ function tooSmall(type: string, name: string, least: Quantity, { requests, limit
   return [];
 }
 
-function tooLarge(type: string, name: string, most: Quantity, { requests, limits }: Amounts): readonly string[] {
+function tooLarge({ type, name, bound: most }: Bound, { requests, limits }: Amounts): readonly string[] {
   const rule = `maximum ${name} usage per ${type} is ${formatQuantity(most)}`;
   const request = requests.get(name);
   const limit = limits.get(name);
@@ -213,7 +219,7 @@ function tooLarge(type: string, name: string, most: Quantity, { requests, limits
 
 const one = parseQuantity('1');
 
-function tooFarApart(type: string, name: string, most: Quantity, { requests, limits }: Amounts): readonly string[] {
+function tooFarApart({ type, name, bound: most }: Bound, { requests, limits }: Amounts): readonly string[] {
   const rule = `${name} max limit to request ratio per ${type} is ${formatQuantity(most)}`;
   const request = requests.get(name);
   const limit = limits.get(name);

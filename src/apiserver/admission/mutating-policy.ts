@@ -45,6 +45,11 @@ export interface MutatingPolicyOptions extends PolicyOptions {
   readonly schemas: SchemaSet;
 }
 
+interface Invocation {
+  readonly match: Match;
+  readonly param: KubeObject | undefined;
+}
+
 /**
  * Applies the MutatingAdmissionPolicies, one after the other in the order of their names. Each binding of a policy that
  * matches a write changes the object by apply configuration or JSON patch, once for each of its parameter objects.
@@ -87,7 +92,7 @@ export function mutatingPolicies(options: MutatingPolicyOptions): AdmissionStep 
         for (const param of found.params) {
           const match = matcher.match(policy.criteria, current);
           if (match === undefined) continue;
-          const outcome = invoke(policy, current, match, param);
+          const outcome = invoke(policy, current, { match, param });
           if (outcome === undefined) continue;
           invoked.add(policy);
           if (outcome.object !== current.object) current = { ...current, object: outcome.object };
@@ -101,7 +106,7 @@ export function mutatingPolicies(options: MutatingPolicyOptions): AdmissionStep 
   }
 
   /** Undefined when the policy's conditions do not hold. */
-  function invoke(policy: MutatingPolicy, request: AdmissionRequest, match: Match, param: KubeObject | undefined): Outcome | undefined {
+  function invoke(policy: MutatingPolicy, request: AdmissionRequest, { match, param }: Invocation): Outcome | undefined {
     const budget = policyBudget();
     const errors: string[] = [];
     let current = request;
@@ -128,9 +133,9 @@ export function mutatingPolicies(options: MutatingPolicyOptions): AdmissionStep 
         const changed =
           patchType === 'JSONPatch'
             ? patched(shown.object, outcome.value)
-            : applied(shown, outcome.value, typeOf(options.schemas, shown.kind), `${apiVersionOf(shown.kind)}, Kind=${shown.kind.kind}`);
+            : applied(shown, outcome.value, typeOf(options.schemas, shown.kind));
         if (changed === shown.object) continue;
-        const object = changedObject(decoder, current, match, changed);
+        const object = changedObject(decoder, current, { match, changed });
         current = { ...current, object };
         shown = shownOf(current, { ...match, object: match.kind.storedAs?.fromStored(object) ?? object });
       } catch (err) {
@@ -269,9 +274,9 @@ function patched(object: KubeObject, value: unknown): KubeObject {
 }
 
 /** Server-side apply without owners: the configuration wins, and what it does not name stays. */
-function applied({ kind, object }: Match, value: unknown, type: Type, typeText: string): KubeObject {
+function applied({ kind, object }: Match, value: unknown, type: Type): KubeObject {
   if (!(value instanceof CelMessage) || value.name !== 'Object') {
-    throw new MutationError(`unsupported return type from ApplyConfiguration expression: ${typeText}`);
+    throw new MutationError(`unsupported return type from ApplyConfiguration expression: ${apiVersionOf(kind)}, Kind=${kind.kind}`);
   }
   checkNames(value, 'Object');
   const patch = { ...(toJson(value) as object), apiVersion: apiVersionOf(kind), kind: kind.kind };

@@ -120,10 +120,11 @@ function newPorts(spec: ServiceSpec, operation: Allocation): readonly ServicePor
     const shared = byPort.get(entry.port);
     if (shared !== undefined) {
       if (!isWanted(entry.nodePort)) return { ...entry, nodePort: shared };
-      return entry.nodePort === shared ? entry : takeNamed(entry, entry.nodePort, index, operation);
+      return entry.nodePort === shared ? entry : takeNamed(entry, { port: entry.nodePort, index }, operation);
     }
     const wanted = ports.find(({ port, nodePort }) => port === entry.port && isWanted(nodePort))?.nodePort;
-    const result = wanted === undefined ? { ...entry, nodePort: operation.takeAny() } : takeNamed(entry, wanted, index, operation);
+    const result =
+      wanted === undefined ? { ...entry, nodePort: operation.takeAny() } : takeNamed(entry, { port: wanted, index }, operation);
     byPort.set(entry.port, result.nodePort ?? 0);
     return result;
   });
@@ -135,11 +136,15 @@ function changedPorts(spec: ServiceSpec, before: ServiceSpec, operation: Allocat
   return (spec.ports ?? []).map((entry, index) => {
     if (!isWanted(entry.nodePort)) return allocates(spec) ? { ...entry, nodePort: operation.takeAny() } : entry;
     if (own.has(entry.nodePort) || operation.allocated.has(entry.nodePort)) return entry;
-    return takeNamed(entry, entry.nodePort, index, operation);
+    return takeNamed(entry, { port: entry.nodePort, index }, operation);
   });
 }
 
-function takeNamed(entry: ServicePort, port: number, index: number, operation: Allocation): ServicePort {
+function takeNamed(
+  entry: ServicePort,
+  { port, index }: { readonly port: number; readonly index: number },
+  operation: Allocation,
+): ServicePort {
   const why = operation.take(port);
   if (why !== undefined) throw operation.refusal(index, port, why);
   return { ...entry, nodePort: port };

@@ -69,7 +69,7 @@ export function validatingPolicies(options: PolicyOptions): AdmissionStep {
         values ??= { ...commonValues(authorizer, request, match), namespaceObject: namespaceObjectOf(matcher, request) };
         for (const param of found.params) {
           const decisions = evaluate(policy, { ...values, params: param ?? null }, notes);
-          for (const decision of decisions) act(policy, binding, decision, request, denied, failures);
+          for (const decision of decisions) act({ policy, binding, denied, failures }, decision, request);
         }
       }
     }
@@ -189,14 +189,15 @@ function messageOf(
   return message.trim() === '' ? `failed expression: ${expression.source.trim()}` : message.trim();
 }
 
-function act(
-  policy: CompiledPolicy,
-  binding: AdmissionPolicyBinding,
-  { message, reason, index }: Decision,
-  request: AdmissionRequest,
-  denied: Denial[],
-  failures: object[],
-): void {
+/** A binding of a policy, and the lists that its actions add to. */
+interface Acting {
+  readonly policy: CompiledPolicy;
+  readonly binding: AdmissionPolicyBinding;
+  readonly denied: Denial[];
+  readonly failures: object[];
+}
+
+function act({ policy, binding, denied, failures }: Acting, { message, reason, index }: Decision, request: AdmissionRequest): void {
   const actions = binding.spec?.validationActions ?? [];
   if (actions.includes('Deny')) denied.push({ policy, binding, message, reason });
   if (actions.includes('Warn')) {

@@ -86,9 +86,9 @@ export function mutatingWebhooks(options: WebhookOptions): AdmissionStep {
       request.operation === 'create' && request.subresource === ''
         ? { ...match, object: withoutSystemFields(match.object, request.isGenerated) }
         : match;
-    const verdict = await ask(options, hook, request, shown, true);
+    const verdict = await ask(options, { hook, match: shown, mutating: true }, request);
     if (verdict?.patch === undefined) return request.object;
-    return patchedObject(options, hook, request, shown, verdict.patch);
+    return patchedObject(options, { hook, match: shown, patch: verdict.patch }, request);
   }
 
   return {
@@ -107,7 +107,7 @@ export function validatingWebhooks(options: WebhookOptions): AdmissionStep {
   async function check(request: AdmissionRequest, called: readonly Hook[]): Promise<KubeObject> {
     const asked = called.map(async (hook) => {
       const match = await matchOf(options, hook, request);
-      if (match !== undefined) await ask(options, hook, request, match, false);
+      if (match !== undefined) await ask(options, { hook, match, mutating: false }, request);
     });
     for (const outcome of await Promise.allSettled(asked)) if (outcome.status === 'rejected') throw outcome.reason;
     return request.object;
@@ -157,6 +157,12 @@ async function matchOf(
   throw forbidden(request.kind, request.name, result.error);
 }
 
+interface Question {
+  readonly hook: Hook;
+  readonly match: Match;
+  readonly mutating: boolean;
+}
+
 const callFailed = ({ name }: Webhook, why: string): string => `failed calling webhook ${JSON.stringify(name)}: ${why}`;
 
 /**
@@ -164,10 +170,8 @@ const callFailed = ({ name }: Webhook, why: string): string => `failed calling w
  */
 async function ask(
   { client, newUid, metrics, log }: WebhookOptions,
-  { webhook }: Hook,
+  { hook: { webhook }, match, mutating }: Question,
   request: AdmissionRequest,
-  match: Match,
-  mutating: boolean,
 ): Promise<Verdict | undefined> {
   if (request.dryRun && webhook.sideEffects !== 'None' && webhook.sideEffects !== 'NoneOnDryRun') {
     throw badRequest(`admission webhook ${JSON.stringify(webhook.name)} does not support dry run`);
@@ -178,7 +182,7 @@ async function ask(
   const uid = newUid();
   let response: ReviewResponse;
   try {
-    const text = await post(client, webhook, reviewOf(reviewRequestOf(request, match, uid)), request.signal);
+    const text = await post(client.post(webhook, reviewOf(reviewRequestOf(request, match, uid)), request.signal));
     response = readResponse(text, uid, mutating);
   } catch (err) {
     const message = callFailed(webhook, err instanceof Error ? err.message : String(err));
@@ -199,9 +203,9 @@ async function ask(
   return { patch: response.patch };
 }
 
-async function post(client: WebhookClient, webhook: Webhook, body: string, signal: AbortSignal | undefined): Promise<string> {
+async function post(answer: Promise<string>): Promise<string> {
   try {
-    return await client.post(webhook, body, signal);
+    return await answer;
   } catch (err) {
     throw new Error(`failed to call webhook: ${err instanceof Error ? err.message : String(err)}`, { cause: err });
   }
@@ -293,7 +297,11 @@ function denial({ name }: Webhook, status: Partial<Status> | undefined): StatusE
 }
 
 /** The object with a webhook's patch. Patches of deletions have nothing to change. */
-function patchedObject(options: WebhookOptions, { webhook }: Hook, request: AdmissionRequest, match: Match, patch: unknown): KubeObject {
+function patchedObject(
+  options: WebhookOptions,
+  { hook: { webhook }, match, patch }: Pick<Question, 'hook' | 'match'> & { readonly patch: unknown },
+  request: AdmissionRequest,
+): KubeObject {
   const { kind, operation, subresource } = request;
   if (operation === 'delete') return request.object;
   let patched: KubeObject;
@@ -305,5 +313,5 @@ function patchedObject(options: WebhookOptions, { webhook }: Hook, request: Admi
   }
   if (!isObject(patched) || !isObject(patched.metadata)) throw internalError(callFailed(webhook, 'the patch leaves no object'));
   if (operation === 'connect' || bodyIsOther(kind, subresource)) return patched;
-  return changedObject(options.decoder, request, match, patched);
+  return changedObject(options.decoder, request, { match, changed: patched });
 }

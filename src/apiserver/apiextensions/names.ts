@@ -25,22 +25,21 @@ export function decideNames(
   const settle = (
     name: string | undefined,
     known: string | undefined,
-    inUse: ReadonlySet<string | undefined>,
-    reason: string,
+    { inUse, reason }: { readonly inUse: ReadonlySet<string | undefined>; readonly reason: string },
   ): string | undefined => {
     if (name === undefined || name === '' || name === known || !inUse.has(name)) return name;
     conflicts.push([reason, `${JSON.stringify(name)} is already in use`]);
     return known;
   };
-  const plural = settle(wanted.plural, accepted?.plural, resources, 'PluralConflict') ?? '';
-  const singular = settle(wanted.singular, accepted?.singular, resources, 'SingularConflict');
+  const plural = settle(wanted.plural, accepted?.plural, { inUse: resources, reason: 'PluralConflict' }) ?? '';
+  const singular = settle(wanted.singular, accepted?.singular, { inUse: resources, reason: 'SingularConflict' });
   const clashing = (wanted.shortNames ?? []).filter((name) => !(accepted?.shortNames ?? []).includes(name) && resources.has(name));
   if (clashing.length > 0) {
     conflicts.push(['ShortNamesConflict', clashing.map((name) => `${JSON.stringify(name)} is already in use`).join(', ')]);
   }
   const shortNames = clashing.length === 0 ? wanted.shortNames : accepted?.shortNames;
-  const kind = settle(wanted.kind, accepted?.kind, kinds, 'KindConflict') ?? '';
-  const listKind = settle(wanted.listKind, accepted?.listKind, kinds, 'ListKindConflict');
+  const kind = settle(wanted.kind, accepted?.kind, { inUse: kinds, reason: 'KindConflict' }) ?? '';
+  const listKind = settle(wanted.listKind, accepted?.listKind, { inUse: kinds, reason: 'ListKindConflict' });
   const names: CustomResourceNames = {
     plural,
     ...(singular === undefined ? {} : { singular }),

@@ -16,7 +16,11 @@ const metadataOf = (name: string) => ({ name, annotations: { [autoupdateSpec]: '
 type Limited = NonNullable<NonNullable<PriorityLevelConfiguration['spec']>['limited']>;
 type LimitResponse = NonNullable<Limited['limitResponse']>;
 
-const limited = (name: string, shares: number, lendablePercent: number, limitResponse: LimitResponse): PriorityLevelConfiguration => ({
+const limited = (
+  name: string,
+  [shares, lendablePercent]: readonly [shares: number, lendablePercent: number],
+  limitResponse: LimitResponse,
+): PriorityLevelConfiguration => ({
   apiVersion,
   kind: 'PriorityLevelConfiguration',
   metadata: metadataOf(name),
@@ -34,18 +38,18 @@ const exemptLevel: PriorityLevelConfiguration = {
   metadata: metadataOf('exempt'),
   spec: { type: 'Exempt', exempt: { nominalConcurrencyShares: 0, lendablePercent: 0 } },
 };
-const catchAllLevel = limited('catch-all', 5, 0, { type: 'Reject' });
+const catchAllLevel = limited('catch-all', [5, 0], { type: 'Reject' });
 
 /** These count even where nobody stored them. */
 export const mandatoryLevels: readonly PriorityLevelConfiguration[] = [exemptLevel, catchAllLevel];
 
 const suggestedLevels: readonly PriorityLevelConfiguration[] = [
-  limited('system', 30, 33, queues(64, 6)),
-  limited('node-high', 40, 25, queues(64, 6)),
-  limited('leader-election', 10, 0, queues(16, 4)),
-  limited('workload-high', 40, 50, queues(128, 6)),
-  limited('workload-low', 100, 90, queues(128, 6)),
-  limited('global-default', 20, 50, queues(128, 6)),
+  limited('system', [30, 33], queues(64, 6)),
+  limited('node-high', [40, 25], queues(64, 6)),
+  limited('leader-election', [10, 0], queues(16, 4)),
+  limited('workload-high', [40, 50], queues(128, 6)),
+  limited('workload-low', [100, 90], queues(128, 6)),
+  limited('global-default', [20, 50], queues(128, 6)),
 ];
 
 type Rules = NonNullable<NonNullable<FlowSchema['spec']>['rules']>;

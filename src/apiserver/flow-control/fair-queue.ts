@@ -54,6 +54,7 @@ export interface FairQueueOptions {
 }
 
 interface Waiter {
+  readonly flow: Flow;
   readonly seats: number;
   readonly since: number;
   admit(seat: Seat): void;
@@ -161,19 +162,20 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
     if (!sweeps) clock.after(sweepEveryMs, sweep);
     sweeps = true;
     return new Promise((admit, refuse) => {
-      const waiter: Waiter = { seats, since: clock.monotonicMs(), admit, refuse };
+      const waiter: Waiter = { flow, seats, since: clock.monotonicMs(), admit, refuse };
       flow.waiters.push(waiter);
       onGone(() => {
-        if (flow.waiters.includes(waiter)) drop(name, flow, waiter, 'cancelled');
+        if (flow.waiters.includes(waiter)) drop(name, waiter, 'cancelled');
       });
       askGate();
     });
   }
 
-  function drop(name: string, flow: Flow, waiter: Waiter, reason: QueueFull['reason']): void {
-    flow.waiters.splice(flow.waiters.indexOf(waiter), 1);
+  function drop(name: string, waiter: Waiter, reason: QueueFull['reason']): void {
+    const { waiters } = waiter.flow;
+    waiters.splice(waiters.indexOf(waiter), 1);
     waiting -= 1;
-    if (flow.waiters.length === 0 && flows.get(name) === flow) flows.delete(name);
+    if (waiters.length === 0 && flows.get(name) === waiter.flow) flows.delete(name);
     waiter.refuse(new QueueFull(reason));
     // It may have been the one that did not fit.
     askGate();
@@ -183,7 +185,7 @@ export function createFairQueue(options: FairQueueOptions): FairQueue {
   function sweep(): void {
     const now = clock.monotonicMs();
     for (const [name, flow] of flows) {
-      for (const waiter of flow.waiters.filter(({ since }) => now - since >= maxWaitMs)) drop(name, flow, waiter, 'time-out');
+      for (const waiter of flow.waiters.filter(({ since }) => now - since >= maxWaitMs)) drop(name, waiter, 'time-out');
     }
     sweeps = waiting > 0;
     if (sweeps) clock.after(sweepEveryMs, sweep);

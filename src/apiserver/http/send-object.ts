@@ -38,16 +38,21 @@ export function sendObject(request: ApiRequest, { encoder, clock }: HandlerConte
   }
 }
 
+interface ListAnswer {
+  readonly request: ApiRequest;
+  readonly context: HandlerContext;
+  readonly page: ListPage;
+  readonly representation: Representation;
+}
+
 /** Answers with a list, in slices: its length does not matter to the event loop. */
 export async function sendList(request: ApiRequest, context: HandlerContext, page: ListPage): Promise<void> {
   const representation = representationOf(request);
+  const answer: ListAnswer = { request, context, page, representation };
   await sendParts({
     response: request.response,
     contentType: representation.encoding,
-    parts:
-      representation.encoding === 'yaml'
-        ? yamlParts(request, context, page, representation)
-        : jsonParts(request, context, page, representation),
+    parts: representation.encoding === 'yaml' ? yamlParts(answer) : jsonParts(answer),
     clock: context.clock,
     signal: request.signal,
     seat: request.seat,
@@ -70,7 +75,7 @@ interface ListShape {
   readonly elements: Iterable<unknown>;
 }
 
-function shapeOf(request: ApiRequest, { clock }: HandlerContext, page: ListPage, representation: Representation): ListShape {
+function shapeOf({ request, context: { clock }, page, representation }: ListAnswer): ListShape {
   const { kind } = request;
   const metadata = listMetadataOf(page);
   const apiVersion = metaVersionOf(representation);
@@ -99,10 +104,10 @@ function* mapped<A, B>(items: Iterable<A>, map: (item: A) => B): Iterable<B> {
   for (const item of items) yield map(item);
 }
 
-function* jsonParts(request: ApiRequest, context: HandlerContext, page: ListPage, representation: Representation): Iterable<string> {
-  const { as, pretty } = representation;
-  const { head, field, elements } = shapeOf(request, context, page, representation);
-  const encode = elementEncoder(request, context, as, pretty);
+function* jsonParts(answer: ListAnswer): Iterable<string> {
+  const { pretty } = answer.representation;
+  const { head, field, elements } = shapeOf(answer);
+  const encode = elementEncoder(answer);
   yield `${JSON.stringify(head).slice(0, -1)},"${field}":[`;
   let separator = pretty ? '\n' : '';
   for (const element of elements) {
@@ -112,13 +117,8 @@ function* jsonParts(request: ApiRequest, context: HandlerContext, page: ListPage
   yield pretty ? '\n]}\n' : ']}\n';
 }
 
-function elementEncoder(
-  { kind }: ApiRequest,
-  { encoder }: HandlerContext,
-  as: Representation['as'],
-  pretty: boolean,
-): (element: unknown) => string {
-  const namesKind = isCustomKind(kind);
+function elementEncoder({ request, context: { encoder }, representation: { as, pretty } }: ListAnswer): (element: unknown) => string {
+  const namesKind = isCustomKind(request.kind);
   if (as !== undefined) return (element) => JSON.stringify(element, undefined, pretty ? 2 : undefined);
   if (pretty) return (element) => JSON.stringify(namesKind ? element : withoutKind(element as KubeObject), undefined, 2);
   return namesKind ? (element) => encoder.json(element as KubeObject) : (element) => encoder.itemJson(element as KubeObject);
@@ -129,8 +129,9 @@ function withoutKind(object: KubeObject): unknown {
   return rest;
 }
 
-function* yamlParts(request: ApiRequest, context: HandlerContext, page: ListPage, representation: Representation): Iterable<string> {
-  const { head, field, elements } = shapeOf(request, context, page, representation);
+function* yamlParts(answer: ListAnswer): Iterable<string> {
+  const { request, representation } = answer;
+  const { head, field, elements } = shapeOf(answer);
   const namesKind = representation.as !== undefined || isCustomKind(request.kind);
   yield formatYaml(head);
   let empty = true;

@@ -16,6 +16,13 @@ const everything: readonly PolicyRule[] = [
   { verbs: ['*'], nonResourceURLs: ['*'] },
 ];
 
+/** The user who grants rights in a namespace, and the error when that is not allowed. */
+interface Grantor {
+  readonly user: UserInfo;
+  readonly namespace: string;
+  refuse(why: string): StatusError;
+}
+
 /**
  * Users cannot grant more rights than they have. To write a role a user must hold its rules or the verb `escalate` on
  * it. To write a binding a user must hold the rules of its role or the verb `bind` on it.
@@ -23,7 +30,7 @@ const everything: readonly PolicyRule[] = [
  * @see Kubernetes, "Using RBAC Authorization", "Privilege escalation prevention and bootstrapping"
  */
 export function escalationCheck(authorizer: Pick<Authorizer, 'decide' | 'isPrivileged'>, index: RuleIndex): AdmissionStep {
-  function checkHeld(user: UserInfo, namespace: string, wanted: readonly PolicyRule[], refuse: (why: string) => StatusError): void {
+  function checkHeld({ user, namespace, refuse }: Grantor, wanted: readonly PolicyRule[]): void {
     const grants = index.grantsOf(user, namespace);
     const missing = missingRights(
       grants.flatMap(({ rules }) => rules),
@@ -48,9 +55,10 @@ export function escalationCheck(authorizer: Pick<Authorizer, 'decide' | 'isPrivi
     const refuse = (why: string): StatusError => forbidden(kind, name, why);
     // The rules of an aggregated role depend on the labels of other roles.
     if (kind.resource === clusterRoles.resource && (role.aggregationRule ?? undefined) !== undefined) {
-      checkHeld(user, namespace, everything, () => refuse('must have cluster-admin privileges to use the aggregationRule'));
+      const whole = (): StatusError => refuse('must have cluster-admin privileges to use the aggregationRule');
+      checkHeld({ user, namespace, refuse: whole }, everything);
     }
-    checkHeld(user, namespace, (object as Role).rules ?? [], refuse);
+    checkHeld({ user, namespace, refuse }, (object as Role).rules ?? []);
   }
 
   function checkBinding({ kind, namespace = '', name, object, before, user }: AdmissionRequest): void {
@@ -60,7 +68,7 @@ export function escalationCheck(authorizer: Pick<Authorizer, 'decide' | 'isPrivi
     if (mayBind(user, roleRef, namespace)) return;
     const rules = index.rulesOfRole(roleRef, namespace);
     if (rules === undefined) throw notFound({ group: rbacGroup, resource: roleRef.kind.toLowerCase() }, roleRef.name);
-    checkHeld(user, namespace, rules, (why) => forbidden(kind, name, why));
+    checkHeld({ user, namespace, refuse: (why) => forbidden(kind, name, why) }, rules);
   }
 
   const mayBind = (user: UserInfo, { kind, name }: RoleRef, namespace: string): boolean =>

@@ -331,7 +331,7 @@ async function remove(write: Write, { registry }: WriteTools): Promise<void> {
 /** The object as the steps of a phase leave it; a promise only when one of them had to ask somebody. */
 function pass(phase: AdmissionPhase, write: Write, { admission }: WriteTools): KubeObject | Promise<KubeObject> {
   const { request, kind, operation, subresource, namespace, name, prefix, object, before, view, deleteOptions } = write;
-  if (!admission.concerns(kind, operation, phase, subresource)) return object;
+  if (!admission.concerns(write, phase)) return object;
   const shown = view === undefined ? object : view.show(object);
   const passed = admission.admit(
     {

@@ -106,10 +106,10 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
           .map(decodeURIComponent)
       : [];
     const [first, second, third, fourth] = parts;
-    if (first === 'nodes' && parts.length <= 2) return select('NodeMetrics', nodeMetrics(), second, searchParams);
-    if (first === 'pods' && parts.length === 1) return select('PodMetrics', podMetrics(undefined), undefined, searchParams);
+    if (first === 'nodes' && parts.length <= 2) return select({ kind: 'NodeMetrics', all: nodeMetrics() }, second, searchParams);
+    if (first === 'pods' && parts.length === 1) return select({ kind: 'PodMetrics', all: podMetrics(undefined) }, undefined, searchParams);
     if (first === 'namespaces' && third === 'pods' && parts.length <= 4) {
-      return select('PodMetrics', podMetrics(second), fourth, searchParams);
+      return select({ kind: 'PodMetrics', all: podMetrics(second) }, fourth, searchParams);
     }
     throw resourceNotFound();
   }
@@ -156,8 +156,13 @@ interface Item {
   readonly metadata: { readonly name: string; readonly labels?: Readonly<Record<string, string>> };
 }
 
+interface Measured {
+  readonly kind: 'NodeMetrics' | 'PodMetrics';
+  readonly all: readonly unknown[];
+}
+
 /** One object by its name, or those that the selector leaves. */
-function select(kind: 'NodeMetrics' | 'PodMetrics', all: readonly unknown[], name: string | undefined, query: URLSearchParams): unknown {
+function select({ kind, all }: Measured, name: string | undefined, query: URLSearchParams): unknown {
   const items = all as readonly Item[];
   if (name !== undefined) {
     const found = items.find(({ metadata }) => metadata.name === name);

@@ -95,7 +95,7 @@ export function podSecurity(registry: Pick<Registry, 'get' | 'stateOf'>, enforce
     if (isOpen(policy.enforce) && isOpen(policy.audit) && isOpen(policy.warn)) return;
     const { metadata, spec } = request.object as Pod;
     if (request.before !== undefined && !changesSecurity(request.object as Pod, request.before as Pod)) return;
-    evaluate(request, policy, metadata, spec, true);
+    evaluate(request, policy, { metadata, spec, enforces: true });
   }
 
   function checkWorkload(request: AdmissionRequest, path: readonly string[]): void {
@@ -105,7 +105,7 @@ export function podSecurity(registry: Pick<Registry, 'get' | 'stateOf'>, enforce
     for (const field of path) template = (template as Readonly<Record<string, unknown>> | null | undefined)?.[field];
     if (template === undefined || template === null) return;
     const { metadata, spec } = template as { readonly metadata?: PodMetadata | null; readonly spec?: PodSpec | null };
-    evaluate(request, policy, metadata ?? {}, spec ?? { containers: [] }, false);
+    evaluate(request, policy, { metadata: metadata ?? {}, spec: spec ?? { containers: [] }, enforces: false });
   }
 
   return {
@@ -126,7 +126,14 @@ export function podSecurity(registry: Pick<Registry, 'get' | 'stateOf'>, enforce
 
 const isOpen = ({ level }: LevelVersion): boolean => level === 'privileged';
 
-function evaluate(request: AdmissionRequest, policy: NamespacePolicy, metadata: PodMetadata, spec: PodSpec, enforces: boolean): void {
+interface Evaluated {
+  readonly metadata: PodMetadata;
+  readonly spec: PodSpec;
+  /** False for templates: only their pods are refused. */
+  readonly enforces: boolean;
+}
+
+function evaluate(request: AdmissionRequest, policy: NamespacePolicy, { metadata, spec, enforces }: Evaluated): void {
   const { kind, name, annotate, warn } = request;
   if (policy.errors.length > 0) {
     annotate(
