@@ -8,8 +8,8 @@ import type { Registry } from './registry/registry.ts';
 import { apiServerUser, type UserInfo } from './user.ts';
 
 /**
- * Authorizes requests. The first of these that allows is enough: the group `system:masters` and the components of this
- * process, which may do everything; the rules of nodes, which depend on their pods; the roles and bindings of RBAC.
+ * Authorizes requests. The first of three that allows is enough. The group `system:masters` and the components of this
+ * process may do everything. The rules of nodes depend on their pods. The roles and bindings of RBAC come last.
  *
  * The components of this process are recognized by name, and only on the local client: no request over HTTP gets their
  * rights under any name. They need no roles, so that a broken binding cannot stop the cluster from healing.

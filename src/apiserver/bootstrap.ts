@@ -71,9 +71,9 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
 }
 
 /**
- * Creates the other objects of every cluster, besides those of `bootstrapAccess`: the `kubernetes` Service with its
- * EndpointSlice and Endpoints, priority classes, APIServices, and the configuration of extension servers. Runs at each
- * start: existing objects stay, and the Service follows the address.
+ * Creates the objects of every cluster that `bootstrapAccess` does not: the `kubernetes` Service with its EndpointSlice
+ * and Endpoints, priority classes and APIServices. The configuration of extension servers is one of them, too. Runs at
+ * each start: existing objects stay, and the Service follows the address.
  */
 export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, authorities }: BootstrapOptions): Promise<void> {
   await bootstrapKinds(client, serviceCidr);

@@ -5,8 +5,7 @@ import type { UserInfo } from './user.ts';
 
 /**
  * The API without a transport: authorization, admission, defaulting, validation, storage and audit of every verb. The HTTP handlers
- * (`http/`) and the local client (`local-client.ts`) are two doors to the same calls, so that nothing can be done through one that the
- * other would refuse.
+ * (`http/`) and the local client (`local-client.ts`) are two doors to the same calls: each refuses what the other refuses.
  *
  * Failures are `StatusError`; objects are frozen.
  */
@@ -48,7 +47,7 @@ export interface KubeApi {
   createSubresource(request: WriteRequest, ref: ObjectRef, body: KubeObject): Promise<KubeObject>;
 
   /**
-   * Lets admission see a connection that is about to be made to a pod, a Service or a node, with the options that its client gives
+   * Lets admission see a connection before it is made to a pod, a Service or a node. The options are those of its client
    * (`PodExecOptions`). The caller has authorized it.
    */
   connect(request: RequestInfo, ref: ObjectRef, options: KubeObject): Promise<void>;

@@ -12,7 +12,7 @@ const maxBytes = 1_024;
 /** A line of a log is a hint, and not worth a long wait. */
 const timeoutMs = 5_000;
 
-/** Makes a function that reads the last line of the newest run of a container, cut after 1 KiB, from the agent of the pod's node. */
+/** Makes a function that asks the agent of the pod's node for the last line of a container's newest run. The line is cut after 1 KiB. */
 export function createLastLineReader({ informers, kubelet }: LastLineOptions): (pod: Pod, container: string) => Promise<string> {
   const machines = informers.get(nodes);
   return async ({ metadata: { namespace = '', name }, spec }, container) => {

@@ -14,8 +14,8 @@ export interface LocalClientOptions {
 }
 
 /**
- * The Client contract straight onto the `KubeApi`, for components in the same process: the same authorization, admission and
- * validation as over HTTP, without a byte of JSON in between.
+ * The Client contract straight onto the `KubeApi`, for components in the same process. Authorization, admission and validation are those
+ * of HTTP, without a byte of JSON in between.
  */
 export function createLocalClient({ kubeApi, user: given, userAgent }: LocalClientOptions): Client {
   const user: UserInfo = { ...given, isLocal: true };

@@ -1,7 +1,7 @@
 /**
- * Writes the protobuf form of OpenAPI documents. kubectl up to 1.34 asks for version 2 in this form and accepts nothing
- * else: for `apply` of a List and for kinds whose schema it looks up by name. Both versions are written from the JSON
- * document. The tables omit fields that Kubernetes' documents never have.
+ * Writes the protobuf form of OpenAPI documents. Before 1.35, kubectl accepts no other form of version 2. Its `apply` of a
+ * List and its look-ups of a schema by name need that version. Both versions are written from the JSON document. The
+ * tables omit fields that Kubernetes' documents never have.
  *
  * @see gnostic-models, `openapiv2/OpenAPIv2.proto` and `openapiv3/OpenAPIv3.proto`: names and numbers of the fields
  */

@@ -20,8 +20,8 @@ import { encodeOpenApiV2, encodeOpenApiV3 } from './openapi-protobuf.ts';
 import { closureOf, metaTypes, publicType, version2, version3 } from './openapi-types.ts';
 
 /**
- * The OpenAPI documents from which clients learn fields and operations: version 3 with one document for each group
- * version, and version 2 in one piece. kubectl reads types and merge keys in them (`explain`, client-side `apply`). If
+ * The OpenAPI documents from which clients learn fields and operations. Version 3 has one document for each group
+ * version, and version 2 is one piece. In them, kubectl reads types and merge keys in them (`explain`, client-side `apply`). If
  * patch operations have `fieldValidation`, it leaves validation to the server.
  *
  * A document is built at its first request, and again when its kinds change or its bytes were dropped.

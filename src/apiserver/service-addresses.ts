@@ -28,8 +28,8 @@ const addressOf = ({ spec }: Service): readonly string[] => (isIP(spec.clusterIP
 const isOwn = ({ metadata }: IPAddress): boolean => metadata.labels?.[managedBy] === manager;
 
 /**
- * Keeps an IPAddress for each address of a Service. Upstream allocates by these objects; here they only show what the Services have, so
- * that one that is missing or too many does no harm and is put right.
+ * Keeps an IPAddress for each address of a Service. Upstream allocates by these objects. Here they only show the addresses of the
+ * Services: one that is missing or too many does no harm and is put right.
  *
  * @see Kubernetes documentation, "Virtual IPs and Service Proxies", IP address objects
  */

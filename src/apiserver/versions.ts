@@ -15,7 +15,7 @@ export interface VersionsOptions {
 
 /**
  * Adds kinds that are versions of a stored kind to `kubeApi`. The body of a request is read and completed in the version of its client,
- * then converted to the stored version before `kubeApi` sees it; answers are converted back.
+ * then converted to the stored version before `kubeApi` sees it. Answers are converted back.
  */
 export function withVersions(kubeApi: KubeApi, { decoder, schemas }: VersionsOptions): KubeApi {
   /** A whole object of the version, read and checked by its rules, as the stored kind has it. */

@@ -13,7 +13,8 @@ interface Change {
 }
 
 /**
- * The object as a webhook or a policy leaves it: read, defaulted and, in what the server owns, put back, as if the client had sent it so.
+ * The object as a webhook or a policy leaves it, as if the client had sent it so. It is read and defaulted, and the fields of the server
+ * are put back.
  *
  * @throws StatusError `InternalError` for what cannot be read as the kind
  */

@@ -25,8 +25,8 @@ const restricted = 'node-restriction.kubernetes.io';
 const nodePrefix = 'system:node:';
 
 /**
- * Restricts an agent to its own node. It must not change fields that decide which pods come there (taints, and labels
- * that administrators set), so that a compromised node cannot attract pods of others. The authorizer decides about the
+ * Restricts an agent to its own node. It must not change fields that decide which pods come there: taints, and labels
+ * that administrators set. A compromised node could otherwise attract pods of others. The authorizer decides about the
  * objects that it may write at all.
  *
  * @throws StatusError `Forbidden`

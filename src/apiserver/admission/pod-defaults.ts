@@ -30,7 +30,7 @@ function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec): AdmissionS
 }
 
 /**
- * Every pod runs as a service account of its namespace, `default` unless it says otherwise, and pulls its images with the account's
+ * Every pod runs as a service account of its namespace, `default` unless it says otherwise. It pulls its images with the account's
  * Secrets unless it names its own.
  *
  * @throws StatusError `Forbidden` when the account is not there

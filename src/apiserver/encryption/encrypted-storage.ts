@@ -7,8 +7,8 @@ import { startSealer } from './sealer.ts';
 import { type Unreadable, ValueSeals } from './value-seals.ts';
 
 /**
- * A store whose confidential values lie encrypted in another one. It is between the registry and every backend, so that neither knows of
- * it: the registry sees plain texts, the backend keeps, checks and copies the sealed ones.
+ * A store whose confidential values lie encrypted in another one. It is between the registry and every backend, and
+ * neither knows of it. The registry sees plain texts; the backend keeps, checks and copies the sealed ones.
  *
  * A value that cannot be opened is left out of what is read and noted in `unreadable`; everything else goes on.
  */

@@ -4,8 +4,8 @@ import type { TurnGate } from '../../base/turn-gate.ts';
 /** Room for requests that are worked on at the same time, given to flows in turn. */
 export interface FairQueue {
   /**
-   * Takes `seats` for a request of `flow`: at once where there is room, nobody waits and the turn of the event loop is young, or when its
-   * turn comes.
+   * Takes `seats` for a request of `flow` when its turn comes. It comes at once where there is room, nobody waits and the turn of the event
+   * loop is young.
    *
    * @param onGone  called when it has to wait, with what ends the wait
    * @throws QueueFull when the flow or the queue has too many that wait, or the turn did not come in time
@@ -70,7 +70,8 @@ interface Flow {
 const sweepEveryMs = 1_000;
 
 /**
- * The flow that was given least is next, of those that may take more; the first of it goes when it fits, and nobody passes it meanwhile.
+ * The flow that was given least is next, of those that may take more. Its first request goes when it fits, and no other passes it
+ * meanwhile.
  */
 export function createFairQueue(options: FairQueueOptions): FairQueue {
   const { maxWaitMs, clock, gate } = options;

@@ -20,8 +20,8 @@ import { createFairQueue, type FairQueue, QueueFull, type QueueLimits, type Seat
  * the room of another. Exempt levels have unlimited seats and take turns like the others. A watch has a seat until it
  * has begun. Streams and the components of this process, which do not come over HTTP, are exempt.
  *
- * Differences from upstream: levels neither lend nor borrow seats (`lendablePercent` and `borrowingLimitPercent` change
- * nothing), and a flow has a queue of its own that holds as much as its hand of queues would.
+ * Two differences from upstream: levels neither lend nor borrow seats (`lendablePercent` and `borrowingLimitPercent`
+ * change nothing). A flow has a queue of its own that holds as much as its hand of queues would.
  */
 export interface FlowControl {
   classify(user: UserInfo, attributes: () => RequestAttributes): RequestFlow;
@@ -29,7 +29,7 @@ export interface FlowControl {
   costOfList(kind: KindDefinition, namespace: string | undefined, limit: number): { readonly seats: number; readonly bytes: number };
   /** Memory of an object; 0 when it is not there. */
   bytesOf(kind: KindDefinition, namespace: string | undefined, name: string): number;
-  /** Memory for a body or an answer of `user`, which is given back when the request has left; undefined for what is too small to count. */
+  /** Memory for a body or an answer of `user`, given back when the request has left. Undefined for sizes that are too small to count. */
   holdMemory(user: UserInfo, bytes: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat> | undefined;
   /** Somebody waits for memory. */
   readonly isShortOfMemory: boolean;

@@ -95,8 +95,8 @@ export const resourceNotFound = (): StatusError =>
   new StatusError({ code: 404, reason: 'NotFound', message: 'the server could not find the requested resource', details: {} });
 
 /**
- * Kinds that come from outside Kubernetes, also those that are built in here, behave as custom resources: their list items name their
- * kind, and they have no strategic merge patch. Kubernetes' own groups have no dot or end in `.k8s.io`.
+ * Kinds that come from outside Kubernetes, also those that are built in here, behave as custom resources. Their list items name
+ * their kind, and they have no strategic merge patch. Kubernetes' own groups have no dot or end in `.k8s.io`.
  */
 export const isCustomKind = ({ group, custom }: Pick<KindDefinition, 'group' | 'custom'>): boolean =>
   custom !== undefined || isCustomGroup(group);

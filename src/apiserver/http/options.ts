@@ -197,8 +197,8 @@ function checkedDeleteOptions(raw: RawDeleteOptions): DeleteOptions {
 }
 
 /**
- * The time in milliseconds that a client gives its request by `timeout=`; undefined when it gives none, or no time above zero, which
- * is none upstream.
+ * The time in milliseconds that a client gives its request by `timeout=`. Undefined when it gives none; zero and less count as none, as
+ * upstream.
  *
  * @throws StatusError `BadRequest` for a text that is no duration of Go
  */

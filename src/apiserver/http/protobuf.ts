@@ -7,8 +7,8 @@ import { parseQuantity, QuantityError } from '../../machinery/quantity.ts';
  * in it: those clients take JSON.
  *
  * A body is four bytes, then a `runtime.Unknown` that names version and kind and holds the object. Field numbers come from
- * `src/api/protobuf.json`. The result is the object's JSON form: zero values that mean absence are left out, and so are empty
- * structures that are always there, because typed clients cannot help sending them.
+ * `src/api/protobuf.json`. The result is the object's JSON form. Typed clients cannot help sending zero values that mean
+ * absence and empty structures that are always there; both are left out.
  */
 
 /** The bytes are not what the real server reads; the message is the one of its decoder. */
@@ -176,8 +176,8 @@ const envelope = fixedLayout('Unknown', [
 const noBytes = Buffer.alloc(0);
 
 /**
- * Messages in one body. Empty ones take two bytes each, and every one becomes an object that is defaulted and validated: a body of the
- * largest size could keep the process busy for seconds. Objects that mean something need a dozen bytes each, and stay below.
+ * Messages in one body. Empty ones take two bytes each, and every one becomes an object that is defaulted and validated. A body of
+ * the largest size could keep the process busy for seconds. Objects that mean something need a dozen bytes each, and stay below.
  */
 const maxMessages = 250_000;
 

@@ -19,7 +19,7 @@ import { forwardedHeaders, headOf, relayAnswer } from './relay-answer.ts';
 
 /**
  * `nodes/proxy`, `pods/proxy`, `services/proxy`: an HTTP request to a node's kubelet port, or to a port of a pod. Pods are reached through
- * the agent of their node, so that it works wherever the pod runs, and so that no address that somebody wrote into a status is dialled.
+ * the agent of their node, wherever the pod runs. An address that somebody wrote into a status is therefore never dialled.
  */
 export async function handleProxy(request: ApiRequest, context: HandlerContext, kubelet: KubeletClient): Promise<void> {
   const { kind, target } = request;

@@ -9,7 +9,7 @@ export interface RelayedAnswer {
   readonly stopping: AbortSignal;
   readonly code: number;
   readonly headers: OutgoingHttpHeaders;
-  /** A stop of this server ends the answer as if it were whole, for text that has no end of its own; default: the stop cuts it. */
+  /** For text that has no end of its own: a stop of this server ends the answer as if it were whole. Default: the stop cuts it. */
   readonly endsWhole?: boolean;
 }
 
@@ -51,7 +51,7 @@ const ownHeaders = new Set([
 ]);
 
 /**
- * The headers that may go on to the other side: not those of this connection, which `Connection` may name more of, and not those that
+ * The headers that may go on to the other side. Those of this connection stay, and `Connection` may name more of them; so do those that
  * say who asks. A name with `_` counts like the same name with `-`, because some servers read it so.
  *
  * @param isOwn  further headers that stay here

@@ -28,8 +28,8 @@ export interface ResourceTarget {
 const namespaceSubresources = new Set(['status', 'finalize']);
 
 /**
- * Reads a path as the API server does: `/api/V/…` for the core group, `/apis/G/V/…` for the others, `namespaces/NS` in front of
- * namespaced resources; one trailing slash is ignored.
+ * Reads a path as the API server does: `/api/V/…` for the core group, `/apis/G/V/…` for the others. `namespaces/NS` is in front of
+ * namespaced resources, and one trailing slash is ignored.
  *
  * @throws StatusError `BadRequest` for a malformed percent-encoding
  */

@@ -126,11 +126,11 @@ export interface StreamOptions {
 }
 
 /**
- * Writes an answer whose parts are created on demand, in slices of some milliseconds, so that a list of any length
+ * Writes an answer whose parts are created on demand, in slices of some milliseconds. A list of any length therefore
  * neither blocks the event loop nor takes more memory than a chunk. An answer of one slice is sent whole, with its
  * length. A client that accepts compression gets a longer answer compressed on the way.
  *
- * A client that has not read all of it after a minute is disconnected: its list's objects stay in memory as long as the
+ * A client that has not read all of it after a minute is disconnected. The objects of a list stay in memory as long as the
  * answer lasts.
  */
 export async function sendParts(options: StreamOptions): Promise<void> {

@@ -2,8 +2,7 @@ import type { Clock } from '../../base/clock.ts';
 
 /**
  * Runs work of many streams that becomes due at once, for example after a commit with a thousand watchers. The work is
- * done in order, some milliseconds in each turn of the event loop, so that requests in between do not wait for all of
- * it.
+ * done in order, some milliseconds in each turn of the event loop. Requests in between do not wait for all of it.
  */
 export interface TurnQueue {
   /** `task` runs once, in a later turn; it must not throw. The queue is as long as there are streams, since each waits in it once. */

@@ -11,8 +11,8 @@ export interface QueuedWatch {
 }
 
 /**
- * The memory that events take while they wait for the clients of watches. An event that waits for many is counted once. When it is full
- * the watch that has most waiting is ended: its client does not read, or reads too slowly for what it asked for.
+ * The memory that events take while they wait for the clients of watches. An event that waits for many is counted once. When it is full,
+ * the watch that has most waiting is ended. Its client does not read, or reads too slowly for the size of its watch.
  */
 export class WatchMemory {
   readonly #maxBytes: number;

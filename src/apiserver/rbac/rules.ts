@@ -31,8 +31,8 @@ function coversPath(pattern: string, path: string): boolean {
 const maxRights = 10_000;
 
 /**
- * The rights in `wanted` that `held` does not give, one rule each with everything about one resource and name together; undefined when
- * there are too many to compare.
+ * The rights in `wanted` that `held` does not give: one rule for each resource and name, with all that is about it. Undefined when there
+ * are too many to compare.
  */
 export function missingRights(held: readonly PolicyRule[], wanted: readonly PolicyRule[]): readonly PolicyRule[] | undefined {
   const missing: PolicyRule[] = [];

@@ -23,9 +23,8 @@ export interface CompactionOptions {
 }
 
 /**
- * Lets the store drop old revisions by age, count and size, a little at a time, so that it never grows until a person
- * has to act. On a nearly full disk it keeps no history: room for objects is worth more than watches that resume after
- * a restart.
+ * Lets the store drop old revisions by age, count and size, a little at a time, before a person has to act. On a nearly
+ * full disk it keeps no history: room for objects is worth more than watches that resume after a restart.
  */
 export function startCompaction({ registry, clock, log }: CompactionOptions): { stop(): void } {
   // Revisions at some moments of the last five minutes, oldest first.

@@ -14,7 +14,7 @@ const metadataStart = '"metadata":{';
  *
  * The owners of fields are half of a pod's text, and the same for all pods that one manager wrote in one second. A
  * pod's spec is mostly that of the pod before. Their text is therefore inserted, not encoded again. The pieces are
- * joined because the text goes to the store in one run of bytes: the engine would first flatten a concatenation, in
+ * joined because the text goes to the store in one run of bytes. The engine would first flatten a concatenation, in
  * memory of its own.
  */
 export function encode(object: KubeObject): string {

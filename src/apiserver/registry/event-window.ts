@@ -27,8 +27,8 @@ export function changeOf(change: Omit<Change, keyof Retained>): Change {
 const changeBytes = 256;
 
 /**
- * The memory that the windows of all resources share. When it is full the oldest change of all is forgotten, of whatever resource it is: a
- * resource that rests keeps its history for as long as there is room for it.
+ * The memory that the windows of all resources share. When it is full, the oldest change of all resources is forgotten. A resource that
+ * rests keeps its history for as long as there is room for it.
  */
 export class WindowMemory {
   readonly #maxBytes: number;

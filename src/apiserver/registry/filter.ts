@@ -7,7 +7,7 @@ import { badRequest } from '../../machinery/status-error.ts';
 export const indexedField = 'spec.nodeName';
 
 /**
- * The objects of a kind that a request selects. The parts that an index answers are removed from the selectors: an
+ * The objects of a kind that a request selects. The parts that an index answers are removed from the selectors. An
  * object that is found by `name`, `indexed` and `namespace` needs no check unless `predicate` says so.
  */
 export interface Filter {

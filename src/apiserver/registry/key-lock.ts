@@ -1,6 +1,6 @@
 /**
- * Lets one write of a key finish before the next one looks at it, so that within a process a lost compare-and-set is the client's
- * business (a stale resourceVersion) and never a race of the server with itself.
+ * Lets one write of a key finish before the next one looks at it. Within a process, a lost compare-and-set is then due to a stale
+ * resourceVersion of the client, never to a race of the server with itself.
  */
 export class KeyLock {
   readonly #tails = new Map<string, Promise<unknown>>();

@@ -9,8 +9,8 @@ const toleratedGrowth = 1_024;
 const neededShare = 1 / 8;
 
 /**
- * The memory that all stored objects take together, and its limit. A write holds the room that it needs more of from when it is decided
- * until it is made, so that writes under way cannot pass the limit together.
+ * The memory that all stored objects take together, and its limit. A write holds the room by which it grows from its decision
+ * until it is made. Writes under way can therefore not pass the limit together.
  */
 export class ObjectQuota {
   readonly #maxBytes: number;

@@ -7,7 +7,7 @@ import type { SchemaSet } from '../../machinery/schema.ts';
 import { badRequest, invalid, StatusError } from '../../machinery/status-error.ts';
 import { applyStrategicMergePatch } from '../../machinery/strategic-merge-patch.ts';
 
-/** The error for a patch whose result is no object of the kind, in the words of the real server, which says neither kind nor name. */
+/** The error for a patch whose result is no object of the kind. As the real server's, it says neither kind nor name. */
 export function invalidPatch({ type, body }: Patch, why: string): StatusError {
   const shown = type === 'strategic' ? goTextOf(body) : JSON.stringify(body);
   return invalid({ group: '', kind: '' }, '', [

@@ -21,8 +21,7 @@ export interface Watcher {
 
 /**
  * The watchers of one resource, indexed by their filters. A change looks into the maps of its key, its node and its
- * namespace, so that it costs one look-up with 5,000 agents that each watch their own pods. Selectors beyond that are
- * predicates.
+ * namespace. With 5,000 agents that each watch their own pods it costs one look-up. Other selectors are predicates.
  */
 export class WatchHub {
   readonly #kind: KindDefinition;

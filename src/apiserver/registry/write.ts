@@ -47,7 +47,7 @@ export interface Write {
   /** An apply that leaves out every field that had an owner. */
   readonly abandonsOwners: boolean;
   readonly deleteOptions: DeleteOptions | undefined;
-  /** First what the client wants, then what each step makes of it; at the end as it was stored, or would be by a dry run. */
+  /** First the object of the client, then the object that each step leaves. At the end as it was stored, or would be by a dry run. */
   object: KubeObject;
   /** RFC 3339, seconds: the time of the write, once a step asked for it. */
   time: string | undefined;

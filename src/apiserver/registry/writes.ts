@@ -17,7 +17,7 @@ import { runSteps, settle, type WriteTools, writeSteps } from './write-steps.ts'
 
 /**
  * Everything that changes the store. Each write looks at the stored object, makes the next one from it (copy on write) by the steps of
- * `write-steps.ts`, and compares-and-sets; a write that changes nothing is not made.
+ * `write-steps.ts`, and compares-and-sets. A write that changes nothing is not made.
  */
 export interface Writer {
   create(request: WriteRequest, namespace: string | undefined, object: KubeObject): Promise<KubeObject>;
@@ -225,7 +225,7 @@ class StepWriter implements Writer {
   }
 }
 
-/** The error for an object that fits the schema of an apply and is still none of the kind, such as data that is not base64. */
+/** The error for an object that fits the schema of an apply and is none of the kind. Data that is not base64 is one. */
 function unconverted(definition: KindDefinition, { apiVersion = '', kind = '', metadata }: Partial<KubeObject>, why: string): StatusError {
   if (why.startsWith('strict decoding error')) return cannotBeHandled(definition, why);
   const shown = `${apiVersion.includes('/') ? apiVersion : `/${apiVersion}`}, Kind=${kind}`;

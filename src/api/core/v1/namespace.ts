@@ -62,7 +62,7 @@ export const namespaces: KindDefinition<Namespace> = {
   },
 };
 
-/** Errors of what `finalize` writes. A name that is no finalizer would keep the namespace for ever, since no controller removes it. */
+/** Errors of what `finalize` writes. A name that is no finalizer would keep the namespace, since no controller removes it. */
 export function finalizeErrors({ spec }: Namespace): readonly FieldError[] {
   const errors: FieldError[] = [];
   for (const [index, name] of (spec?.finalizers ?? []).entries()) checkFinalizer(errors, `spec.finalizers[${index}]`, name);

@@ -7,8 +7,8 @@ export type ResourceAmounts = ReadonlyMap<string, Quantity>;
 type Part = 'requests' | 'limits';
 
 /**
- * Requests or limits of a pod as admission counts them: the sum of its containers and sidecars, or the largest init
- * container with the sidecars started before it when that is more. Resources at the level of the pod replace the sum.
+ * Requests or limits of a pod as admission counts them: the sum of its containers and sidecars. The largest init
+ * container with the sidecars started before it counts instead when that is more. Resources at the level of the pod replace the sum.
  *
  * @param overhead  true adds the overhead of the pod's runtime class; limits get it only where there is a limit
  * @see Kubernetes concepts, "Sidecar containers", "Resource sharing within containers"

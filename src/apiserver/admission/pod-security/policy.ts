@@ -35,8 +35,8 @@ export const sameLevel = (a: LevelVersion, b: LevelVersion): boolean => a.level 
 export const compareLevels = (a: Level, b: Level): number => levels.indexOf(a) - levels.indexOf(b);
 
 /**
- * Reads the labels `pod-security.kubernetes.io/…`. An unreadable label is an error and counts as the strictest where it is enforced, and as
- * nothing where it only warns or audits, as upstream has it. A namespace without the label `enforce` enforces `enforceDefault`.
+ * Reads the labels `pod-security.kubernetes.io/…`. An unreadable label is an error. As upstream, it counts as the strictest where it
+ * is enforced, and as nothing where it only warns or audits. A namespace without the label `enforce` enforces `enforceDefault`.
  */
 export function createPolicyReader(enforceDefault: Level): (labels: Readonly<Record<string, string>> | undefined) => NamespacePolicy {
   const unlabelled: NamespacePolicy = Object.freeze({
