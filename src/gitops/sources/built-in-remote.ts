@@ -1,4 +1,5 @@
 import { type ChildProcessByStdio, type SpawnOptions, spawn } from 'node:child_process';
+import { statfs } from 'node:fs/promises';
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Duplex, type Readable, Transform, type Writable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
@@ -45,6 +46,8 @@ const maxPushBytes = 256 * 1024 * 1024;
 const maxDurationMs = 300_000;
 /** Pushes under way at the same time: each has processes of its own, and may be tried before it is taken. */
 const maxPushes = 16;
+/** With less room than this a push is not begun. */
+const minRoomBytes = 1024 * 1024;
 /** Time for git to end by itself once its client is gone. */
 const endGraceMs = 10_000;
 const maxCommandBytes = 64 * 1024;
@@ -98,6 +101,13 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
         refuse(response, 403, { message: `${user.name} may read this repository and not push to it.` });
         return;
       }
+      // Clients show a text only here. Later git itself says "unpacker error".
+      if (action === 'info/refs' && service === 'git-receive-pack' && (await isFull(repository.gitdir))) {
+        refuse(response, 507, {
+          message: 'The disk of the cluster is full, so it takes no push. Your commits are safe in your clone: free some room and push again.',
+        });
+        return;
+      }
       if (action === 'git-receive-pack') pushes += 1;
       try {
         const pushed = await serve({ request, response, repository, action, query: url.search.slice(1), user, preReceive, log });
@@ -114,6 +124,12 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
       }
     },
   };
+}
+
+/** Some file systems make inodes as they need them, and report none. */
+async function isFull(gitdir: string): Promise<boolean> {
+  const { bavail, bsize, files, ffree } = await statfs(gitdir);
+  return bavail * bsize < minRoomBytes || (files > 0 && ffree === 0);
 }
 
 function refuse(

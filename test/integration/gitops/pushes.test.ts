@@ -1,10 +1,11 @@
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { readdir } from 'node:fs/promises';
+import { readdir, rm, writeFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { pino } from 'pino';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterEach, describe, expect, it, onTestFinished } from 'vitest';
 import { ensureBareRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import { createBuiltInRemote } from '../../../src/gitops/sources/built-in-remote.ts';
 import { runGit } from '../../../src/gitops/sources/git-command.ts';
@@ -35,10 +36,11 @@ interface RemoteOptions {
   readonly policy?: PreReceivePolicy;
   readonly check?: CheckPush;
   readonly checkTimeoutMs?: number;
+  readonly data?: string;
 }
 
-async function startRemote({ findUser, policy = 'off', check = async () => [], ...more }: RemoteOptions): Promise<Remote> {
-  const data = await temporaryDirectory('pushes');
+async function startRemote({ findUser, policy = 'off', check = async () => [], data: place, ...more }: RemoteOptions): Promise<Remote> {
+  const data = place ?? (await temporaryDirectory('pushes'));
   const gitdir = join(data, 'cluster.git');
   const hooksDirectory = join(data, "it's a directory");
   await ensureBareRepository(gitdir);
@@ -76,6 +78,23 @@ const push = (tree: WorkTree, ...args: string[]): Promise<{ readonly taken: bool
     (text) => ({ taken: true, text }),
     (err: Error) => ({ taken: false, text: err.message }),
   );
+
+const canMount = process.getuid?.() === 0;
+
+it.skipIf(!canMount)('a push to a full disk is refused with the reason, and taken when there is room again (needs the right to mount)', async () => {
+  const data = await temporaryDirectory('full');
+  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', data]);
+  onTestFinished(() => void execFileSync('umount', [data]));
+  const remote = await startRemote({ data });
+  const tree = await clone(remote);
+  await tree.commit('first', { 'a.yaml': 'a' });
+  const others = join(data, 'others');
+  await writeFile(others, Buffer.alloc(3.5 * 1024 * 1024));
+  const { taken, text } = await push(tree);
+  expect([taken, text]).toEqual([false, expect.stringMatching(/remote: The disk of the cluster is full.*Your commits are safe/)]);
+  await rm(others);
+  expect((await push(tree)).taken).toBe(true);
+});
 
 describe('a user of the built-in remote', () => {
   const users = new Map([
