@@ -1,4 +1,5 @@
 import {
+  DEFAULT_SCALAR_STYLE_RULES,
   DUMP_SCHEMA,
   defineScalarTag,
   dump,
@@ -8,6 +9,7 @@ import {
   NOT_RESOLVED,
   parseEvents,
   SCALAR_STYLE,
+  type ScalarStyleRule,
   YAMLException,
 } from 'js-yaml';
 
@@ -598,10 +600,19 @@ const notString = defineScalarTag('!not-string', {
 });
 const writing = DUMP_SCHEMA.withTags(notString);
 
+/** kubectl and kustomize put a string that reads as another type into double quotes, and other quoted ones into single quotes. */
+const quoteAmbiguous: ScalarStyleRule = (layout) => {
+  if (layout.style !== SCALAR_STYLE.PLAIN || (layout.allowedStylesMask & (1 << SCALAR_STYLE.PLAIN)) !== 0) return;
+  if (plainCharacters.test(layout.node.value)) layout.style = SCALAR_STYLE.DOUBLE_QUOTED;
+};
+/** A text of these needs its quotes for its meaning: a number, a date, `yes`, `~`. Others need them for their characters. */
+const plainCharacters = /^(?!-$|---|\.\.\.)[\w.+~:-]*(?<!:)$|^\d[\d T:.+-]*Z?$/;
+const scalarStyleRules = [quoteAmbiguous, ...Object.values(DEFAULT_SCALAR_STYLE_RULES)];
+
 /**
  * Writes a JSON value as one YAML document. Strings that any YAML reader could take for something else are quoted; undefined members
  * are left out, as in JSON.
  */
 export function formatYaml(value: unknown): string {
-  return dump(value, { schema: writing, noRefs: true, seqNoIndent: true, lineWidth: -1, skipInvalid: true });
+  return dump(value, { schema: writing, noRefs: true, seqNoIndent: true, lineWidth: -1, skipInvalid: true, scalarStyleRules });
 }

@@ -42,7 +42,7 @@ describe('midship build', () => {
       'shop',
     );
     expect(code).toBe(0);
-    expect(text).toBe("apiVersion: v1\ndata:\n  a: 'yes'\n  b: '1'\nkind: ConfigMap\nmetadata:\n  name: shop-a\n");
+    expect(text).toBe('apiVersion: v1\ndata:\n  a: "yes"\n  b: "1"\nkind: ConfigMap\nmetadata:\n  name: shop-a\n');
   });
 
   it('reads files that lie elsewhere when asked to, and only then', async () => {

@@ -67,7 +67,7 @@ it('keeps every other entry and the former file, and renews its own', async () =
   expect((await stat(path)).mode & 0o777).toBe(0o600);
   expect(await loadKubeconfig(path)).toMatchObject({ server: 'https://127.0.0.1:7443' });
   const text = await readFile(path, 'utf8');
-  for (const kept of ['proxy-url: http://proxy', "token: '0123'", 'namespace: shop', 'colors: true']) expect(text).toContain(kept);
+  for (const kept of ['proxy-url: http://proxy', 'token: "0123"', 'namespace: shop', 'colors: true']) expect(text).toContain(kept);
   expect(text.match(/name: midship$/gm)).toHaveLength(3);
 });
 

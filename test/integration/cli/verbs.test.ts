@@ -151,7 +151,7 @@ describe('midship diff', () => {
       ['create', 'ConfigMap web/diff-c', 'diff/c.yaml:1'],
       ['prune', 'ConfigMap web/diff-b', ''],
     ]);
-    expect(changed.json.apps[0].objects[0].diff).toContain("-  a: '1'\n+  a: '2'\n");
+    expect(changed.json.apps[0].objects[0].diff).toContain('-  a: "1"\n+  a: "2"\n');
     expect((await world.client.get(configMaps, { namespace: 'web', name: 'diff-a' })).data).toEqual({ a: '1' });
     expect(await diff({ revision: first })).toMatchObject({ code: 0 });
 
@@ -226,7 +226,7 @@ describe('midship diff', () => {
       path: join(alone.directory, 'x'),
       directory: alone.directory,
     });
-    expect([code, chunks.join('')]).toEqual([1, expect.stringContaining("+  a: '2'")]);
+    expect([code, chunks.join('')]).toEqual([1, expect.stringContaining('+  a: "2"')]);
   });
 
   it('leaves out what the repository ignores, and takes kinds that the tree itself defines', async () => {

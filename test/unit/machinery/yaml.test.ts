@@ -291,6 +291,38 @@ spec:
 });
 
 describe('formatYaml', () => {
+  // Lines of `kustomize build` of the same values.
+  it.each([
+    ['1', '"1"'],
+    ['0644', '"0644"'],
+    ['1e3', '"1e3"'],
+    ['0o17', '"0o17"'],
+    ['1_000', '"1_000"'],
+    ['.inf', '".inf"'],
+    ['1:30', '"1:30"'],
+    ['2020-01-01', '"2020-01-01"'],
+    ['2020-01-01T00:00:00Z', '"2020-01-01T00:00:00Z"'],
+    ['true', '"true"'],
+    ['off', '"off"'],
+    ['y', '"y"'],
+    ['null', '"null"'],
+    ['~', '"~"'],
+    ['', '""'],
+    ['*', "'*'"],
+    ['- a', "'- a'"],
+    ['x: y', "'x: y'"],
+    ['x:', "'x:'"],
+    ['@x', "'@x'"],
+    ['#c', "'#c'"],
+    ['a #b', "'a #b'"],
+    ['{x}', "'{x}'"],
+    [' lead', "' lead'"],
+    ["it's: x", "'it''s: x'"],
+    ['plain', 'plain'],
+  ])('quotes %j as kustomize does', (value, text) => {
+    expect(formatYaml({ k: value })).toBe(`k: ${text}\n`);
+  });
+
   it('writes as kubectl does', () => {
     const value = { kind: 'List', items: [{ a: 1, b: ['x', { c: true }] }], empty: {}, none: [], left: undefined, text: 'a\nb\n' };
     expect(formatYaml(value)).toBe('kind: List\nitems:\n- a: 1\n  b:\n  - x\n  - c: true\nempty: {}\nnone: []\ntext: |\n  a\n  b\n');

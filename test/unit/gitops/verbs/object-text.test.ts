@@ -22,13 +22,13 @@ describe('the difference of two objects', () => {
   it('shows what changes as lines around it, and a whole object that comes or goes', () => {
     const of = (a: string): DynamicObject => ({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'a' }, data: { a } });
     expect(diffOf(of('1'), of('2'))).toBe(
-      "@@ -1,6 +1,6 @@\n apiVersion: v1\n data:\n-  a: '1'\n+  a: '2'\n kind: ConfigMap\n metadata:\n   name: a\n",
+      '@@ -1,6 +1,6 @@\n apiVersion: v1\n data:\n-  a: "1"\n+  a: "2"\n kind: ConfigMap\n metadata:\n   name: a\n',
     );
     expect(diffOf(undefined, of('1'))).toBe(
-      "@@ -0,0 +1,6 @@\n+apiVersion: v1\n+data:\n+  a: '1'\n+kind: ConfigMap\n+metadata:\n+  name: a\n",
+      '@@ -0,0 +1,6 @@\n+apiVersion: v1\n+data:\n+  a: "1"\n+kind: ConfigMap\n+metadata:\n+  name: a\n',
     );
     expect(diffOf(of('1'), undefined)).toBe(
-      "@@ -1,6 +0,0 @@\n-apiVersion: v1\n-data:\n-  a: '1'\n-kind: ConfigMap\n-metadata:\n-  name: a\n",
+      '@@ -1,6 +0,0 @@\n-apiVersion: v1\n-data:\n-  a: "1"\n-kind: ConfigMap\n-metadata:\n-  name: a\n',
     );
     expect(diffOf(undefined, of('x\n'.repeat(5_000)))).toBe('+5006 lines\n');
   });
