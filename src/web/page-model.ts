@@ -209,6 +209,7 @@ const maxHistory = 50;
 const pageSize = 100;
 /** Hits of each kind. */
 const maxFound = 10;
+const maxWords = 10;
 
 export function createPageModel({ informers, activity, steps, inspection = () => undefined }: PageModelOptions): PageModel {
   const source = createOverviewSource(informers);
@@ -249,13 +250,14 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
     };
   };
   const eventRows = (max: number): readonly EventRow[] => recent.list().slice(0, max).map(eventRow);
-  /** Every object of every app that has `text` in it, as ids: a state costs more than a name. */
-  const idsWith = (text: string): { readonly app: Kustomization; readonly id: string }[] =>
-    [...apps.list()].sort(byKey).flatMap((app) => {
-      const isInApp = keyOf(app).toLowerCase().includes(text);
-      const ids = (app.status?.inventory?.entries ?? []).map(({ id }) => id);
-      return ids.filter((id) => isInApp || id.toLowerCase().includes(text)).map((id) => ({ app, id }));
+  /** Every object of every app that has all words of `text` in its id or its app's, as ids: a state costs more than a name. */
+  const idsWith = (text: string): { readonly app: Kustomization; readonly id: string }[] => {
+    const isHit = createFilter(text);
+    return [...apps.list()].sort(byKey).flatMap((app) => {
+      const key = keyOf(app);
+      return (app.status?.inventory?.entries ?? []).flatMap(({ id }) => (isHit(`${id} ${key}`) ? [{ app, id }] : []));
     });
+  };
 
   return {
     overview: () => source.read(),
@@ -328,7 +330,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
       return { ...about(name), ...podStates[pod.state], reason: pod.problem, owner, pod };
     },
     objects(filter, page) {
-      const { rows, ...place } = pageOf(idsWith(filter.toLowerCase()), page);
+      const { rows, ...place } = pageOf(idsWith(filter), page);
       return {
         ...place,
         rows: rows.flatMap(({ app, id }) =>
@@ -339,16 +341,16 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
       };
     },
     find(text) {
-      const wanted = text.trim().toLowerCase();
-      const has = ({ kind, name, detail }: Found): boolean => `${kind} ${name} ${detail}`.toLowerCase().includes(wanted);
-      const first = (all: readonly Found[]): readonly Found[] => all.filter(has).slice(0, maxFound);
+      const isHit = createFilter(text);
+      const first = (all: readonly Found[]): readonly Found[] =>
+        all.filter(({ kind, name, detail }) => isHit(`${kind} ${name} ${detail}`)).slice(0, maxFound);
       return [
         ...first(pageLinks),
         ...first([...apps.list()].sort(byKey).map(foundApp)),
         ...first([...machines.list()].map(foundNode)),
         // An empty search names pages and apps: what one starts from.
-        ...(wanted === '' ? [] : idsWith(wanted).slice(0, maxFound).flatMap(foundObject)),
-        ...(wanted === '' ? [] : first([...allPods.list()].map(foundPod))),
+        ...(text.trim() === '' ? [] : idsWith(text).slice(0, maxFound).flatMap(foundObject)),
+        ...(text.trim() === '' ? [] : first([...allPods.list()].map(foundPod))),
       ];
     },
     pod: (namespace, name) => podModel(allPods.get({ namespace, name })),
@@ -395,6 +397,12 @@ function pageOf<T>(all: readonly T[], page: number): Paged<T> {
   const pages = Math.max(1, Math.ceil(all.length / pageSize));
   const shown = Math.min(Math.max(1, page), pages);
   return { rows: all.slice((shown - 1) * pageSize, shown * pageSize), page: shown, pages, total: all.length };
+}
+
+/** True for texts that have every word, in any order and case. */
+function createFilter(text: string): (name: string) => boolean {
+  const words = text.toLowerCase().split(/\s+/).slice(0, maxWords);
+  return (name) => words.every((word) => name.toLowerCase().includes(word));
 }
 
 const byKey = (a: KubeObject, b: KubeObject): number => (keyOf(a) < keyOf(b) ? -1 : 1);

@@ -159,19 +159,90 @@ describe.skipIf(!hasNamespaces || !existsSync(executablePath))(
       await page.close();
     });
 
-    it.each(['/', '/apps/flux-system/storefront', '/nodes/node-a', '/events', '/steps'])(
-      '%s fits 360 pixels, and its text is large and dark enough in both themes',
-      async (path) => {
-        for (const colorScheme of ['light', 'dark'] as const) {
-          const { page, complaints } = await open(path, { viewport: { width: 360, height: 800 }, colorScheme });
-          expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
-          expect(await page.evaluate(lowContrast)).toEqual([]);
-          expect(await page.locator('h1').count()).toBe(1);
-          expect(complaints).toEqual([]);
-          await page.close();
-        }
-      },
-    );
+    it.each([
+      '/',
+      '/apps/flux-system/storefront',
+      '/apps/flux-system/storefront?object=web_storefront_apps_Deployment',
+      '/apps/flux-system/storefront?tab=history',
+      '/apps/flux-system/storefront?tab=logs',
+      '/nodes/node-a',
+      '/objects',
+      '/find',
+      '/login',
+      '/events',
+      '/steps',
+    ])('%s fits 360 pixels, and its text is large and dark enough in both themes', async (path) => {
+      for (const colorScheme of ['light', 'dark'] as const) {
+        const { page, complaints } = await open(path, { viewport: { width: 360, height: 800 }, colorScheme });
+        expect(await page.evaluate(() => document.documentElement.scrollWidth)).toBeLessThanOrEqual(360);
+        expect(await page.evaluate(lowContrast)).toEqual([]);
+        expect(await page.locator('h1').count()).toBe(1);
+        expect(complaints).toEqual([]);
+        await page.close();
+      }
+    });
+
+    /** A page of the owner, by a link that works once. */
+    async function openAsOwner(path: string, options: Parameters<Browser['newPage']>[0] = {}): Promise<Page> {
+      const page = await browser.newPage(options);
+      await page.goto((await cluster.midship('page-url', '--login')).stdout.trim());
+      await page.goto(`${cluster.endpoints.http}${path}`);
+      return page;
+    }
+    const app = '/apps/flux-system/storefront';
+    const podOf = async (): Promise<string> =>
+      (await cluster.kubectl('-n', 'web', 'get', 'pods', '-l', 'app=storefront', '-o', 'name')).stdout.split('\n', 1)[0]?.slice(4) ?? '';
+
+    it('shows the owner fields and a log without a script, and follows the log with one', async () => {
+      const plain = await openAsOwner(`${app}?object=web_storefront_apps_Deployment`, { javaScriptEnabled: false });
+      expect(await plain.locator('.manifest').textContent()).toMatch(/kind: Deployment[\s\S]*name: storefront/);
+      const pod = await podOf();
+      await plain.goto(`${cluster.endpoints.http}/logs/web/${pod}`);
+      expect(await plain.locator('#log').textContent()).toContain('storefront listens on');
+      expect(await plain.locator('.command code').textContent()).toBe(`kubectl -n web logs ${pod} -c web --tail=200`);
+      await plain.locator('input[name=previous]').check();
+      await plain.locator('.choice button').click();
+      expect(await plain.locator('.hint').textContent()).toMatch(/The API refuses: .*previous/);
+      await plain.close();
+      const page = await openAsOwner(`/logs/web/${pod}`);
+      await page.locator('#follow').click();
+      await page.waitForFunction(() => document.querySelector('#log > div')?.textContent?.includes('storefront listens on'), undefined, {
+        timeout: 10_000,
+      });
+      expect(await page.locator('#follow').textContent()).toBe('Stop following');
+      await page.close();
+    });
+
+    it('suspends and resumes by a form that asks once more, without a script', async () => {
+      const page = await openAsOwner(app, { javaScriptEnabled: false });
+      await page.locator('#confirm summary').click();
+      await page.locator('#confirm button').click();
+      await page.waitForURL(`**${app}`);
+      await waitForVerdict('4 apps match Git, 1 of them held.');
+      await page.reload();
+      expect(await page.locator('.app-head').textContent()).toMatch(/Suspended by admin/);
+      await page.locator('#confirm summary').click();
+      await page.locator('#confirm button').click();
+      await waitForVerdict('4 apps match Git.');
+      await page.close();
+    });
+
+    it('is found by the keyboard alone', async () => {
+      const { page, complaints } = await open('/');
+      await page.keyboard.press('Control+k');
+      await page.keyboard.type('configmap storefront-config');
+      await page.waitForFunction(() => document.querySelector('#palette a')?.textContent?.includes('storefront-config'));
+      await page.keyboard.press('Enter');
+      await page.waitForURL('**object=web_storefront-config__ConfigMap');
+      expect(await page.locator('#inspector').textContent()).toMatch(/ConfigMap storefront-config Matches Git/);
+      await page.keyboard.press('h');
+      await page.waitForURL('**?tab=history');
+      expect(await page.locator('#history').textContent()).toMatch(/Mara[\s\S]*git revert --no-edit/);
+      await page.keyboard.press('Escape');
+      await page.waitForURL(`**${app}`);
+      expect(complaints).toEqual([]);
+      await page.close();
+    });
 
     it('remembers the theme, and paints it from the first byte', async () => {
       const { page } = await open('/', { colorScheme: 'light' });

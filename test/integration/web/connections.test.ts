@@ -93,6 +93,25 @@ describe('connections to the port', () => {
     expect([open(few), open(more)]).toEqual([20, 100]);
   });
 
+  it('end with a request that is destroyed before it is answered, and end nothing else', async () => {
+    const { port, stop } = await startWeb({
+      mounts: [
+        {
+          prefix: '/git/',
+          handle(request, response) {
+            // As an iteration over its body does that stops early.
+            request.destroy();
+            response.end();
+          },
+        },
+      ],
+    });
+    cleanups.push(stop);
+    for (let count = 0; count < 5; count += 1)
+      await ask(port, '/git/a', { method: 'POST', body: 'x'.repeat(100_000) }).catch(() => undefined);
+    expect((await ask(port, '/healthz')).code).toBe(200);
+  });
+
   it('are not held by answers that nobody reads', async () => {
     // It does not get smaller.
     const part = Array.from({ length: 100 }, () => `a{b="${randomBytes(500).toString('hex')}"} 1\n`).join('');
