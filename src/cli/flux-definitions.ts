@@ -21,7 +21,11 @@ const fluxKinds = [gitRepositories, kustomizations, receivers, alerts, providers
 export const faultOfFluxObject: FaultOf = ({ group, resource }, object) => {
   const kind = fluxKinds.find((each) => each.group === group && each.resource === resource) as KindDefinition | undefined;
   const [error] = kind?.validate?.(object) ?? [];
-  return error === undefined ? undefined : `${error.field}: ${error.message}`;
+  if (error === undefined) return undefined;
+  // Without the engine nobody takes its finalizer away.
+  const { deletionTimestamp, finalizers = [] } = object.metadata;
+  const waits = deletionTimestamp !== undefined && finalizers.length > 0 ? '; its deletion waits for a correction' : '';
+  return `${error.field}: ${error.message}${waits}`;
 };
 
 const establishedTimeoutMs = 30_000;

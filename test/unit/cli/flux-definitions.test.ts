@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { validateDefinition } from '../../../src/api/apiextensions/v1/definition-validation.ts';
 import { builtInKinds } from '../../../src/api/kinds.ts';
-import { fluxDefinitions } from '../../../src/cli/flux-definitions.ts';
+import { faultOfFluxObject, fluxDefinitions } from '../../../src/cli/flux-definitions.ts';
 import type { KubeObject } from '../../../src/machinery/object.ts';
 import type { FieldError } from '../../../src/machinery/status-error.ts';
 import { ruleErrors } from '../../../src/machinery/structural-schema/rules.ts';
@@ -60,6 +60,25 @@ const wrong: Readonly<Record<string, readonly unknown[]>> = {
 };
 
 const sorted = (errors: readonly FieldError[]): readonly string[] => errors.map(({ field, message }) => `${field}: ${message}`).sort();
+
+describe('the fault of an object', () => {
+  const apps = builtInKinds.find((kind) => kind.kind === 'Kustomization');
+  const faultOf = (metadata: object, spec?: unknown): string | undefined =>
+    apps &&
+    faultOfFluxObject(apps, { apiVersion: 'x/v1', kind: 'Kustomization', metadata: { name: 'x', ...metadata }, spec } as KubeObject);
+
+  it('is named with its field, and that a deletion waits for it', () => {
+    expect(faultOf({}, app)).toBeUndefined();
+    expect(faultOf({})).toBe('spec: Required value');
+    const leaving = { deletionTimestamp: '2026-01-01T00:00:00Z', finalizers: ['finalizers.fluxcd.io'] };
+    expect(faultOf(leaving, { ...app, prune: undefined })).toBe('spec.prune: Required value; its deletion waits for a correction');
+  });
+
+  it('is none where the kind is another', () => {
+    const pods = builtInKinds.find((kind) => kind.kind === 'Pod');
+    expect(pods && faultOfFluxObject(pods, { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'x' } })).toBeUndefined();
+  });
+});
 
 describe.each(fluxDefinitions().map((definition) => [definition.spec.names.kind, definition] as const))(
   'the definition of %s on a cluster without Flux',
