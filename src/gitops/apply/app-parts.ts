@@ -69,7 +69,7 @@ export interface AppPartsOptions {
 /** Makes the parts of the app controller and connects them. No part stores records. */
 export function createAppParts({ options, apps, bySource, inventory, keeper, wake }: AppPartsOptions) {
   const { client, informers, clock, log, recorder, builder, revisions, redactor, gitops, random, openCluster, labelSelector } = options;
-  /** What is there but without the label is not seen. */
+  /** Objects without the label are not seen. */
   const absent = `does not exist${labelSelector === undefined ? '' : `, or not with the label ${labelSelector}`}`;
   const appBuilder = createAppBuilder({ client, builder, redactor });
   const claims = createClaims({ apps, builder: appBuilder, revisions, bySource });

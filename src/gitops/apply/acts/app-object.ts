@@ -103,7 +103,7 @@ export function createAppObject({ client }: { readonly client: Client }): AppObj
   }
 }
 
-/** What an app that is gone was to say it need not say. */
+/** A change of an app that is gone is not needed any more. */
 const unlessGone = (change: Promise<boolean>): Promise<boolean> =>
   change.catch((err: unknown) => {
     if (!isNotFound(err)) throw err;

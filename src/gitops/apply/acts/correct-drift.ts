@@ -137,7 +137,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
   }
 }
 
-/** Why nothing can be made in a namespace; undefined when an error says nothing of that. */
+/** Gives the reason that nothing can be made in a namespace; undefined when an error says nothing about that. */
 function namespaceReason(err: unknown, namespace: string | undefined): string | undefined {
   if (!isStatusError(err) || namespace === undefined) return undefined;
   if (err.details?.causes?.some(({ reason }) => reason === 'NamespaceTerminating') === true)

@@ -19,11 +19,11 @@ export interface HeldRevisionOptions {
   readonly builder: AppBuilder;
 }
 
-/** Revisions of apps that do not follow the newest commit. What was decided counts for as long as hold, commits and spec stay the same. */
+/** Revisions of apps that do not follow the newest commit. A decision counts for as long as hold, commits and spec stay the same. */
 export interface HeldRevisions {
   /**
-   * The revision that an app with a hold runs: the pinned one for as long as the newest is the held one or says the same of the app, else the
-   * newest.
+   * Gives the revision that an app with a hold runs. That is the pinned one while the newest is the held one, or says the same of the app.
+   * Else it is the newest.
    *
    * @throws when the pinned commit cannot be read; a held one that is gone from the repository holds nothing
    */

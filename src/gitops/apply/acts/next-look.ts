@@ -8,7 +8,7 @@ import type { AutoRevert } from './auto-revert.ts';
 import type { RevisionFinder } from './find-revision.ts';
 import type { Pass } from './pass.ts';
 import { retryDelayMs } from './retry.ts';
-import { objectSuspensionMs, suspendedForMs } from './suspension.ts';
+import { objectSuspensionMs, suspensionMs } from './suspension.ts';
 
 export interface NextLookOptions {
   readonly clock: Clock;
@@ -35,7 +35,7 @@ const afterDeadlineMs = 100;
 export function createNextLook({ clock, appHealth, autoRevert, finder }: NextLookOptions) {
   return (pass: Pass, { value, deleting }: PassEnd): Result | undefined => {
     const { app, state } = pass;
-    const suspendedMs = suspendedForMs(app, clock.now());
+    const suspendedMs = suspensionMs(app, clock.now());
     if (suspendedMs !== undefined) return { requeueAfterMs: suspendedMs };
     if (deleting > 0) return { requeueAfterMs: state.prune.failures > 0 ? retryDelayMs(app, state.prune.failures) : recheckDeletionMs };
     const { rollout, failed } = state.attempt;

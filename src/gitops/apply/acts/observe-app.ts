@@ -55,7 +55,7 @@ export function createAppObserver({ clock, expressions, absent, appOf }: AppObse
 /** Tries come due this much early: a timer may fire a moment before its time. */
 const toleranceMs = 5;
 
-/** True when the state in force is not that of the revision and the spec, or has to be checked again; `now` is of the monotonic clock. */
+/** True when the state in force is not that of revision and spec, or is to be checked again; `now` is of the monotonic clock. */
 function isBehind(
   app: Kustomization,
   { attempt, inForce, ownership, prune }: Pick<AppRecords, 'attempt' | 'inForce' | 'ownership' | 'prune'>,

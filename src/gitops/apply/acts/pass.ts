@@ -22,7 +22,7 @@ export interface Pass {
   readonly finding: Finding;
 }
 
-/** What an act did. */
+/** The result of an act. */
 export interface Outcome extends RecordChanges {
   readonly finding?: Finding;
   /** For the app's machine. */

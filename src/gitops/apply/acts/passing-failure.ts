@@ -36,7 +36,7 @@ const partsRetryMs = 500;
 const leavingRetryMs = 5_000;
 
 /**
- * Tells failures that pass by themselves from those that a person has to act on. Apps of one commit are worked on side by side: one may
+ * Tells failures that pass by themselves from those that a person has to act on. Apps of one commit are worked on side by side. One may
  * be built before the app list has removed it, or before the app with its kinds and Namespaces is through.
  */
 export function createPassingFailures({ apps, revisions, claims, clock, recordsOf }: PassingFailureOptions) {

@@ -22,7 +22,7 @@ export interface SuspensionsOptions extends Pick<ControllerDependencies, 'clock'
 export function createSuspensions({ clock, log, recorder, object, load }: SuspensionsOptions): Suspensions {
   return {
     async resumeWhenDue(app) {
-      const isDue = (now: Kustomization): boolean => (suspendedForMs(now, clock.now()) ?? 1) <= 0;
+      const isDue = (now: Kustomization): boolean => (suspensionMs(now, clock.now()) ?? 1) <= 0;
       if (!isDue(app)) return false;
       if (!(await object.change(app, (now) => (isDue(now) ? withoutSuspension : undefined)))) return false;
       recorder.record(app, { type: 'Normal', reason: 'Resumed', message: 'the suspension is over' });
@@ -48,8 +48,8 @@ const withoutSuspension = {
   spec: { suspend: null },
 };
 
-/** The time that an app stays suspended; undefined when it is not suspended, or for good. `now` is in milliseconds since the epoch. */
-export function suspendedForMs({ spec, metadata }: Kustomization, now: number): number | undefined {
+/** The time that an app stays suspended; undefined when no end is set. `now` is in milliseconds since the epoch. */
+export function suspensionMs({ spec, metadata }: Kustomization, now: number): number | undefined {
   const until = Date.parse(metadata.annotations?.[annotations.suspendUntil] ?? '');
   return spec.suspend !== true || Number.isNaN(until) || metadata.deletionTimestamp !== undefined ? undefined : until - now;
 }

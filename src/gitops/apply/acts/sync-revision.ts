@@ -31,7 +31,7 @@ export interface Go {
   readonly revision: KnownRevision;
   readonly record: AttemptRecord;
   readonly trigger: SyncTrigger;
-  /** Of the monotonic clock. */
+  /** Time of the monotonic clock. */
   readonly startedAt: number;
 }
 

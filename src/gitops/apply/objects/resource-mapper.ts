@@ -2,8 +2,8 @@ import type { Clock } from '../../../base/clock.ts';
 import type { Client, DiscoveredResource } from '../../../client/client.ts';
 
 /**
- * Finds the resource of a kind through discovery. The answers are remembered: discovery is asked again for a kind that is not known, and
- * after `forget`, for a kind that is known may be gone.
+ * Finds the resource of a kind through discovery. The answers are remembered. Discovery is asked again for a kind that is not
+ * known, and after `forget`, because a known kind may be gone.
  */
 export interface ResourceMapper {
   /** In the named version; undefined when the server does not have it. */

@@ -170,7 +170,7 @@ function probeText(message: string, kind: ProbeKind, container: Container | unde
   return `HTTP ${code} from :${probe.httpGet.port}${probe.httpGet.path ?? '/'}`;
 }
 
-/** Finds the need of a pod and the most that a node has left of it, when the pod fits on no node for that reason. */
+/** Finds the need of a pod that keeps it from every node, and the most that a node has left of it. */
 async function findRoom(pod: Pod, { client }: CauseOptions): Promise<Cause | undefined> {
   const { items } = await client.list(nodes, { limit: maxNodes + 1, resourceVersion: '0' });
   if (items.length > maxNodes) return undefined;

@@ -52,13 +52,13 @@ export interface ObservedObject {
 /**
  * Notices that someone changed the objects that an app applied.
  *
- * Server-side apply has a record of it. Whoever changes one of our fields takes it over, and it leaves our entry in `managedFields`. The
- * additions of people and former appliers are in their own entries. That is exact, whatever the server defaulted or normalized. It costs a
- * comparison of references and names as long as nothing happened.
+ * Server-side apply has a record of it. A manager that changes one of our fields takes it over, and it leaves our entry in
+ * `managedFields`. The additions of people and former appliers are in their own entries. That is exact, whatever the server defaulted or
+ * normalized. It costs a comparison of references and names as long as nothing happened.
  */
 export interface DriftWatch {
   observe(state: DriftRecords, seen: ObservedObject): void;
-  /** Another app has the object that this one is to have: it is not as this app applied it, though no other manager has its fields. */
+  /** Another app has applied the object of this one, so it is not as this app has it, whoever owns the fields. */
   noteTakeover(state: DriftRecords, id: ObjectId, by: string): void;
   /** An autoscaler begins or ends to scale the object: from now on other rules say who may set its replicas. */
   noteScaling(state: DriftRecords, id: ObjectId): void;
@@ -71,7 +71,7 @@ export interface DriftWatch {
   heldForMs(app: Kustomization, state: DriftRecords, drift: Drift): number | undefined;
   /** Counts a change of somebody else that was put back. A try that failed is none. */
   countCorrection(state: DriftRecords, drift: Drift): void;
-  /** The time until a fight is over, a namespace may be there again, or a refused object is due; undefined when nothing is to be put back. */
+  /** The time until an object may be put back that could not be until now; undefined when there is none. */
   retryAfterMs(state: DriftRecords): number | undefined;
 }
 
@@ -256,8 +256,8 @@ function createComparison({ redactor, rulesOf, isOverridden, autoscalerOf }: Dri
 }
 
 /**
- * Fields that have another value than before although all of them are ours still: someone wrote under our name, an earlier process whose
- * request came late, for one. The version before has our values, as the answer to our last write had them.
+ * Fields that have another value than before although all of them are ours still. Someone wrote under our name: an earlier process, for
+ * example, whose request came late. The version before has our values, as the answer to our last write had them.
  */
 function overwrittenFields(
   { ownFields, resourceVersion, inDoubt }: AppliedObject,

@@ -8,8 +8,8 @@ import type { Ownership } from '../records/ownership.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 
 /**
- * Follows the objects that an app's `spec.healthChecks` name. They need not be the app's own: objects that a controller
- * creates for a custom resource, or that another app applies, may be named as well. A missing one is not healthy.
+ * Follows the objects that an app's `spec.healthChecks` name. They need not be the app's own. An object that a
+ * controller creates for a custom resource may be named, and so may one that another app applies. A missing one is not healthy.
  */
 export interface HealthChecks {
   /** Makes the checks of an app what the spec says. True when a kind is not known yet, which nothing announces. */

@@ -2,9 +2,9 @@ import type { KubeObject } from '../../../machinery/object.ts';
 import { parseApiVersion } from '../../../machinery/resource.ts';
 
 /**
- * Rules for the status of well-known custom kinds, as the documents of their projects have it: expressions in CEL, like those of
- * `spec.healthCheckExprs`, which come before these. The first that holds counts, in the order of the fields; an expression about a field
- * that is not there does not hold; where none does, the object is on its way.
+ * Rules for the status of well-known custom kinds, as the documents of their projects have it. They are expressions in CEL, like those of
+ * `spec.healthCheckExprs`, which come before these. The first that holds counts, in the order of the fields. An expression about a missing
+ * field does not hold. An object for which none holds is on its way.
  */
 export interface KindRule {
   /** `*.` in front means every group below. */

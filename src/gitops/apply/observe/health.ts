@@ -248,7 +248,7 @@ function jobHealth(job: Job, view: HealthView): Health {
   if (failure !== undefined) return degraded(failure);
   if (job.status?.conditions?.some(({ type, status }) => type === 'Complete' && status === 'True')) return healthy;
   if (job.spec.suspend === true) return { status: 'Suspended', reason: `Job ${job.metadata.name} is suspended` };
-  // A failed pod is tried again by the Job: it is a problem only when the Job gives up, unlike a pod that cannot start at all.
+  // The Job tries a failed pod again, so it is a problem only when the Job gives up. A pod that cannot start is one at once.
   const problem = firstProblem(settled(view.podsOf(job), view).filter(({ status }) => status?.phase !== 'Failed'));
   return problem === undefined ? progressing(`Job ${job.metadata.name} runs`) : degraded(problem);
 }

@@ -33,8 +33,8 @@ export interface Claims {
   /** Looks up which apps of the same cluster name an object, `app` among them, by key. */
   claimants(app: Kustomization, signal: AbortSignal): Promise<(id: ObjectId) => readonly string[]>;
   /**
-   * Looks up whether another app of the same cluster is about to delete an object that it has: it prunes, its newest revision can be built,
-   * and no app names the object.
+   * Looks up if another app of the same cluster is about to delete an object that it has. It is when it prunes, its newest revision can be
+   * built, and no app names the object.
    */
   lettingGo(app: Kustomization, signal: AbortSignal): Promise<(owner: string, id: ObjectId) => boolean>;
   /** The set of apps, or what one of them follows, changed. */

@@ -9,7 +9,7 @@ import { describeObject } from '../objects/object-id.ts';
 import type { DesiredObject } from './plan.ts';
 import type { Redaction } from './secret-values.ts';
 
-/** The server refuses a change of an object that it would take as a new one: a field that is fixed from the start has another value. */
+/** The server refuses a change of an object that it would take as a new one, because a fixed field has another value. */
 export class FixedFieldError extends StatusError {
   override readonly name = 'FixedFieldError';
   constructor({ code, reason, message, details }: StatusError) {
@@ -17,7 +17,7 @@ export class FixedFieldError extends StatusError {
   }
 }
 
-/** The server refuses the change of an immutable field, in words of Kubernetes, webhooks and rules of definitions. */
+/** The server refuses the change of an immutable field, as Kubernetes, webhooks and rules of definitions say it. */
 export const isImmutable = (err: StatusError): boolean =>
   /immutable|may not (be )?change|cannot change|updates to .* forbidden/i.test(err.message);
 
@@ -106,7 +106,7 @@ async function locatorsOf(blob: string, { source }: Pick<KnownRevision, 'source'
   }
 }
 
-/** `spec.containers[name="web"].foo`, as server-side apply names a field, with the item's place instead of its key: `spec.containers[0].foo`. */
+/** Puts places for keys in the name of a field by server-side apply: `spec.containers[0].foo` for `spec.containers[name="web"].foo`. */
 function indexPath(object: DynamicObject, path: string): string {
   let value: unknown = object;
   let result = '';

@@ -90,8 +90,8 @@ function plainValuesOf({ data, stringData }: DynamicObject): readonly string[] {
 }
 
 /**
- * Gives the redactor what apps have from Secrets before any message leaves: after a restart pods and their Events come before the first
- * build of an app.
+ * Gives the redactor the values that apps have from Secrets before any message leaves. After a restart, pods and their Events come before
+ * the first build of an app.
  */
 export async function learnSecrets({ client, redactor, log }: LearnOptions): Promise<void> {
   const formsBySecret = new Map<string, readonly string[]>();

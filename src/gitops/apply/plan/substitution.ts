@@ -26,9 +26,14 @@ const maxTrimmedLength = 2_000;
 const maxValueLength = 10 * 1024 * 1024;
 
 /**
- * Replaces the variables of a text, as Flux does it after a build: `${name}`, with defaults (`:-`, `:=`, `=`),
- * substrings (`:position`, `:position:length`), replacing (`/`, `//`, `/#`, `/%`), trimming (`#`, `##`, `%`, `%%`),
- * case (`^`, `^^`, `,`, `,,`) and length (`${#name}`).
+ * Replaces the variables of a text, as Flux does it after a build.
+ *
+ * - `${name}`, and its length `${#name}`
+ * - defaults: `:-`, `:=`, `=`
+ * - substrings: `:position`, `:position:length`
+ * - replacing: `/`, `//`, `/#`, `/%`
+ * - trimming: `#`, `##`, `%`, `%%`
+ * - case: `^`, `^^`, `,`, `,,`
  *
  * `$$` is one dollar sign. A variable that is not set is empty, or refused.
  *

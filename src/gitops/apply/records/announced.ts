@@ -2,7 +2,7 @@ import type { HistorySnapshot } from '../../../api/kustomize/v1/kustomization.ts
 import type { Health } from '../../../lifecycle/reasons.ts';
 import type { HistoryEntry } from './history.ts';
 
-/** What was said of an app, so that it is said once. */
+/** Messages about an app that were sent, so that each is sent once. */
 export interface Announced {
   readonly history: readonly HistoryEntry[];
   /** The newest attempts as the status has them; undefined before the first of this process. */

@@ -6,8 +6,8 @@ import { createObjectHealths, type ObjectHealths } from './object-healths.ts';
 import { createOwnership, type Ownership } from './ownership.ts';
 
 /**
- * What the engine knows of an app. All of it can be found out again: from the tree, the inventory Secret and the live objects; it is
- * kept so that nothing has to be done twice.
+ * The knowledge of the engine about an app. All of it can be found out again, from the tree, the inventory Secret and the live objects.
+ * It is kept so that nothing has to be done twice.
  *
  * `ownership`, `drifts` and `health` change with the events of objects: each has verbs, and its own file changes it. The others are
  * values. An act gives new ones, and the app controller alone stores them.

@@ -16,14 +16,14 @@ export interface AttemptRecord {
   read(outcome: Pick<Attempt, 'digest' | 'tries' | 'reason' | 'nextRetryAt' | 'failure'>): Attempt;
 }
 
-/** @param onPhase  hears of each phase that ends, with the time it took */
+/** @param onPhase  gets each phase that ends, with the time it took */
 export function startAttempt(revision: KnownRevision, clock: Clock, onPhase: (name: PhaseName, ms: number) => void): AttemptRecord {
   const startedAt = timestampOf(clock.now());
   const ended = new Map<PhaseName, Phase>();
   if (revision.fetchMs !== undefined) ended.set('fetch', { name: 'fetch', result: 'done', durationMs: revision.fetchMs });
   let running: { readonly name: PhaseName; readonly since: number } | undefined;
 
-  // What is pruned in several goes took the time of all of them.
+  // A prune in several goes took the time of all of them.
   const add = (name: PhaseName, durationMs: number, result: 'done' | 'failed'): void => {
     onPhase(name, durationMs);
     ended.set(name, { name, result, durationMs: (ended.get(name)?.durationMs ?? 0) + durationMs });

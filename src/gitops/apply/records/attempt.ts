@@ -13,10 +13,10 @@ export interface Rollout {
   /** `main@sha1:…` */
   readonly revision: string;
   readonly generation: number;
-  /** Of the monotonic clock. */
+  /** Time of the monotonic clock. */
   readonly startedAt: number;
   readonly plan: Plan;
-  /** How each object is applied, as the dry run found. */
+  /** The way in which each object is applied, as the dry run found. */
   readonly modes: ReadonlyMap<ObjectId, ApplyMode>;
   /** Namespaces and definitions that were made for it before all that needs them was tried out. */
   readonly made: ReadonlySet<ObjectId>;
@@ -29,7 +29,7 @@ export interface Rollout {
 export interface FailedAttempt {
   readonly revision: string;
   readonly generation: number;
-  /** Of the monotonic clock. */
+  /** Time of the monotonic clock. */
   readonly failedAt: number;
   /** 0: the app waits for another one, and its failure is not announced. */
   readonly failures: number;
@@ -56,7 +56,7 @@ export const dueNow = (attempt: Attempt): Attempt =>
 
 /** Deletions that a person has to approve, and the next look at them. */
 export interface HeldPrune {
-  /** Why objects are not deleted; empty when none is held back. */
+  /** Reason that objects are not deleted; empty when none is held back. */
   readonly blocked: string;
   /** Looks at the same deletion, and when the next one is due, of the monotonic clock. */
   readonly looks: number;

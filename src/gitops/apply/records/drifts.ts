@@ -11,7 +11,7 @@ export interface Drift {
   readonly isAddition?: true;
   /** Milliseconds since the epoch. */
   readonly detectedAt: number;
-  /** Why it is not put back: the policy says so, or it was put back too often until this time (milliseconds since the epoch). */
+  /** Reason that it is not put back: the policy says so, or it was put back too often until this time (milliseconds since the epoch). */
   readonly left?: 'detect' | { readonly until: number };
 }
 

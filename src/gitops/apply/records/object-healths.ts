@@ -42,7 +42,7 @@ export interface ObjectHealths {
   readonly checks: ReadonlyMap<ObjectId, CheckedObject>;
   /** The list that `checks` was made of; undefined while a kind of it is not known. */
   readonly checkedFor: Kustomization['spec']['healthChecks'];
-  /** Why the app is not healthy yet, and since when it has been just this. */
+  /** Reason that the app is not healthy yet, and the time since when it is just this. */
   readonly progress: { readonly reason: string; readonly since: number } | undefined;
   readonly cause: CauseSearch | undefined;
   /** Health did not come in time after what was applied last. */

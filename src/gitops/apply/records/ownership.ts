@@ -12,7 +12,7 @@ export interface AppliedObject {
   readonly desired: DesiredObject;
   readonly ownFields: FieldTree | undefined;
   readonly uid: string | undefined;
-  /** Of our own write. */
+  /** Version of our own write. */
   readonly resourceVersion: number;
   /** It was not written: its annotations say that it is left alone for now, or that it is only to be there. */
   readonly skipped?: 'suspended' | 'exists';
@@ -31,7 +31,7 @@ export interface DoomedObject {
   readonly ref?: ObjectRef;
 }
 
-/** What came of the hooks of one digest: a hook runs once for each. */
+/** Results of the hooks of one digest: a hook runs once for each. */
 export interface HookRecord {
   readonly digest: string;
   /** Nothing of them is left to run. */
@@ -48,7 +48,7 @@ export interface HealthyRevision {
   readonly digest: string;
 }
 
-/** How an object of the write-ahead inventory stands. */
+/** The write-ahead inventory as its Secret has it. */
 export interface InventoryRecord {
   readonly revision: string;
   readonly entries: readonly {
@@ -65,15 +65,15 @@ export interface InventoryRecord {
 }
 
 /**
- * The objects that an app owns, has sent or is to delete, and the hooks that it ran. What the inventory Secret holds is made of this record
- * alone; an object leaves it only when it is gone or another app's.
+ * The objects that an app owns, has sent or is to delete, and the hooks that it ran. The inventory Secret is made of this record
+ * alone. An object leaves it only when it is gone or another app's.
  */
 export interface Ownership {
   /** False until the inventory was read after a start. */
   readonly isLoaded: boolean;
   readonly applied: ReadonlyMap<ObjectId, AppliedObject>;
   readonly doomed: ReadonlyMap<ObjectId, DoomedObject>;
-  /** Objects that were to be applied and of which no answer came that they are: they may be there all the same. */
+  /** Objects that were to be applied and of which no answer came that they are: they may still be there. */
   readonly pending: ReadonlyMap<ObjectId, DesiredObject>;
   /** Objects that the inventory lists because a hook made them. */
   readonly hookObjects: ReadonlyMap<ObjectId, DesiredObject>;
@@ -87,7 +87,7 @@ export interface Ownership {
   readonly written: string;
   /** True while the apply of the object is under way: its events are our own writes. */
   isWriting(id: ObjectId): boolean;
-  /** The inventory as the status has it. `written` is what the status holds: an equal one is given back, which makes the next comparison free. */
+  /** The inventory as the status has it. When `written`, of the status, is equal, that is given back: the next comparison is free. */
   entriesFor(written: readonly InventoryEntry[] | undefined): readonly InventoryEntry[];
 
   /** Takes over what an earlier process wrote: all objects are doomed until a revision names them. */

@@ -21,13 +21,13 @@ import type { AppMetricsState } from './gitops-metrics.ts';
 export interface StatusFacts {
   readonly app: Kustomization;
   readonly state: AppRecords;
-  /** Of the machine, after this pass. */
+  /** State of the machine after this pass. */
   readonly value: KustomizationState;
   readonly finding: Finding;
   readonly health: Health;
   /** The source's newest revision, when it is known. */
   readonly attempted: string | undefined;
-  /** What keeps the app at another revision than the newest. */
+  /** Hold that keeps the app at another revision than the newest. */
   readonly hold: Hold | undefined;
   /** The last status write was not answered: the status is written whatever it seems to say. */
   readonly isInDoubt: boolean;
@@ -39,7 +39,7 @@ export interface StatusFacts {
   redact(text: string): string;
 }
 
-/** What has to be written to an app's status after a pass; undefined when it says so already. */
+/** Status to be written after a pass; undefined when the app has it already. */
 export function statusChange({
   app,
   state,
@@ -105,7 +105,7 @@ export const heldText = (until: number): string =>
 /** Drifts that the status names. */
 const maxDriftsShown = 5;
 
-/** What differs from Git and is left as it is, for now or because the policy says so. */
+/** Names the differences from Git that are left as they are, for now or by policy. */
 function driftText({ drifts: { found, unhealed, blockedNamespaces }, ownership: { applied } }: AppRecords): string {
   if (found.size === 0) return '';
   const texts = [...found.values()].map(({ id, change, by, left }) => {
@@ -159,7 +159,7 @@ export interface MetricsFacts {
   readonly owned: OwnedObjects | undefined;
 }
 
-/** What the state families of `/metrics/gitops` say of an app. */
+/** Facts of an app for the state families of `/metrics/gitops`. */
 export function metricsStateOf(app: Kustomization, { state, source, owned }: MetricsFacts): AppMetricsState {
   const verdict = judgeApp(app, source);
   const objects = [...(state?.ownership.applied.values() ?? [])];
@@ -203,7 +203,7 @@ export function sourceAt(
   return { ...source, status: { ...source.status, artifact: { ...artifact, revision: newest } } };
 }
 
-/** A process that starts anew knows by the history what earlier ones applied. */
+/** A new process knows by the history when earlier ones applied something. */
 function lastAppliedAtOf({ inForce: { appliedAt }, announced: { history } }: AppRecords): number {
   if (appliedAt > 0) return appliedAt;
   return Date.parse(history.findLast(({ result }) => result === 'applied')?.at ?? '') || 0;

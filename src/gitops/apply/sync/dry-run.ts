@@ -33,9 +33,9 @@ export interface DryRunOptions {
   namespaceNames(signal: AbortSignal): Promise<readonly string[]>;
 }
 
-/** What the server said to a dry run. */
+/** The server's answer to a dry run. */
 export interface DryRunResult {
-  /** How each object is applied. An object without a mode is tried out once more when its Namespace is there. */
+  /** The way in which each object is applied. An object without a mode is tried out once more when its Namespace is there. */
   readonly modes: ReadonlyMap<ObjectId, ApplyMode>;
   /** Objects that are left out, for an app that goes on without them. */
   readonly failed: Refusals;
@@ -43,7 +43,7 @@ export interface DryRunResult {
 
 /** Tries out objects, so that a revision is refused as a whole. */
 export interface DryRun {
-  /** From now on changes of these objects are heard of, and the caches are up to date with them. @throws SyncFailure when one cannot be */
+  /** From now on the app gets changes of these objects, and the caches are up to date with them. @throws SyncFailure when one cannot be */
   follow(run: Pick<Run, 'state' | 'signal'>, objects: readonly DesiredObject[]): Promise<void>;
   /**
    * Asks the server about each object, and writes nothing.

@@ -17,7 +17,7 @@ import type { DesiredObject } from '../plan/plan.ts';
 import type { ObjectRecords } from '../records/app-records.ts';
 import type { Ownership } from '../records/ownership.ts';
 
-/** How a hook of a wave stands. */
+/** State of a hook of a wave. */
 export type HookOutcome =
   | { readonly state: 'done' }
   | { readonly state: 'running'; readonly reason: string }
@@ -25,7 +25,7 @@ export type HookOutcome =
 
 /** Objects that run once a revision and are waited for: migrations, smoke tests. */
 export interface Hooks {
-  /** Starts the hook when this run of it has not begun, else looks how it stands; never waits. */
+  /** Starts the hook when this run of it has not begun, else looks at its state; never waits. */
   run(options: HookRun): Promise<HookOutcome>;
   /** Deletes what was to be kept only until the hook had succeeded; called once that is written down. */
   clean(ownership: Ownership): Promise<void>;
@@ -64,7 +64,7 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
       const live = await find(hook);
       const run = createHash('sha256').update(`${digest} ${name} ${failures}`).digest('hex').slice(0, 16);
       if (live?.metadata.annotations?.[annotations.hookRun] !== run) {
-        // What an earlier run left makes room; it is asked for again when its finalizers are done.
+        // The object of an earlier run makes room. It is looked for again when its finalizers are done.
         if (live !== undefined) {
           await remove(hook, live);
           if ((await find(hook)) !== undefined)
@@ -91,8 +91,8 @@ export function createHooks({ client, owned, clock }: HooksOptions): Hooks {
   };
 
   /**
-   * What a hook with a `generateName` was at earlier revisions, as far as the inventory knows; gives one that is still there. Pruning comes
-   * last, and not at all for an app that does not prune: this is for whoever runs a hook on the understanding that it runs alone.
+   * Deletes the objects of a hook with a `generateName` at earlier revisions, as far as the inventory knows them; gives one that is left.
+   * Pruning comes last, and not at all for an app that does not prune, but a hook may rely on running alone.
    */
   async function removeEarlier({ doomed }: Ownership, hook: DesiredObject): Promise<DynamicObject | undefined> {
     const { id, resource, object, policy } = hook;

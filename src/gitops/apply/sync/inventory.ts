@@ -14,7 +14,7 @@ type Entry = InventoryRecord['entries'][number];
 /** Records that the inventory Secret is made of. */
 type OwnedRecords = Pick<AppRecords, 'ownership' | 'drifts'>;
 
-/** What an app owns and what it went through, kept beside it in the API so that a restart loses nothing. */
+/** Objects and history of an app, kept beside it in the API so that a restart loses nothing. */
 export interface Inventory {
   /** Fills `doomed` with everything the app ever owned: the first sync takes out what it still names. Gives the history. */
   load(app: Kustomization, state: OwnedRecords): Promise<readonly HistoryEntry[]>;
@@ -35,7 +35,7 @@ export const inventoryRef = ({ metadata }: Kustomization): ObjectRef => ({
 
 export interface InventoryOptions {
   readonly client: Client;
-  /** Hears of the history of an app when it is read. */
+  /** Gets the history of an app when it is read. */
   onHistory(app: Kustomization, history: readonly HistoryEntry[]): void;
 }
 

@@ -1,5 +1,5 @@
-import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Clock } from '../../../base/clock.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import type { Client } from '../../../client/client.ts';
 import { type DynamicObject, deepEqual } from '../../../machinery/object.ts';

@@ -7,7 +7,7 @@ const maxShare = 0.5;
 
 export interface PruneRequest {
   readonly revision: string;
-  /** What would be deleted. */
+  /** Objects that would be deleted. */
   readonly ids: readonly ObjectId[];
   /** Objects that would be deleted with one of them: those of an app whose Kustomization goes. */
   readonly along: ReadonlyMap<ObjectId, readonly ObjectId[]>;
@@ -17,14 +17,14 @@ export interface PruneRequest {
   readonly isRevert: boolean;
   /** Value of the annotation `midship.dev/approve-prune`. */
   readonly approved: string | undefined;
-  /** Objects whose deletion loses more than Git made, with what that is in words that follow their name. */
+  /** Objects whose deletion loses more than Git made, with a text about the loss that follows their name. */
   readonly losses: ReadonlyMap<ObjectId, string>;
 }
 
 export interface PruneVerdict {
   /** Objects that are not deleted; the rest are. */
   readonly held: ReadonlySet<ObjectId>;
-  /** Why; empty when nothing is held. */
+  /** Reason for that; empty when nothing is held. */
   readonly reason: string;
   /** Annotating the app with it approves the deletion of exactly these objects. */
   readonly approval: string;
@@ -34,8 +34,8 @@ export interface PruneVerdict {
 const maxNamed = 3;
 
 /**
- * Decides what of a prune is held back until a person approves it: all of it when it is most of a large app, else what would lose more than
- * Git made. An approval is bound to the revision and to the objects, so it cannot approve anything else later.
+ * Decides which deletions are held back until a person approves them. Those are all of them when they are most of a large app, else those
+ * that would lose more than Git made. An approval is bound to the revision and to the objects, so it cannot approve anything else later.
  */
 export function judgePrune({ revision, ids, along, total, isRevert, approved, losses }: PruneRequest): PruneVerdict {
   const isMost = (count: number, of: number): boolean => !isRevert && count > maxPruned && count > of * maxShare;

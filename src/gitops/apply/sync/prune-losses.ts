@@ -28,7 +28,7 @@ export interface Losses {
 
 export interface LossFinder {
   /**
-   * Looks at the server, not at caches. A Namespace loses what lives in it, a definition its objects, a volume or claim its data; an app's
+   * Looks at the server, not at caches. A Namespace loses its content, a definition its objects, a volume or claim its data. An app's
    * Kustomization takes the app's objects along, and what those hold. Objects that the apps of the newest revision let go of are no loss.
    */
   lossesOf(app: Kustomization, going: readonly Going[], signal: AbortSignal): Promise<Losses>;
@@ -73,9 +73,9 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
   /** Facts gathered for one prune. */
   interface Search {
     readonly doomed: ReadonlySet<ObjectId>;
-    /** Doomed, and held back all the same. */
+    /** Doomed objects that are held back nevertheless. */
     readonly kept: Set<ObjectId>;
-    /** Whether the app that has an object lets it go. */
+    /** True when the app that has an object lets it go. */
     letsGo(owner: string, id: ObjectId): boolean;
     others?: Promise<readonly string[]>;
     readonly copies: Map<string, Promise<boolean>>;
@@ -156,7 +156,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
     return { ids, going, elsewhere };
   }
 
-  /** Names the loss that comes with a protected object, in words that follow its name; undefined when that is nothing. */
+  /** Names the loss that comes with a protected object, as a text that follows its name; undefined when nothing is lost. */
   async function lossOf(live: DynamicObject, search: Search): Promise<string | undefined> {
     switch (live.kind) {
       case 'PersistentVolumeClaim': {
@@ -216,7 +216,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
     return tryParseId(id)?.kind !== 'PersistentVolumeClaim' && letsGo(ownerOf(item), id);
   }
 
-  /** Whether Kubernetes or a controller puts such an object into every Namespace. */
+  /** True when Kubernetes or a controller puts such an object into every Namespace. */
   function comesWithNamespace(resource: DiscoveredResource, item: KubeObject, search: Search): boolean | Promise<boolean> {
     const { name, namespace, labels: all } = item.metadata;
     if (!copiedKinds.includes(resource.kind) || all?.[labels.fluxKustomizeName] !== undefined) return false;
@@ -235,7 +235,7 @@ export function createLossFinder({ client, mapper, claims }: LossFinderOptions):
   }
 
   /**
-   * Most other Namespaces have an object of the same kind and name that says the same: a controller copies it, and deleting one copy loses
+   * Most other Namespaces have an object of the same kind, name and content. A controller copies it, so deleting one copy loses
    * nothing. Those of Kubernetes itself are left out, as copiers leave them out.
    */
   async function isCopy(resource: DiscoveredResource, item: KubeObject, search: Search): Promise<boolean> {

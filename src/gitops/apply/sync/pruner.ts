@@ -33,13 +33,13 @@ export interface PrunerOptions {
 
 export interface PruneOutcome {
   readonly changes: readonly ObjectChange[];
-  /** Why objects were held back, with how to approve their deletion; empty when none was. */
+  /** Reason that objects were held back, and the way to approve their deletion; empty when none was. */
   readonly blocked: string;
   /** Deletions that are not confirmed yet, without those that are held back. */
   readonly remaining: number;
 }
 
-/** What a prune is about, and how careful it is. */
+/** Extent of a prune, and its care. */
 export interface PruneOptions {
   readonly revision: string;
   /** Deletions that lose more than Git made wait for a person. An app that goes is not guarded. */
@@ -188,11 +188,11 @@ export function createPruner({ client, mapper, owned, claims, losses, onHandover
 
 const nothingHeld = { held: new Set<ObjectId>(), blocked: '' };
 
-/** The object that was applied, or one that we made in its place: another UID may be our own, of a drift that was put back before a crash. */
+/** The object that was applied, or one that we made in its place, as of a drift that was put back before a crash. */
 const isSame = ({ uid }: DoomedObject, live: DynamicObject): boolean =>
   uid === undefined || live.metadata.uid === uid || ownFieldsOf(live) !== undefined;
 
-/** Whether a live object is the app's, and neither it nor anybody says to keep it. */
+/** True when a live object is the app's, and neither it nor anybody says to keep it. */
 export function mayDelete(app: Kustomization, live: DynamicObject): boolean {
   const { metadata } = live;
   const isOurs =

@@ -19,7 +19,7 @@ export function addRefusals(known: Map<ObjectId, readonly BuildError[]>, more: R
   for (const [id, errors] of more) if (errors.length > 0 || !known.has(id)) known.set(id, errors);
 }
 
-/** What one sync is about; it does not change while the sync goes on. */
+/** Facts of one sync, which do not change while it goes on. */
 export interface Run {
   readonly app: Kustomization;
   readonly state: ObjectRecords;
@@ -36,7 +36,7 @@ export interface Run {
   readonly failures: number;
 }
 
-/** How far a rollout has come, collected while its waves are applied. */
+/** Progress of a rollout, collected while its waves are applied. */
 export interface Progress {
   readonly startedAt: number;
   readonly modes: Map<ObjectId, ApplyMode>;
@@ -85,7 +85,7 @@ export const noKinds: ReadonlySet<string> = new Set();
 /** Requests of one app under way at the same time. */
 export const concurrency = 32;
 
-/** Whether objects without an error are applied when others have one. */
+/** True when objects without an error are applied although others have one. */
 export const goesOn = ({ metadata }: Kustomization): boolean => metadata.annotations?.[annotations.planMode] === 'continue';
 
 /** `widgets.example.com` */

@@ -1,7 +1,7 @@
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
-import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
+import type { ObjectChange } from '../../../base/contracts/activity.ts';
 import type { BuildResult } from '../../manifests/manifest.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import type { IgnoredFields } from '../objects/ignored-fields.ts';
@@ -64,9 +64,9 @@ export interface SyncOutcome {
   readonly digest: string;
   readonly changes: readonly ObjectChange[];
   readonly unchanged: number;
-  /** What the next wave waits for; empty when all of the revision is in force. The sync is called again when it may go on. */
+  /** Reasons that the next wave waits; empty when all of the revision is in force. The sync is called again when it may go on. */
   readonly waitsFor: readonly string[];
-  /** How far the waves came; undefined when all of them are through. */
+  /** Progress of the waves; undefined when all of them are through. */
   readonly rollout: Rollout | undefined;
   /** Instructions in the revision that nobody carries out. */
   readonly notes?: readonly string[];
@@ -121,7 +121,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
     },
   };
 
-  /** What an earlier attempt leaves to this one. */
+  /** Facts that an earlier attempt leaves to this one. */
   interface Earlier {
     readonly rollout: Rollout | undefined;
     readonly gone: ReadonlySet<string>;

@@ -36,8 +36,8 @@ async function refusalAsNew(
 }
 
 /**
- * Whether an apply was refused for what the object was before, and not for what it is to be. Flux recreates an object on every Invalid and
- * Conflict, and so deletes one whose new content no server takes. Here the server is asked first, by a dry run under another name.
+ * True when an apply was refused because of the object as it was before, and not as it is to be. Flux recreates an object on every Invalid
+ * and Conflict, and so deletes one whose new content no server takes. Here the server is asked first, by a dry run under another name.
  *
  * @see fluxcd/pkg ssa, `IsImmutableError`
  */
@@ -57,8 +57,8 @@ export async function isFixedField(err: unknown, options: TrialOptions): Promise
 /** Tries out what lives in a Namespace that is not there yet, and takes such a Namespace away again. */
 export interface Trials {
   /**
-   * Finds errors in the fields of an object whose Namespace is still to come: the server judges the same object in the app's own Namespace,
-   * `default` on another cluster. Errors of policies and quotas there do not count.
+   * Finds errors in the fields of an object whose Namespace is still to come. The server judges the same object in the app's own Namespace,
+   * or in `default` on another cluster. Errors of policies and quotas there do not count.
    */
   elsewhere(app: Kustomization, desired: DesiredObject, signal: AbortSignal): Promise<StatusError | undefined>;
   /** Deletes a Namespace or definition that this engine made under this UID, unless something is in it. True when it is gone or going. */

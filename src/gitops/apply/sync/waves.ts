@@ -23,7 +23,7 @@ export interface WavesOptions extends WaveHooksOptions {
   readonly mapper: Pick<ResourceMapper, 'findNow'>;
 }
 
-/** What keeps the next wave from coming. */
+/** Obstacles to the next wave. */
 export interface Wait {
   /** A sentence each; empty when all waves are through. */
   readonly waitsFor: readonly string[];
@@ -107,8 +107,8 @@ export function createWaves(options: WavesOptions): Waves {
   }
 
   /**
-   * Tries out objects whose kind or Namespace the same revision brings, once the server has it: all of them, before anything beside
-   * definitions and Namespaces is applied. When one of them is refused, what was made for them goes again.
+   * Tries out objects whose kind or Namespace the same revision brings, once the server has it. All of them are tried out before anything
+   * beside definitions and Namespaces is applied. When one of them is refused, what was made for them goes again.
    */
   async function tryOutArrived(run: Run, progress: Progress, stage: readonly DesiredObject[]): Promise<Wait> {
     if (stage.some(opensWay)) return through;
@@ -147,7 +147,7 @@ export function createWaves(options: WavesOptions): Waves {
     return through;
   }
 
-  /** Whether a definition is established, and discovery says so of what it serves. */
+  /** True when a definition is established, and discovery has its kinds. */
   async function isServed({ rules }: Run, { resource, ref, object }: DesiredObject): Promise<boolean> {
     const live = owned.live(resource, ref);
     if (live === undefined || rules.healthOf(live).status !== 'Healthy') return false;
@@ -155,7 +155,7 @@ export function createWaves(options: WavesOptions): Waves {
     return true;
   }
 
-  /** Deletes the Namespaces and definitions that a revision made and that hold nothing, so that a revision that is refused leaves nothing. */
+  /** Deletes empty Namespaces and definitions that a revision made, so that a revision that is refused leaves nothing. */
   async function unmake({ state, plan, signal }: Run, made: ReadonlySet<ObjectId>): Promise<void> {
     for (const id of made) {
       const desired = plan.objects.get(id);
@@ -168,7 +168,7 @@ export function createWaves(options: WavesOptions): Waves {
     }
   }
 
-  /** Whether the definition of an object is applied already. */
+  /** True when the definition of an object is applied already. */
   function isDefined({ plan, state }: Run, { resource }: DesiredObject): boolean {
     const definition = definitionIn(plan, resource);
     return definition !== undefined && state.ownership.applied.has(definition.id);

@@ -26,7 +26,7 @@ export type TargetState =
 
 /**
  * The clusters that apps are applied to: the local one, and those of `spec.kubeConfig`. Another cluster is connected to, asked and given
- * up beside the work of apps, so that one that is dead holds up nobody but its own.
+ * up beside the work of apps. A dead one holds up its own apps only.
  */
 export interface Targets {
   of(app: Kustomization): Promise<TargetState>;
