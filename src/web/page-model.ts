@@ -250,7 +250,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
     };
   };
   const eventRows = (max: number): readonly EventRow[] => recent.list().slice(0, max).map(eventRow);
-  /** Every object of every app that has all words of `text` in its id or its app's, as ids: a state costs more than a name. */
+  /** Ids of objects that have every word of `text` in their id or the key of their app: a state costs more than a name. */
   const idsWith = (text: string): { readonly app: Kustomization; readonly id: string }[] => {
     const isHit = createFilter(text);
     return [...apps.list()].sort(byKey).flatMap((app) => {

@@ -13,7 +13,7 @@ const simulated = ['--runtime', 'simulated'];
 
 /** Secrets of a data directory that a start may show to a terminal. */
 async function secretsOf(dataDirectory: string): Promise<readonly string[]> {
-  const files = ['git-token', 'page-token'].map((name) => join(dataDirectory, name)).filter(existsSync);
+  const files = ['git-token', 'page-token', 'page-owner-token'].map((name) => join(dataDirectory, name)).filter(existsSync);
   return Promise.all(files.map(async (path) => (await readFile(path, 'utf8')).trim()));
 }
 
@@ -35,7 +35,7 @@ describe('a cluster whose page asks for a login', () => {
     expect(cluster.output()).not.toContain('token=');
     expect(cluster.output()).toMatch(/Status page {4}http:\/\/\S+ +\(log in by: midship page-url\)/);
     expect(cluster.output()).toMatch(/Push to +http:\/\/[\d.:]+\/git\/cluster\.git +\(with its token: midship git-url\)/);
-    for (const name of ['git-token', 'page-token', 'endpoints.json'])
+    for (const name of ['git-token', 'page-token', 'page-owner-token', 'endpoints.json'])
       expect((await stat(join(cluster.dataDirectory, name))).mode & 0o777, name).toBe(0o600);
   });
 

@@ -253,13 +253,16 @@ describe.skipIf(!hasKubectl)('values of Secrets (needs kubectl)', () => {
       '/status.json',
       '/events',
       '/steps',
+      '/objects',
+      '/find?q=secret',
       '/nodes/node-a',
       '/nodes/node-b',
       '/metrics',
       '/metrics/gitops',
       '/metrics/state',
     ];
-    for (const path of [...paths, ...Object.keys(apps).map((name) => `/apps/flux-system/${name}`)]) {
+    const tabs = ['', '?tab=history', '?tab=logs', '?tab=events', '?tab=conditions'];
+    for (const path of [...paths, ...Object.keys(apps).flatMap((name) => tabs.map((tab) => `/apps/flux-system/${name}${tab}`))]) {
       const response = await fetch(`${cluster.endpoints.http}${path}`);
       expect(response.status, path).toBe(200);
       expectNone(path, await response.text());
