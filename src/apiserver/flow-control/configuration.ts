@@ -65,16 +65,11 @@ const everything: Omit<Rules[number], 'subjects'> = {
   resourceRules: [{ verbs: ['*'], apiGroups: ['*'], resources: ['*'], namespaces: ['*'], clusterScope: true }],
   nonResourceRules: [{ verbs: ['*'], nonResourceURLs: ['*'] }],
 };
-const on = (
-  verbs: readonly string[],
-  apiGroup: string,
-  resources: readonly string[],
-  rest: Partial<ResourceRule> = { namespaces: ['*'] },
-) => ({
+const on = (verbs: readonly string[], apiGroup: string, resources: readonly string[]): ResourceRule => ({
   verbs,
   apiGroups: [apiGroup],
   resources,
-  ...rest,
+  namespaces: ['*'],
 });
 const leases = on(['get', 'create', 'update'], 'coordination.k8s.io', ['leases']);
 
@@ -141,10 +136,7 @@ const suggestedSchemas: readonly FlowSchema[] = [
     by: 'ByUser',
     subjects: groups('system:nodes'),
     rules: {
-      resourceRules: [
-        on(['*'], '', ['nodes', 'nodes/status'], { namespaces: ['*'], clusterScope: true }),
-        on(['*'], 'coordination.k8s.io', ['leases']),
-      ],
+      resourceRules: [{ ...on(['*'], '', ['nodes', 'nodes/status']), clusterScope: true }, on(['*'], 'coordination.k8s.io', ['leases'])],
     },
   }),
   schema('system-nodes', { level: 'system', precedence: 500, by: 'ByUser', subjects: groups('system:nodes') }),

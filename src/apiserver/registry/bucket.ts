@@ -17,11 +17,11 @@ export class Bucket {
     return this.#bytes;
   }
 
-  /** `before` is the memory of the object that it replaces, 0 when there is none in this bucket. */
-  set(key: string, object: KubeObject, bytes: number, before: number): void {
+  /** `growth` in bytes is the object's memory, less that of the object that it replaces in this bucket. */
+  set(key: string, object: KubeObject, growth: number): void {
     if (this.#sorted !== undefined && !this.objects.has(key)) this.#noteAdded(key);
     this.objects.set(key, object);
-    this.#bytes += bytes - before;
+    this.#bytes += growth;
   }
 
   /** Objects may come and go for days without a list. Beyond the bound sorting all keys again is cheaper than merging. */

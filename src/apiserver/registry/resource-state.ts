@@ -95,7 +95,7 @@ export class ResourceState {
       this.all.delete(key, beforeBytes);
       this.#bytes.delete(key);
     } else {
-      this.all.set(key, after, afterBytes, beforeBytes);
+      this.all.set(key, after, afterBytes - beforeBytes);
       this.#bytes.set(key, afterBytes);
     }
     this.#memory.objects.count(afterBytes - beforeBytes);
@@ -114,7 +114,7 @@ export class ResourceState {
       const object = this.get(key);
       if (object === undefined) return noObjects;
       const only = new Bucket();
-      only.set(key, object, this.bytesOf(key), 0);
+      only.set(key, object, this.bytesOf(key));
       return only;
     }
     if (filter.indexed !== undefined && this.#indexed !== undefined) return this.#indexed.get(filter.indexed) ?? noObjects;
@@ -142,5 +142,5 @@ function move(
     bucket = new Bucket();
     buckets.set(to, bucket);
   }
-  bucket.set(key, after, afterBytes, before !== undefined && from === to ? beforeBytes : 0);
+  bucket.set(key, after, before !== undefined && from === to ? afterBytes - beforeBytes : afterBytes);
 }

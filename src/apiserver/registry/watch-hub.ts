@@ -19,6 +19,9 @@ export interface Watcher {
   pending: WatchRecord[];
 }
 
+/** An object that leaves a place of the index or enters it has one side for the watchers of that place. */
+type OfferedAs = 'change' | 'leave' | 'enter';
+
 /**
  * The watchers of one resource, indexed by their filters. A change looks into the maps of its key, its node and its
  * namespace. With 5,000 agents that each watch their own pods it costs one look-up. Other selectors are predicates.
@@ -78,30 +81,32 @@ export class WatchHub {
   /** Queues one change for everyone it concerns; `flush` delivers what a commit brought. */
   dispatch(shared: SharedChange): void {
     const { key, before, after } = shared.change;
-    for (const watcher of this.#all) this.#offer(watcher, shared, before, after);
-    if (this.#byKey.size > 0) this.#offerAll(this.#byKey.get(key), shared, before, after);
+    for (const watcher of this.#all) this.#offer(watcher, shared, 'change');
+    if (this.#byKey.size > 0) this.#offerAll(this.#byKey.get(key), shared, 'change');
     if (this.#byNamespace.size > 0) {
-      this.#offerAll(this.#byNamespace.get((after ?? before)?.metadata.namespace ?? ''), shared, before, after);
+      this.#offerAll(this.#byNamespace.get((after ?? before)?.metadata.namespace ?? ''), shared, 'change');
     }
     if (this.#indexes && this.#byIndexed.size > 0) {
       const left = before === undefined ? undefined : fieldValueOf(this.#kind, before, indexedField);
       const entered = after === undefined ? undefined : fieldValueOf(this.#kind, after, indexedField);
-      if (left === entered && left !== undefined) this.#offerAll(this.#byIndexed.get(left), shared, before, after);
+      if (left === entered && left !== undefined) this.#offerAll(this.#byIndexed.get(left), shared, 'change');
       else {
-        if (left !== undefined) this.#offerAll(this.#byIndexed.get(left), shared, before, undefined);
-        if (entered !== undefined) this.#offerAll(this.#byIndexed.get(entered), shared, undefined, after);
+        if (left !== undefined) this.#offerAll(this.#byIndexed.get(left), shared, 'leave');
+        if (entered !== undefined) this.#offerAll(this.#byIndexed.get(entered), shared, 'enter');
       }
     }
   }
 
-  #offerAll(watchers: Set<Watcher> | undefined, shared: SharedChange, before: KubeObject | undefined, after: KubeObject | undefined): void {
+  #offerAll(watchers: Set<Watcher> | undefined, shared: SharedChange, as: OfferedAs): void {
     if (watchers === undefined) return;
-    for (const watcher of watchers) this.#offer(watcher, shared, before, after);
+    for (const watcher of watchers) this.#offer(watcher, shared, as);
   }
 
   /** An object that leaves the watcher's set is DELETED for it, one that enters is ADDED. */
-  #offer(watcher: Watcher, shared: SharedChange, before: KubeObject | undefined, after: KubeObject | undefined): void {
+  #offer(watcher: Watcher, shared: SharedChange, as: OfferedAs): void {
     if (shared.change.revision <= watcher.after) return;
+    const before = as === 'enter' ? undefined : shared.change.before;
+    const after = as === 'leave' ? undefined : shared.change.after;
     const had = before !== undefined && this.#passes(watcher.filter, before) ? before : undefined;
     const has = after !== undefined && this.#passes(watcher.filter, after) ? after : undefined;
     const record =

@@ -20,7 +20,7 @@ describe('a bucket of objects', () => {
         for (const { key, action } of steps) {
           const name = `k${key}`;
           if (action === 'set') {
-            bucket.set(name, object, 1, model.has(name) ? 1 : 0);
+            bucket.set(name, object, model.has(name) ? 0 : 1);
             model.add(name);
           } else if (action === 'delete') {
             bucket.delete(name, 1);
@@ -35,14 +35,14 @@ describe('a bucket of objects', () => {
 
   it('forgets the keys of objects that went, also when nobody lists it for long', () => {
     const bucket = new Bucket();
-    bucket.set('first', object, 1, 0);
+    bucket.set('first', object, 1);
     expect(bucket.keys()).toEqual(['first']);
     collectGarbage();
     const before = process.memoryUsage().heapUsed;
     for (let index = 0; index < 100_000; index += 1) {
       // Text of its own, as of a key that came over the network.
       const key = Buffer.from(`events/default/${'x'.repeat(100)}.${index}`).toString('latin1');
-      bucket.set(key, object, 1, 0);
+      bucket.set(key, object, 1);
       bucket.delete(key, 1);
     }
     collectGarbage();
