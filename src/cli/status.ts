@@ -8,7 +8,7 @@ import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import type { Format } from './format.ts';
-import { cutTo, wrapText, writeResult } from './output.ts';
+import { ageText, cutTo, wrapText, writeResult } from './output.ts';
 import { requestPage } from './page-request.ts';
 
 export interface StatusOptions {
@@ -36,7 +36,7 @@ export async function status(options: StatusOptions): Promise<ExitCode> {
     const overview = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
     const document = selected(overview, options);
     const text = JSON.stringify(document);
-    if (text !== shown) writeResult(options, document, formatStatus);
+    if (text !== shown) writeResult(options, document, (shownDocument) => formatStatus(shownDocument, Date.now()));
     shown = text;
     const matches =
       options.app === undefined && options.namespace === undefined ? document.matches : document.apps.every(({ state }) => isMatch(state));
@@ -79,13 +79,20 @@ function shortened(reason: string): string {
   return more.length === 0 ? first : `${first} (and ${more.length} more)`;
 }
 
-function formatStatus({ verdict, revision, apps }: Overview): string {
+/** The namespace that an app deploys to, and how many more. */
+const targetText = ([first = '-', ...more]: readonly string[] = []): string => (more.length === 0 ? first : `${first} +${more.length}`);
+
+function formatStatus({ verdict, revision, apps }: Overview, now: number): string {
   const rows = apps.map((app) => {
     const { shape, word } = appStates[app.state];
     const notes = app.reason === '' && app.notes.length > 0 ? app.notes.join('\n') : app.reason;
-    return { glyph: glyphs[shape], cells: [app.name, app.namespace, word, app.revision.slice(-40).slice(0, 7)], reason: notes };
+    return {
+      glyph: glyphs[shape],
+      cells: [nameOfApp(app), targetText(app.targets), word, app.revision.slice(-40).slice(0, 7), ageText(app.since, now)],
+      reason: notes,
+    };
   });
-  const widths = [0, 1, 2, 3].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
+  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
   const lines = rows.map(({ glyph, cells, reason }) =>
     `  ${glyph} ${cells.map((cell, column) => plain(cell).padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
   );

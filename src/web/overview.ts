@@ -114,6 +114,12 @@ function overviewNow(app: Kustomization, source: GitRepository | undefined): App
   return overview;
 }
 
+/** An id of the inventory begins with the namespace of its object. @see `NAMESPACE_NAME_GROUP_KIND` of Flux */
+function targetsOf({ status }: Kustomization): readonly string[] {
+  const namespaces = (status?.inventory?.entries ?? []).map(({ id }) => id.slice(0, id.indexOf('_')));
+  return [...new Set(namespaces)].filter((namespace) => namespace !== '').sort();
+}
+
 function appOverview(app: Kustomization, source: GitRepository | undefined): AppOverview {
   const verdict = judgeApp(app, source);
   const hold = holdOf(app);
@@ -125,6 +131,8 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
     sync: verdict.sync,
     health: verdict.health,
     revision: shaOf(app.status?.lastAppliedRevision),
+    targets: targetsOf(app),
+    since: conditionOf(app.status?.conditions, 'Ready')?.lastTransitionTime ?? '',
     reason: verdict.reason,
     pinned: hold === undefined ? '' : describeHold(hold),
     differences: verdict.differences,

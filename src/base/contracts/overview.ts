@@ -24,6 +24,10 @@ export interface AppOverview {
   readonly health: 'Healthy' | 'Progressing' | 'Degraded' | 'Suspended' | 'Missing' | 'NoController' | 'Unknown';
   /** SHA in force; empty before the first apply. */
   readonly revision: string;
+  /** Namespaces in which the app has objects, by name; empty when all of them are outside of namespaces. */
+  readonly targets: readonly string[];
+  /** The time from which the app is ready, or not, as it is now: RFC 3339; empty before the first attempt. */
+  readonly since: string;
   /** A sentence; empty when there is nothing to say. */
   readonly reason: string;
   /** Someone holds the app at a commit: who, when and which; empty when nobody does. */

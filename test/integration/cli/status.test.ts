@@ -21,6 +21,8 @@ const overviewOf = (apps: readonly AppFacts[]): Overview => ({
     sync: 'Synced',
     health: 'Healthy',
     revision: '',
+    targets: [],
+    since: '',
     reason: '',
     pinned: '',
     differences: [],
@@ -70,6 +72,23 @@ describe('midship status', () => {
     const overview = overviewOf([{ name: 'web', state: 'NotApplied', reason }]);
     const line = (await ask(overview)).printed.split('\n').find((candidate) => candidate.includes('web/a'));
     expect(line).toMatch(/web\/a {2}\[2J \]0;title \.yaml is not UTF-8 text \(and 2 more\)$/);
+  });
+
+  it('shows the namespaces that an app deploys to, and since when it is as it is', async () => {
+    const since = new Date(Date.now() - 7_500_000).toISOString();
+    const revision = 'b'.repeat(40);
+    const { printed } = await ask(
+      overviewOf([
+        { name: 'web', state: 'Matches', targets: ['web'], since, revision },
+        { name: 'infra', state: 'Matches', targets: ['a', 'b', 'c'], since, revision },
+        { name: 'namespaces', namespace: 'team', state: 'Matches', revision },
+      ]),
+    );
+    expect(printed.match(/● .*/g)).toEqual([
+      '● web              web   Matches Git  bbbbbbb  2 h',
+      '● infra            a +2  Matches Git  bbbbbbb  2 h',
+      '● team/namespaces  -     Matches Git  bbbbbbb',
+    ]);
   });
 
   it('shows the app that is asked for, and judges that one alone', async () => {

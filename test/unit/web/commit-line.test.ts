@@ -30,6 +30,8 @@ const appAt = (name: string, revision: string, state: AppOverview['state'] = 'Ma
   sync: 'Synced',
   health: 'Healthy',
   revision,
+  targets: [],
+  since: '',
   reason: '',
   pinned: '',
   differences: [],

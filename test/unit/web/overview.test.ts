@@ -68,6 +68,15 @@ const overview = (apps: readonly Kustomization[], world: Partial<World> = {}) =>
 const good: Says = { ready: ['True', 'ReconciliationSucceeded'], health: ['True', 'Healthy'] };
 
 describe('overview', () => {
+  it('names the namespaces that an app has objects in, and since when it is ready or not', () => {
+    const entries = ['web_a_apps_Deployment', '_web__Namespace', 'ops_b__Service', 'web_c__Service'];
+    const { apps } = overview([appOf('web', { ...good, entries }), appOf('new', { entries: [] })]);
+    expect(apps.map(({ name, targets, since }) => [name, targets, since])).toEqual([
+      ['new', [], ''],
+      ['web', ['ops', 'web'], at],
+    ]);
+  });
+
   it('does not say that an app matches while a newer commit of its source is neither applied nor refused', () => {
     const next = `main@sha1:${'b'.repeat(40)}`;
     const source = repositoryOf('True');
