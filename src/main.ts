@@ -32,10 +32,10 @@ try {
     process.stderr.write(formatFailure(failure));
     process.exitCode = failure.exitCode;
   } else {
-    const text =
-      err instanceof Error ? (process.env.MIDSHIP_VERBOSE === undefined ? err.message : (err.stack ?? err.message)) : String(err);
+    const isVerbose = process.env.MIDSHIP_VERBOSE !== undefined || ['-v', '--verbose'].some((flag) => process.argv.includes(flag));
+    const text = err instanceof Error ? (isVerbose ? (err.stack ?? err.message) : err.message) : String(err);
     process.stderr.write(
-      `${pc.red('✗')} unexpected: ${plainLines(text)}\n  This is a defect of Midship ${version}.\n  Run again with MIDSHIP_VERBOSE=1 and report what it prints.\n`,
+      `${pc.red('✗')} unexpected: ${plainLines(text)}\n  This is a defect of Midship ${version}.\n  Run again with -v and report what it prints.\n`,
     );
     process.exitCode = 2;
   }

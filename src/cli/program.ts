@@ -72,6 +72,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
     .description('A Kubernetes control plane that runs whatever your Git branch says.')
     .version(context.version)
     .option('-q, --quiet', 'print errors alone; the exit code is the answer')
+    .option('-v, --verbose', 'as MIDSHIP_VERBOSE: print an unexpected error with its stack')
     .option('--no-color', 'as NO_COLOR and TERM=dumb: no colours')
     .exitOverride()
     .showSuggestionAfterError()

@@ -1,4 +1,5 @@
 import { setMaxListeners } from 'node:events';
+import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -50,6 +51,8 @@ export async function runCluster(configuration: Configuration, options: RunOptio
   const stopped = stopRequests(abort);
   terminal.line(`  midship ${version}   one process, no containers needed\n`);
   const startedAt = performance.now();
+  // Its commands change the first commit, so they fit no later start.
+  const isNewTour = configuration.seedDirectory !== undefined && !existsSync(files.repository);
   let cluster: Cluster | undefined;
   let releaseKeys: (() => Promise<void>) | undefined;
   try {
@@ -70,7 +73,7 @@ export async function runCluster(configuration: Configuration, options: RunOptio
     releaseKeys = await listenForKeys(keyHandler(cluster, terminal, stopped.request));
     terminal.line(releaseKeys === undefined ? '  midship down stops it\n' : '  space opens the status page, q stops\n');
     await showApps(cluster, terminal, { startedAt, signal: abort.signal });
-    if (configuration.seedDirectory !== undefined) terminal.line(`\n${formatTour(endpoints, isTerminal)}`);
+    if (isNewTour) terminal.line(`\n${formatTour(endpoints, isTerminal)}`);
     await stopped.reason;
     return stopped.exitCode();
   } catch (err) {
