@@ -7,7 +7,7 @@ import type { StateValueOf } from './step.ts';
 
 export type DeploymentState = StateValueOf<typeof deploymentMachine>;
 
-export type DeploymentStatusFields = DeploymentStatus & { readonly terminatingReplicas?: number };
+type DeploymentStatusFields = DeploymentStatus & { readonly terminatingReplicas?: number };
 
 /** Observations of one pass besides the object itself. */
 export interface DeploymentWorld {

@@ -29,7 +29,7 @@ export interface Refusal {
   readonly message: string;
 }
 
-export type ReplicaSetStatusFields = ReplicaSetStatus & { readonly terminatingReplicas?: number };
+type ReplicaSetStatusFields = ReplicaSetStatus & { readonly terminatingReplicas?: number };
 
 export function stateOf(replicaSet: ReplicaSet): ReplicaSetState {
   const { metadata, status } = replicaSet;

@@ -5,7 +5,6 @@ import { annotations, labels as wellKnown } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
 import type { New } from '../../client/client.ts';
 import {
-  type DeploymentStatusFields,
   type DeploymentWorld,
   deadlineOf,
   eventsOf,
@@ -15,7 +14,7 @@ import {
   statusOf,
 } from '../../lifecycle/deployment.facts.ts';
 import { deploymentMachine } from '../../lifecycle/deployment.machine.ts';
-import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
+import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
 import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
@@ -25,6 +24,7 @@ import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { claim, controllerKeyOf, controllerReference, indexByOwner, ownedBy } from '../ownership.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 import { isNamespaceTerminating, messageOf } from '../refusals.ts';
+import { writePacedStatus } from '../workload.ts';
 import { annotationsFor, byTemplate, nextRevision, revisionOf, surplusHistory } from './revisions.ts';
 import { type Generations, isResized, newSize, oldSizes, proportionalSizes, type Resize, sizeAnnotations, sizeOf } from './rollout-plan.ts';
 import { sameTemplate, templateHash, withHash } from './template.ts';
@@ -132,7 +132,9 @@ export function createDeploymentController(dependencies: ControllerDependencies)
     if (news.createdReplicaSet !== undefined)
       deployment = await writeRevision(deployment, nextRevision(generations.oldReplicaSets), signal);
     const status = statusOf(snapshot.value, deployment, { world, news, timestamp: timestampOf(clock.now()) });
-    const statusAfterMs = await writeStatus(deployment, status, { final: isRolledOut(deployment, world) || failure !== undefined, signal });
+    const final = isRolledOut(deployment, world) || failure !== undefined;
+    const after = { ...deployment, status };
+    const statusAfterMs = await writePacedStatus({ client, pace, resource: deployments, before: deployment, after, final, signal });
     if (failure !== undefined && !isNamespaceTerminating(failure)) throw failure;
     if (statusAfterMs !== undefined) return { requeueAfterMs: statusAfterMs };
     return untilDeadline({ ...deployment, status });
@@ -279,23 +281,6 @@ export function createDeploymentController(dependencies: ControllerDependencies)
         if (!isNotFound(err)) throw err;
       }
     }
-  }
-
-  /** Gives how long to wait when the status has to wait. */
-  async function writeStatus(
-    deployment: Deployment,
-    status: DeploymentStatusFields,
-    { final, signal }: { readonly final: boolean; readonly signal: AbortSignal },
-  ): Promise<number | undefined> {
-    if (deepEqual(deployment.status, status)) return undefined;
-    const delay = pace.delay(deployment.metadata.uid ?? '', { final });
-    if (delay > 0) return delay;
-    try {
-      await client.update(deployments, { ...deployment, status }, { subresource: 'status', signal });
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-    }
-    return undefined;
   }
 }
 

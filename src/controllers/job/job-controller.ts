@@ -13,10 +13,10 @@ import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { deletionOrder } from '../deletion-order.ts';
-import { controllerKeyOf, controllerReference, indexByOwner, ownedBy } from '../ownership.ts';
+import { controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
 import { isPodActive, isPodTerminating } from '../pod-conditions.ts';
-import { isNamespaceTerminating, messageOf } from '../refusals.ts';
-import { inBatches, slowStart } from '../slow-start.ts';
+import { inBatches } from '../slow-start.ts';
+import { createPods, podFromTemplate } from '../workload.ts';
 import { accountPods, isTracked } from './pod-accounting.ts';
 
 /** Pods created in one pass; the rest follows in the next one, after others had their turn. */
@@ -88,7 +88,8 @@ export function createJobController(dependencies: ControllerDependencies): Contr
       events: eventsOf(job, world),
       effects: {
         createPods: async () => {
-          failure = await createPods(job, Math.min(missingPods(job, world), maxPodsAPass), signal);
+          const count = Math.min(missingPods(job, world), maxPodsAPass);
+          failure = await createPods({ client, recorder, expectations, owner: job, pod: podOf(job), count, signal });
         },
         deletePods: () => {
           const victims = deletionOrder(active, { relatedOnNode: () => 0, now: clock.now() }).slice(0, -missingPods(job, world));
@@ -150,21 +151,6 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     await untrack(orphans, signal);
   }
 
-  /** Gives the first failure; a namespace that is being deleted is none, since nothing can be done about it. */
-  async function createPods(job: Job, count: number, signal: AbortSignal): Promise<unknown> {
-    const uid = job.metadata.uid ?? '';
-    const pod = podOf(job);
-    expectations.expectCreations(uid, count);
-    const { succeeded, failure } = await slowStart(count, async () => {
-      const created = await client.create(pods, pod, { signal });
-      recorder.record(job, { type: 'Normal', reason: 'SuccessfulCreate', message: `Created pod: ${created.metadata.name}` });
-    });
-    expectations.creationsFailed(uid, count - succeeded);
-    if (failure === undefined || isNamespaceTerminating(failure)) return undefined;
-    recorder.record(job, { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${messageOf(failure)}` });
-    return failure;
-  }
-
   /** A pod that is deleted while it carries the finalizer counts as failed. */
   async function deletePods(
     job: Job,
@@ -205,23 +191,10 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   }
 }
 
-/** A pod of the template, whose parts it shares. */
+/** A pod of the template that stays until it is counted. */
 function podOf(job: Job): New<Pod> {
-  const { template } = job.spec;
-  const { labels, annotations, finalizers: wanted = [] } = template.metadata ?? {};
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      generateName: `${job.metadata.name}-`,
-      ...(job.metadata.namespace === undefined ? {} : { namespace: job.metadata.namespace }),
-      ...(labels === undefined ? {} : { labels }),
-      ...(annotations === undefined ? {} : { annotations }),
-      finalizers: [...wanted, finalizers.jobTracking],
-      ownerReferences: [controllerReference(jobs, job)],
-    },
-    spec: template.spec ?? { containers: [] },
-  };
+  const pod = podFromTemplate(jobs, job, job.spec.template);
+  return { ...pod, metadata: { ...pod.metadata, finalizers: [...(pod.metadata.finalizers ?? []), finalizers.jobTracking] } };
 }
 
 function trackedJobKeysOf(pod: Pod): readonly string[] {

@@ -1,18 +1,9 @@
 import { type ReplicaSet, replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { timestampOf } from '../../base/clock.ts';
-import type { New } from '../../client/client.ts';
-import {
-  desiredReplicas,
-  eventsOf,
-  type PodCounts,
-  type Refusal,
-  type ReplicaSetStatusFields,
-  stateOf,
-  statusOf,
-} from '../../lifecycle/replica-set.facts.ts';
+import { desiredReplicas, eventsOf, type PodCounts, type Refusal, stateOf, statusOf } from '../../lifecycle/replica-set.facts.ts';
 import { replicaSetMachine } from '../../lifecycle/replica-set.machine.ts';
-import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
+import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
@@ -21,10 +12,11 @@ import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { deletionOrder } from '../deletion-order.ts';
-import { claim, controllerKeyOf, controllerReference, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
+import { claim, controllerKeyOf, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
 import { availableAt, isPodActive, isPodTerminating } from '../pod-conditions.ts';
-import { isNamespaceTerminating, messageOf } from '../refusals.ts';
-import { inBatches, slowStart } from '../slow-start.ts';
+import { messageOf } from '../refusals.ts';
+import { inBatches } from '../slow-start.ts';
+import { createPods, podFromTemplate, writePacedStatus } from '../workload.ts';
 import { createPodCounter } from './pod-counter.ts';
 
 /** Pods created or deleted in one pass; the rest follows in the next one, after others had their turn. */
@@ -117,7 +109,9 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
       events: eventsOf(replicaSet, { counts, expecting: !expectations.satisfied(replicaSet.metadata.uid ?? '') }),
       effects: {
         createPods: async () => {
-          failure = await createPods(replicaSet, Math.min(desired - counts.active, maxPodsAPass), signal);
+          const pod = podFromTemplate(replicaSets, replicaSet, replicaSet.spec.template);
+          const count = Math.min(desired - counts.active, maxPodsAPass);
+          failure = await createPods({ client, recorder, expectations, owner: replicaSet, pod, count, signal });
           if (failure === undefined) return undefined;
           refusal = { reason: 'FailedCreate', message: messageOf(failure) };
           return refused;
@@ -134,7 +128,8 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
 
     const status = statusOf(snapshot.value, replicaSet, { counts, refusal, timestamp: timestampOf(clock.now()) });
     const final = failure !== undefined || (counts.active === desired && counts.available === desired);
-    const statusAfterMs = await writeStatus(replicaSet, status, { final, signal });
+    const after = { ...replicaSet, status };
+    const statusAfterMs = await writePacedStatus({ client, pace, resource: replicaSets, before: replicaSet, after, final, signal });
     // The condition says so already; the error brings the back-off.
     if (failure !== undefined) throw failure;
     return soonest(statusAfterMs, msUntilAvailable(replicaSet, counts));
@@ -185,22 +180,6 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
     return next === undefined ? undefined : next - now;
   }
 
-  /** Gives the first failure; a namespace that is being deleted is none, since nothing can be done about it. */
-  async function createPods(replicaSet: ReplicaSet, count: number, signal: AbortSignal): Promise<unknown> {
-    const uid = replicaSet.metadata.uid ?? '';
-    const pod = podOf(replicaSet);
-    expectations.expectCreations(uid, count);
-    const { succeeded, failure } = await slowStart(count, async () => {
-      const created = await client.create(pods, pod, { signal });
-      recorder.record(replicaSet, { type: 'Normal', reason: 'SuccessfulCreate', message: `Created pod: ${created.metadata.name}` });
-    });
-    // No notification will come for those that failed or were not tried.
-    expectations.creationsFailed(uid, count - succeeded);
-    if (failure === undefined || isNamespaceTerminating(failure)) return undefined;
-    recorder.record(replicaSet, { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${messageOf(failure)}` });
-    return failure;
-  }
-
   async function deletePods(replicaSet: ReplicaSet, count: number, signal: AbortSignal): Promise<unknown> {
     const uid = replicaSet.metadata.uid ?? '';
     const victims = victimsOf(replicaSet, count);
@@ -243,42 +222,6 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
     if (owner === undefined) return [replicaSet];
     return ownedByUid(replicaSetInformer, owner.uid);
   }
-
-  /** Gives how long to wait when the status has to wait. */
-  async function writeStatus(
-    replicaSet: ReplicaSet,
-    status: ReplicaSetStatusFields,
-    { final, signal }: { readonly final: boolean; readonly signal: AbortSignal },
-  ): Promise<number | undefined> {
-    if (deepEqual(replicaSet.status, status)) return undefined;
-    const delay = pace.delay(replicaSet.metadata.uid ?? '', { final });
-    if (delay > 0) return delay;
-    try {
-      await client.update(replicaSets, { ...replicaSet, status }, { subresource: 'status', signal });
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-    }
-    return undefined;
-  }
-}
-
-/** A pod of the template, whose parts it shares. */
-function podOf(replicaSet: ReplicaSet): New<Pod> {
-  const { template } = replicaSet.spec;
-  const { labels, annotations, finalizers } = template?.metadata ?? {};
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: {
-      generateName: `${replicaSet.metadata.name}-`,
-      ...(replicaSet.metadata.namespace === undefined ? {} : { namespace: replicaSet.metadata.namespace }),
-      ...(labels === undefined ? {} : { labels }),
-      ...(annotations === undefined ? {} : { annotations }),
-      ...(finalizers === undefined ? {} : { finalizers }),
-      ownerReferences: [controllerReference(replicaSets, replicaSet)],
-    },
-    spec: template?.spec ?? { containers: [] },
-  };
 }
 
 function soonest(...delays: readonly (number | undefined)[]): Result | undefined {

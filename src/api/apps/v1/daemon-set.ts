@@ -11,12 +11,10 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
-import { immutable, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
+import { invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
 import { annotations } from '../../well-known.ts';
-import { workloadColumns } from '../../workload-columns.ts';
-import { checkSelectorAndTemplate } from '../../workload-validation.ts';
+import { checkSelectorAndTemplate, checkSelectorKept, workloadColumns, workloadWarnings } from '../../workload.ts';
 
 export const daemonSets: KindDefinition<DaemonSet> = {
   group: 'apps',
@@ -67,15 +65,11 @@ export const daemonSets: KindDefinition<DaemonSet> = {
     }
     return errors;
   },
-  warnings: (set, before) => {
-    const { metadata, spec } = set;
-    const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
-  },
+  warnings: workloadWarnings,
   validate: ({ spec }, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && spec === before.spec) return errors;
-    if (before !== undefined && !deepEqual(spec.selector, before.spec.selector)) errors.push(immutable('spec.selector', spec.selector));
+    checkSelectorKept(errors, spec, before?.spec);
     checkSelectorAndTemplate(errors, spec, { selector: 'daemonset', kind: 'DaemonSet' });
     checkNonNegative(errors, 'spec.minReadySeconds', spec.minReadySeconds);
     checkStrategy(errors, spec.updateStrategy);

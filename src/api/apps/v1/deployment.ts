@@ -6,16 +6,21 @@ import type {
 } from 'kubernetes-types/apps/v1.d.ts';
 import { tryPercent } from '../../../machinery/int-or-string.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import { type DeepReadonly, deepEqual, type Kube } from '../../../machinery/object.ts';
+import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
-import { forbidden, immutable, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
+import { forbidden, invalidValue, notSupportedStruct, required } from '../../field-errors.ts';
 import { checkIntOrPercent, checkNonNegative, checkNotAbove100Percent } from '../../formats.ts';
-import { workloadColumns } from '../../workload-columns.ts';
-import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
+import {
+  checkSelectorAndTemplate,
+  checkSelectorKept,
+  scaledSubresources,
+  validateReplicaStatus,
+  workloadColumns,
+  workloadWarnings,
+} from '../../workload.ts';
 
 export const deployments: KindDefinition<Deployment> = {
   group: 'apps',
@@ -32,15 +37,7 @@ export const deployments: KindDefinition<Deployment> = {
   statusKeeps: ['labels'],
   countsAnnotations: true,
   nameRule: 'subdomain',
-  subresources: [
-    { name: 'status', verbs: ['get', 'patch', 'update'] },
-    {
-      name: 'scale',
-      verbs: ['get', 'patch', 'update'],
-      body: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
-      scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas', selectorPath: '.spec.selector' },
-    },
-  ],
+  subresources: scaledSubresources,
   columns: [
     nameColumn,
     {
@@ -71,16 +68,8 @@ export const deployments: KindDefinition<Deployment> = {
       ? deployment
       : withField(deployment, 'spec', defaultSpec(deployment.spec ?? ({} as DeploymentSpec))),
   prepareForCreate: (deployment) => ({ ...deployment, status: {} }),
-  validateStatus: ({ status }) => {
-    const errors: FieldError[] = [];
-    checkReplicaCounts(errors, status);
-    return errors;
-  },
-  warnings: (deployment, before) => {
-    const { metadata, spec } = deployment;
-    const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
-  },
+  validateStatus: validateReplicaStatus,
+  warnings: workloadWarnings,
   validate: (deployment, before) => {
     const errors: FieldError[] = [];
     const { spec } = deployment;
@@ -98,7 +87,7 @@ export const deployments: KindDefinition<Deployment> = {
         errors.push(invalidValue(field, progressDeadlineSeconds, 'must be greater than minReadySeconds'));
       }
     }
-    if (before !== undefined && !deepEqual(spec.selector, before.spec.selector)) errors.push(immutable('spec.selector', spec.selector));
+    checkSelectorKept(errors, spec, before?.spec);
     return errors;
   },
 };

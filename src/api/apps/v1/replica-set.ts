@@ -5,16 +5,20 @@ import type {
   ReplicaSetStatus as V1ReplicaSetStatus,
 } from 'kubernetes-types/apps/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import { type DeepReadonly, deepEqual, type Kube } from '../../../machinery/object.ts';
+import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
-import { immutable } from '../../field-errors.ts';
 import { checkNonNegative } from '../../formats.ts';
-import { workloadColumns } from '../../workload-columns.ts';
-import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
+import {
+  checkSelectorAndTemplate,
+  checkSelectorKept,
+  scaledSubresources,
+  validateReplicaStatus,
+  workloadColumns,
+  workloadWarnings,
+} from '../../workload.ts';
 
 export const replicaSets: KindDefinition<ReplicaSet> = {
   group: 'apps',
@@ -29,15 +33,7 @@ export const replicaSets: KindDefinition<ReplicaSet> = {
   verbs: allVerbs,
   hasGeneration: true,
   nameRule: 'subdomain',
-  subresources: [
-    { name: 'status', verbs: ['get', 'patch', 'update'] },
-    {
-      name: 'scale',
-      verbs: ['get', 'patch', 'update'],
-      body: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
-      scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas', selectorPath: '.spec.selector' },
-    },
-  ],
+  subresources: scaledSubresources,
   columns: [
     nameColumn,
     { name: 'Desired', type: 'integer', description: 'Wanted pods.', cell: ({ spec }) => spec.replicas ?? 0 },
@@ -54,16 +50,8 @@ export const replicaSets: KindDefinition<ReplicaSet> = {
     return withField(replicaSet, 'spec', isAbsent(spec.template) ? spec : withField(spec, 'template', defaultPodTemplate(spec.template)));
   },
   prepareForCreate: (replicaSet) => ({ ...replicaSet, status: { replicas: 0 } }),
-  validateStatus: ({ status }) => {
-    const errors: FieldError[] = [];
-    checkReplicaCounts(errors, status);
-    return errors;
-  },
-  warnings: (replicaSet, before) => {
-    const { metadata, spec } = replicaSet;
-    const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
-  },
+  validateStatus: validateReplicaStatus,
+  warnings: workloadWarnings,
   validate: (replicaSet, before) => {
     const errors: FieldError[] = [];
     const { spec } = replicaSet;
@@ -73,7 +61,7 @@ export const replicaSets: KindDefinition<ReplicaSet> = {
     // Scaling leaves the template as it is, and scaling is what happens most.
     const isScaled = before !== undefined && spec.template === before.spec.template && spec.selector === before.spec.selector;
     if (!isScaled) checkSelectorAndTemplate(errors, spec);
-    if (before !== undefined && !deepEqual(spec.selector, before.spec.selector)) errors.push(immutable('spec.selector', spec.selector));
+    checkSelectorKept(errors, spec, before?.spec);
     return errors;
   },
 };

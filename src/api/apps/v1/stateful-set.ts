@@ -7,11 +7,9 @@ import { isAbsent, mapShared, withDefaults, withField } from '../../copy-on-writ
 import { defaultClaimSpec } from '../../core/v1/persistent-volume-claim.ts';
 import type { PodTemplateSpec } from '../../core/v1/pod.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
-import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { forbidden, invalidStruct, invalidValue, required } from '../../field-errors.ts';
 import { check, checkIntOrPercent, checkNonNegative, dnsLabelErrors } from '../../formats.ts';
-import { workloadColumns } from '../../workload-columns.ts';
-import { checkReplicaCounts, checkSelectorAndTemplate } from '../../workload-validation.ts';
+import { checkSelectorAndTemplate, scaledSubresources, validateReplicaStatus, workloadColumns, workloadWarnings } from '../../workload.ts';
 
 export const statefulSets: KindDefinition<StatefulSet> = {
   group: 'apps',
@@ -26,15 +24,7 @@ export const statefulSets: KindDefinition<StatefulSet> = {
   verbs: allVerbs,
   hasGeneration: true,
   nameRule: 'subdomain',
-  subresources: [
-    { name: 'status', verbs: ['get', 'patch', 'update'] },
-    {
-      name: 'scale',
-      verbs: ['get', 'patch', 'update'],
-      body: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
-      scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas', selectorPath: '.spec.selector' },
-    },
-  ],
+  subresources: scaledSubresources,
   columns: [
     nameColumn,
     {
@@ -51,16 +41,8 @@ export const statefulSets: KindDefinition<StatefulSet> = {
   defaults: (set, before) =>
     before !== undefined && set.spec === before.spec ? set : withField(set, 'spec', defaultSpec(set.spec ?? ({} as StatefulSetSpec))),
   prepareForCreate: (set) => ({ ...set, status: { replicas: 0, availableReplicas: 0 } }),
-  validateStatus: ({ status }) => {
-    const errors: FieldError[] = [];
-    checkReplicaCounts(errors, status);
-    return errors;
-  },
-  warnings: (set, before) => {
-    const { metadata, spec } = set;
-    const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
-    return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
-  },
+  validateStatus: validateReplicaStatus,
+  warnings: workloadWarnings,
   validate: ({ spec }, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && spec === before.spec) return errors;

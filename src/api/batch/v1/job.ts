@@ -12,7 +12,7 @@ import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
 import { podPrefixWarnings, podWarnings } from '../../core/v1/pod-warnings.ts';
 import { labels as wellKnownLabels } from '../../well-known.ts';
-import { workloadColumns } from '../../workload-columns.ts';
+import { workloadColumns } from '../../workload.ts';
 import { validateJob } from './job-validation.ts';
 
 export const jobs: KindDefinition<Job> = {

@@ -10,7 +10,7 @@ import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { forbidden, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { checkNonNegative } from '../../formats.ts';
-import { checkReplicaCounts } from '../../workload-validation.ts';
+import { checkReplicaCounts } from '../../workload.ts';
 import type { PodTemplateSpec } from './pod.ts';
 import { defaultPodTemplate } from './pod-spec-defaults.ts';
 import { checkPodTemplate } from './pod-spec-validation.ts';

@@ -1,10 +1,83 @@
-import { compileLabelSelector, type LabelSelectorObject, nothing } from '../machinery/selector.ts';
+import type { Column, KindDefinition } from '../machinery/kind.ts';
+import { deepEqual, type KubeObject } from '../machinery/object.ts';
+import { compileLabelSelector, describeLabelSelector, type LabelSelectorObject, nothing } from '../machinery/selector.ts';
 import type { FieldError } from '../machinery/status-error.ts';
 import { isAbsent } from './copy-on-write.ts';
 import type { PodTemplateSpec } from './core/v1/pod.ts';
 import { checkPodTemplate } from './core/v1/pod-spec-validation.ts';
-import { forbidden, invalidValue, notSupported, required } from './field-errors.ts';
+import { podPrefixWarnings, podWarnings } from './core/v1/pod-warnings.ts';
+import { forbidden, immutable, invalidValue, notSupported, required } from './field-errors.ts';
 import { checkLabelSelector, checkNonNegative, isEmptySelector } from './formats.ts';
+
+/** A kind that makes pods from a template. */
+export interface Workload extends KubeObject {
+  readonly spec: { readonly template?: PodTemplateSpec; readonly selector?: LabelSelectorObject };
+}
+
+/** The wide columns that all workloads end with. */
+export const workloadColumns: readonly Column<Workload>[] = [
+  {
+    name: 'Containers',
+    type: 'string',
+    description: 'Names of the containers of the template.',
+    priority: 1,
+    cell: ({ spec }) =>
+      containersOf(spec.template)
+        .map((container) => container.name)
+        .join(','),
+  },
+  {
+    name: 'Images',
+    type: 'string',
+    description: 'Images of the containers of the template.',
+    priority: 1,
+    cell: ({ spec }) =>
+      containersOf(spec.template)
+        .map((container) => container.image ?? '')
+        .join(','),
+  },
+  {
+    name: 'Selector',
+    type: 'string',
+    description: 'Label selector of the pods.',
+    priority: 1,
+    cell: ({ spec }) => describeLabelSelector(spec.selector),
+  },
+];
+
+const containersOf = (template: PodTemplateSpec | undefined) => template?.spec?.containers ?? [];
+
+const statusSubresource = { name: 'status', verbs: ['get', 'patch', 'update'] } as const;
+
+/** The subresources of a workload whose pods are counted in `spec.replicas`. */
+export const scaledSubresources = [
+  statusSubresource,
+  {
+    name: 'scale',
+    verbs: ['get', 'patch', 'update'],
+    body: { group: 'autoscaling', version: 'v1', kind: 'Scale' },
+    scale: { specReplicasPath: '.spec.replicas', statusReplicasPath: '.status.replicas', selectorPath: '.spec.selector' },
+  },
+] as const satisfies KindDefinition['subresources'];
+
+/** Warns of a name that is long for pods, and of a template that has changed. */
+export function workloadWarnings(object: Workload, before: Workload | undefined): readonly string[] {
+  const { metadata, spec } = object;
+  const named = before === undefined ? podPrefixWarnings(metadata.name) : [];
+  return spec.template === before?.spec.template ? named : [...named, ...podWarnings('spec.template.', spec.template ?? {})];
+}
+
+/** The errors of a status that counts replicas. */
+export function validateReplicaStatus({ status }: { readonly status?: ReplicaCounts | undefined }): readonly FieldError[] {
+  const errors: FieldError[] = [];
+  checkReplicaCounts(errors, status);
+  return errors;
+}
+
+/** A workload keeps the selector that it was created with: pods that it made must stay its own. */
+export function checkSelectorKept(errors: FieldError[], spec: Workload['spec'], before: Workload['spec'] | undefined): void {
+  if (before !== undefined && !deepEqual(spec.selector, before.selector)) errors.push(immutable('spec.selector', spec.selector));
+}
 
 /**
  * Selector and template of a kind that keeps pods running: the selector has to match the pods it makes. Upstream uses the same words for

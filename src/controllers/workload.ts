@@ -1,0 +1,84 @@
+import { type Pod, type PodTemplateSpec, pods } from '../api/core/v1/pod.ts';
+import type { Client, New } from '../client/client.ts';
+import { deepEqual, type KubeObject } from '../machinery/object.ts';
+import type { Resource } from '../machinery/resource.ts';
+import { isNotFound } from '../machinery/status-error.ts';
+import type { EventRecorder } from '../reconcile/event-recorder.ts';
+import type { Expectations } from '../reconcile/expectations.ts';
+import type { StatusPace } from '../reconcile/status-pace.ts';
+import { controllerReference } from './ownership.ts';
+import { isNamespaceTerminating, messageOf } from './refusals.ts';
+import { slowStart } from './slow-start.ts';
+
+/** What the controllers of workloads repeat: make pods of a template, and write a status that changes often. */
+
+/** A pod of the template, whose parts it shares. */
+export function podFromTemplate(resource: Resource, owner: KubeObject, template: PodTemplateSpec | undefined): New<Pod> {
+  const { labels, annotations, finalizers } = template?.metadata ?? {};
+  const { name, namespace } = owner.metadata;
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: {
+      generateName: `${name}-`,
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(labels === undefined ? {} : { labels }),
+      ...(annotations === undefined ? {} : { annotations }),
+      ...(finalizers === undefined ? {} : { finalizers }),
+      ownerReferences: [controllerReference(resource, owner)],
+    },
+    spec: template?.spec ?? { containers: [] },
+  };
+}
+
+export interface CreatePodsOptions {
+  readonly client: Client;
+  readonly recorder: EventRecorder;
+  readonly expectations: Expectations;
+  readonly owner: KubeObject;
+  readonly pod: New<Pod>;
+  readonly count: number;
+  readonly signal: AbortSignal;
+}
+
+/** Gives the first failure; a namespace that is being deleted is none, since nothing can be done about it. */
+export async function createPods({ client, recorder, expectations, owner, pod, count, signal }: CreatePodsOptions): Promise<unknown> {
+  const uid = owner.metadata.uid ?? '';
+  expectations.expectCreations(uid, count);
+  const { succeeded, failure } = await slowStart(count, async () => {
+    const created = await client.create(pods, pod, { signal });
+    recorder.record(owner, { type: 'Normal', reason: 'SuccessfulCreate', message: `Created pod: ${created.metadata.name}` });
+  });
+  // No notification will come for those that failed or were not tried.
+  expectations.creationsFailed(uid, count - succeeded);
+  if (failure === undefined || isNamespaceTerminating(failure)) return undefined;
+  recorder.record(owner, { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${messageOf(failure)}` });
+  return failure;
+}
+
+export interface WriteStatusOptions<T extends KubeObject> {
+  readonly client: Client;
+  readonly pace: StatusPace;
+  readonly resource: Resource<T>;
+  /** As it was read. */
+  readonly before: T & { readonly status?: unknown };
+  /** With the status to write. */
+  readonly after: T & { readonly status?: unknown };
+  /** Writes at once: the status says that something has ended. */
+  readonly final: boolean;
+  readonly signal: AbortSignal;
+}
+
+/** Writes a status that differs. Gives how long to wait, in milliseconds, when it has to wait. */
+export async function writePacedStatus<T extends KubeObject>(options: WriteStatusOptions<T>): Promise<number | undefined> {
+  const { client, pace, resource, before, after, final, signal } = options;
+  if (deepEqual(before.status, after.status)) return undefined;
+  const delay = pace.delay(before.metadata.uid ?? '', { final });
+  if (delay > 0) return delay;
+  try {
+    await client.update(resource, after, { subresource: 'status', signal });
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+  }
+  return undefined;
+}
