@@ -6,9 +6,7 @@ import { pipeline } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { configMaps } from '../../src/api/core/v1/config-map.ts';
 import { packArchive } from '../../src/cli/backup-archive.ts';
-import { createHttpClient } from '../../src/client/http-client.ts';
-import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
-import { program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
+import { clientOf, program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
@@ -30,7 +28,7 @@ describe('backup and restore of the built program', () => {
       cluster = original;
       const { dataDirectory, endpoints } = original;
       const directory = await temporaryDirectory('backup');
-      const client = createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'test/1' });
+      const client = await clientOf(endpoints);
       const tree = await cloneRepository(endpoints.git, 'backup');
 
       // Writes to the API and pushes go on while three backups are made.

@@ -3,9 +3,8 @@ import { join, relative } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
 import { pods } from '../../src/api/core/v1/pod.ts';
-import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
-import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
-import { type RunningCluster, startCluster } from '../support/cluster.ts';
+import { clientOf, startCluster } from '../support/cluster.ts';
+import { sleeperManifest } from '../support/cluster-objects.ts';
 import { newRepository, temporaryDirectory } from '../support/git.ts';
 import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
@@ -13,17 +12,6 @@ import { until } from '../support/until.ts';
 /** `npm run fault -- --damage N --seed S` sets both: files that are damaged alone, each in one way. */
 const singles = Number(process.env.MIDSHIP_DAMAGED_FILES ?? 1);
 const random = createRandom(Number(process.env.MIDSHIP_SEED ?? 5));
-
-const deployment = `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: sleeper, namespace: default}
-spec:
-  replicas: 1
-  selector: {matchLabels: {app: sleeper}}
-  template:
-    metadata: {labels: {app: sleeper}}
-    spec: {containers: [{name: main, image: host/sleep, command: [sleep, '1000']}]}
-`;
 
 const damages: Readonly<Record<string, (content: Buffer) => Buffer>> = {
   empty: () => Buffer.alloc(0),
@@ -36,15 +24,12 @@ describe('files of the data directory, apart from the store and its keys', () =>
   let original: string;
   let files: readonly string[];
 
-  const clientOf = async ({ endpoints }: RunningCluster): Promise<HttpClient> =>
-    createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'fault/0' });
-
   beforeAll(async () => {
     const cluster = await startCluster({ command: 'up' });
     original = cluster.dataDirectory;
-    const tree = await newRepository('damaged', { 'sleeper.yaml': deployment });
+    const tree = await newRepository('damaged', { 'sleeper.yaml': sleeperManifest(1) });
     await tree.git('push', '--quiet', cluster.endpoints.git, 'HEAD:refs/heads/main');
-    const client = await clientOf(cluster);
+    const client = await clientOf(cluster.endpoints);
     await until(async () => (await client.list(pods, { namespace: 'default' })).items.some(({ status }) => status?.phase !== 'Pending'), {
       timeoutMs: 60_000,
       what: () => `a pod was started; ${cluster.output()}`,
@@ -74,7 +59,7 @@ describe('files of the data directory, apart from the store and its keys', () =>
     }
     const cluster = await startCluster({ command: 'up', dataDirectory });
     try {
-      const client = await clientOf(cluster);
+      const client = await clientOf(cluster.endpoints);
       expect((await client.list(namespaces)).items.map(({ metadata }) => metadata.name)).toContain('default');
       client.close();
     } finally {

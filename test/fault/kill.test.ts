@@ -5,10 +5,8 @@ import { type Deployment, deployments } from '../../src/api/apps/v1/deployment.t
 import { configMaps } from '../../src/api/core/v1/config-map.ts';
 import { pods } from '../../src/api/core/v1/pod.ts';
 import type { Client } from '../../src/client/client.ts';
-import { createHttpClient } from '../../src/client/http-client.ts';
-import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
-import { type RunningCluster, startCluster } from '../support/cluster.ts';
+import { clientOf, type RunningCluster, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';
 import { createRandom } from '../support/random.ts';
@@ -31,9 +29,6 @@ describe.skipIf(!hasNamespaces)('kill -9 in the middle of a rollout (needs user 
   });
   afterAll(() => cluster?.stop());
 
-  const clientOf = async ({ endpoints }: RunningCluster): Promise<Client> =>
-    createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'fault/0' });
-
   it('finishes the rollout after the next start, with no pod doubled or orphaned and no acknowledged write lost', {
     timeout: 60_000 + kills * 60_000,
   }, async () => {
@@ -43,7 +38,7 @@ describe.skipIf(!hasNamespaces)('kill -9 in the middle of a rollout (needs user 
     let midRollout = 0;
     const moments: string[] = [];
     for (let round = 0; round < kills; round += 1) {
-      const client = await clientOf(cluster);
+      const client = await clientOf(cluster.endpoints);
       const text = await readFile(file, 'utf8');
       const replicas = 5;
       await writeFile(file, text.replace(/replicas: \d+/, `replicas: ${replicas}`).replace(/value: "[^"]*"/, `value: "2.0.${round}"`));
@@ -76,7 +71,7 @@ describe.skipIf(!hasNamespaces)('kill -9 in the middle of a rollout (needs user 
       moments.push(`${updated}/${desired}`);
 
       cluster = await startCluster({ dataDirectory: cluster.dataDirectory });
-      const after = await clientOf(cluster);
+      const after = await clientOf(cluster.endpoints);
       await after.get(configMaps, { namespace: 'default', name: acknowledged });
       await until(
         async () => {

@@ -2,9 +2,9 @@ import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { configMaps } from '../../src/api/core/v1/config-map.ts';
-import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
-import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
-import { type Endpoints, program, run } from '../support/cluster.ts';
+import type { HttpClient } from '../../src/client/http-client.ts';
+import { clientOf, type Endpoints, program, run } from '../support/cluster.ts';
+import { sleeperManifest } from '../support/cluster-objects.ts';
 import { newRepository, temporaryDirectory, type WorkTree } from '../support/git.ts';
 import { createDisk, type Disk, whyNoPowerCuts } from '../support/power-cut.ts';
 import { createRandom } from '../support/random.ts';
@@ -17,16 +17,6 @@ const seed = Number(process.env.MIDSHIP_SEED ?? 11);
 const cutsOfADisk = 5;
 const reason = await whyNoPowerCuts();
 
-const deployment = `apiVersion: apps/v1
-kind: Deployment
-metadata: {name: sleeper, namespace: default}
-spec:
-  replicas: 2
-  selector: {matchLabels: {app: sleeper}}
-  template:
-    metadata: {labels: {app: sleeper}}
-    spec: {containers: [{name: main, image: host/sleep, command: [sleep, '1000']}]}
-`;
 const file = (name: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: default}\n`;
 
 /** The program said that this is done: it has to be there after every cut. */
@@ -47,7 +37,7 @@ describe.skipIf(reason !== undefined)(`power cuts${reason === undefined ? '' : `
     const total = { writes: 0, pushes: 0, starts: 0 };
     for (let done = 0; done < cuts; ) {
       let disk = await createDisk(await temporaryDirectory('power-cut'));
-      const tree = await newRepository('power-cut', { 'sleeper.yaml': deployment });
+      const tree = await newRepository('power-cut', { 'sleeper.yaml': sleeperManifest(2) });
       const acknowledged: Acknowledged = { objects: new Map(), commit: undefined, pushes: 0, writes: 0 };
       try {
         for (let life = 0; life < cutsOfADisk && done < cuts; life += 1, done += 1) {
@@ -119,7 +109,7 @@ async function live(disk: Disk, { tree, acknowledged, afterMs, moment, random }:
     { timeoutMs: 60_000, intervalMs: 5, what: () => `the cluster is up; it printed:\n${output}` },
   );
   if (endpoints === null) return { finding: ended === undefined ? undefined : `it did not start (${ended}):\n${output}`, work: noWork };
-  const client = createHttpClient({ ...(await loadKubeconfig(endpoints.kubeconfig)), userAgent: 'fault/0' });
+  const client = await clientOf(endpoints);
   const missing = await missingIn(client, join(data, 'git', 'cluster.git'), acknowledged);
   if (missing !== undefined) return { finding: missing, work: noWork };
   const from = moment === 'spawn' ? spawnedAt : performance.now();

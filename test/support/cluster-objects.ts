@@ -35,3 +35,15 @@ export function nodeOf(
 export const ownedBy = (uid: string): Pick<Pod['metadata'], 'ownerReferences'> => ({
   ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: uid, uid, controller: true }],
 });
+
+/** The manifest of a Deployment in `default` whose pods only wait. */
+export const sleeperManifest = (replicas: number): string => `apiVersion: apps/v1
+kind: Deployment
+metadata: {name: sleeper, namespace: default}
+spec:
+  replicas: ${replicas}
+  selector: {matchLabels: {app: sleeper}}
+  template:
+    metadata: {labels: {app: sleeper}}
+    spec: {containers: [{name: main, image: host/sleep, command: [sleep, '1000']}]}
+`;

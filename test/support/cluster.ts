@@ -2,6 +2,8 @@ import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
+import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import { temporaryDirectory } from './git.ts';
 import { until } from './until.ts';
 
@@ -44,6 +46,11 @@ export interface StartOptions {
   readonly timeoutMs?: number;
   /** For the program and for `midship`, beside that of the tests; kubectl does not get it. */
   readonly environment?: Readonly<Record<string, string>>;
+}
+
+/** A client with the administrator's kubeconfig of a cluster; its user closes it. */
+export async function clientOf({ kubeconfig }: Pick<Endpoints, 'kubeconfig'>): Promise<HttpClient> {
+  return createHttpClient({ ...(await loadKubeconfig(kubeconfig)), userAgent: 'test/0' });
 }
 
 export async function startCluster({
