@@ -144,7 +144,11 @@ describe('a Job', () => {
     await plane.client.create(jobs, job({ parallelism: 2, completions: 2 }));
     await until(async () => (await get(plane)).status?.ready === 2, { what: 'two ready pods' });
     await change(plane, (current) => ({ ...current, spec: { ...current.spec, suspend: true } }));
-    await until(async () => isTrue(await get(plane), 'Suspended') && (await all(plane)).length === 0, { what: 'suspension' });
+    // The status of the pods follows later; until then it would count for the new ones.
+    const isIdle = ({ status }: Job): boolean => (status?.ready ?? 0) === 0 && (status?.active ?? 0) === 0;
+    const isSuspended = async (current: Job): Promise<boolean> =>
+      isTrue(current, 'Suspended') && isIdle(current) && (await all(plane)).length === 0;
+    await until(async () => isSuspended(await get(plane)), { what: 'suspension' });
     expect((await get(plane)).status?.failed).toBeUndefined();
     await change(plane, (current) => ({ ...current, spec: { ...current.spec, suspend: false } }));
     await until(async () => (await get(plane)).status?.ready === 2, { what: 'two ready pods again' });
