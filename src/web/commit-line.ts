@@ -22,7 +22,7 @@ type Commit = Extract<Activity, { type: 'commit' }>;
 /**
  * The git log and the history of deployments in one, newest first.
  *
- * An app speaks for a commit as long as it runs that commit, and its last word counts: a commit that broke an app and was then healed is
+ * An app speaks for a commit as long as it runs that commit, and its last word counts. A commit that broke an app and was then healed is
  * well. Errors of one app do not hide what another one says.
  */
 export function commitLine(activities: readonly Activity[], apps: readonly AppOverview[], maxMarks = 30): readonly LineMark[] {

@@ -3,8 +3,8 @@ import type { InformerSet } from '../client/informer.ts';
 import { keyOf } from '../machinery/object.ts';
 
 /**
- * Counts the changes by hand that were put back within the last hour: by their Events, which are kept for an hour, so that a restart does
- * not forget them. Returns a function that gives the number.
+ * Counts the changes by hand that were put back within the last hour. Their Events are kept for an hour, so a restart does not forget
+ * them. Returns a function that gives the number.
  */
 export function countHealedDrifts(informers: InformerSet): () => number {
   const counts = new Map<string, number>();

@@ -48,7 +48,7 @@ const maxChannels = 64;
 const maxBufferedBytes = 1024 * 1024;
 
 /**
- * Open pages of one path share a channel: it renders once for all of them, at most five times a second, and sends the regions whose HTML
+ * Open pages of one path share a channel. It renders once for all of them, at most five times a second, and sends the regions whose HTML
  * has changed. Each region knows the version it changed in, so that a viewer that comes back gets what it missed and nothing else.
  */
 export function createLive({ render, onChange, clock, bootId }: LiveOptions): Live {

@@ -91,7 +91,7 @@ const byName = (a: { readonly name: string }, b: { readonly name: string }): num
 /** The SHA of `main@sha1:…`. */
 const shaOf = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1);
 
-/** An app that applies nothing but other apps is a list, not an app, as long as there is nothing to say of the list itself. */
+/** An app that applies nothing but other apps is a list, as long as there is nothing to say of the list itself. */
 function isShown(app: Kustomization, { state }: AppOverview): boolean {
   if (!isAppList(app)) return true;
   return state !== 'Matches' && state !== 'OnTheWay' && state !== 'Unknown' && !waitsForApp(app);

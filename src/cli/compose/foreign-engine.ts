@@ -11,7 +11,7 @@ import { createTurnGate } from '../../base/turn-gate.ts';
 import type { Client } from '../../client/client.ts';
 import { createHttpClient, type HttpClientOptions } from '../../client/http-client.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
-import { createEngine, redactEvent } from '../../gitops/engine.ts';
+import { createEngine, type Engine, redactEvent } from '../../gitops/engine.ts';
 import { createBuilder } from '../../gitops/render/builder.ts';
 import type { BuildTools } from '../../gitops/render/tools.ts';
 import { createGitThread } from '../../gitops/sources/git-thread.ts';
@@ -129,6 +129,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     const gitopsMetrics = createMetrics();
     const processMetrics = addProcessMetrics();
     let recorder: EventRecorder | undefined;
+    let engine: Engine | undefined;
     const informers = createInformerSet({
       client,
       clock,
@@ -156,6 +157,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
       activity,
       steps,
       mounts: [webhooks.mount],
+      inspection: () => engine,
       metrics: {
         '/metrics': () => partsOf(gitopsMetrics, controllerManager, processMetrics),
         '/metrics/gitops': () => partsOf(gitopsMetrics),
@@ -194,7 +196,7 @@ export async function startForeignEngine(options: ForeignEngineOptions): Promise
     const writer = guard(client);
     const events = createEventQueue({ client: writer, clock, log, metrics: controllerManager, redact: redactEvent(redactor) });
     recorder = events.recorder('midship');
-    const engine = createEngine({
+    engine = createEngine({
       ...parts,
       client: writer,
       recorder,

@@ -1,6 +1,6 @@
 /**
- * Keeps an open page up to date: regions arrive as HTML that the server made, and are put in place without touching what did not change,
- * so that focus, selection and scroll position stay.
+ * Keeps an open page up to date: regions arrive as HTML that the server made. Nodes that did not change stay in place, so that focus,
+ * selection and scroll position stay.
  */
 
 interface Message {
