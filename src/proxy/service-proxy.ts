@@ -1,5 +1,4 @@
 import { readFile } from 'node:fs/promises';
-import type { Socket } from 'node:net';
 import { type Service, services } from '../api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../api/well-known.ts';
@@ -7,12 +6,12 @@ import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
-import { familyOf } from '../base/series.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
-import { type ConnectionPool, type ConnectionResult, type Listener, listen } from './listener.ts';
-import { diffForwards, type Forward, forwardKey, type NodeAddress, serviceTable } from './table.ts';
+import type { ProxyBackend } from './backend.ts';
+import { type Forward, type NodeAddress, serviceTable } from './table.ts';
+import { createUserspaceBackend, type UserspaceBackendOptions } from './userspace-backend.ts';
 
 export interface ServiceProxyOptions {
   /** Addresses on which node ports are opened: those of the nodes of this host. */
@@ -25,6 +24,12 @@ export interface ServiceProxyOptions {
   /** Component `kube-proxy`. */
   readonly recorder: EventRecorder;
   readonly metrics: Metrics;
+  /** Default: connections pass through this process. */
+  readonly createBackend?: (options: BackendOptions) => ProxyBackend;
+}
+
+export interface BackendOptions extends UserspaceBackendOptions {
+  readonly log: Log;
 }
 
 /** The proxy; `listening` is for status and tests. */
@@ -34,31 +39,16 @@ export interface ServiceProxy extends Component {
 }
 
 const byService = 'service';
-/** Bound for all Services together. */
-const maxConnections = 10_000;
-const bindRetryMs = 30_000;
-
-interface Entry {
-  forward: Forward;
-  /** Absent while it is being bound, and when that failed. */
-  listener: Listener | undefined;
-  cancelRetry: (() => void) | undefined;
-}
-
 /**
- * Makes the addresses of Services work on this host. It listens on each ClusterIP and port (127/8, where every address
- * may be bound) and on the node ports of the addresses of nodes. It passes connections on to a ready endpoint. TCP
- * only, in this process: it needs no privileges and leaves nothing to clean up after a crash.
+ * Makes the addresses of Services work on this host. It follows Services and their endpoints, keeps one table of what
+ * each Service wants, and hands each change to the backend.
  *
  * Endpoints that go get no new connections once the change is seen; their open connections stay.
  */
 export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
   const { informers, nodeAddresses, servedElsewhere = [], clock, log: parent, recorder, metrics } = options;
   const log = parent.child({ component: 'service-proxy' });
-  const entries = new Map<string, Entry>();
-  const forwards = new Map<string, Forward>();
-  const told = new Map<string, string>();
-  const open = new Set<Socket>();
+  const reported = new Map<string, string>();
   const dirty = new Set<string>();
   const unsubscribe: (() => void)[] = [];
   const serviceInformer = informers.get(services);
@@ -66,27 +56,12 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
   let scheduled = false;
   let stopped = false;
 
-  const connectionsTotal = metrics.counter({
-    name: 'service_proxy_connections_total',
-    help: 'Connections to Service addresses, by what became of them.',
-    labelNames: ['result'],
+  const backend = (options.createBackend ?? createUserspaceBackend)({
+    clock,
+    log,
+    metrics,
+    report: (forward, err) => void reportUnservable(forward, err),
   });
-  const results: readonly ConnectionResult[] = ['forwarded', 'no_endpoints', 'unreachable', 'limit'];
-  const counts = Object.fromEntries(results.map((result) => [result, connectionsTotal.labels({ result })]));
-  for (const result of results) connectionsTotal.inc({ result }, 0);
-  metrics.addCollector(function* () {
-    yield familyOf({ name: 'service_proxy_open_connections', help: 'Connections that are passed on now.', type: 'gauge' }, open.size);
-  });
-
-  const connections: ConnectionPool = {
-    admit(client) {
-      if (open.size >= maxConnections) return false;
-      open.add(client);
-      client.once('close', () => open.delete(client));
-      return true;
-    },
-    count: (result) => counts[result]?.inc(),
-  };
 
   const note = (key: string): void => {
     dirty.add(key);
@@ -111,54 +86,13 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     const table =
       service === undefined || servedElsewhere.includes(key)
         ? { forwards: [], unsupported: [] }
-        : serviceTable(service, sliceInformer.byIndex(byService, key), nodeAddresses);
-    const { add, update, remove } = diffForwards(forwards, key, table.forwards);
-    for (const removed of remove) close(removed);
-    for (const forward of update) {
-      const entry = entries.get(forwardKey(forward));
-      if (entry === undefined) continue;
-      entry.forward = forward;
-      forwards.set(forwardKey(forward), forward);
-      entry.listener?.update(forward);
-    }
-    if (service !== undefined) tellUnsupported(service, table.unsupported);
-    else told.delete(key);
-    await Promise.all(add.map(bind));
+        : serviceTable(service, sliceInformer.byIndex(byService, key), { nodeAddresses, abilities: backend.abilities });
+    if (service !== undefined) reportUnsupported(service, table.unsupported);
+    else reported.delete(key);
+    await backend.set(key, table.forwards);
   }
 
-  function close(key: string): void {
-    const entry = entries.get(key);
-    entry?.cancelRetry?.();
-    entry?.listener?.close();
-    entries.delete(key);
-    forwards.delete(key);
-  }
-
-  async function bind(forward: Forward): Promise<void> {
-    const key = forwardKey(forward);
-    const entry: Entry = { forward, listener: undefined, cancelRetry: undefined };
-    entries.set(key, entry);
-    forwards.set(key, forward);
-    await tryBind(key, entry);
-  }
-
-  async function tryBind(key: string, entry: Entry): Promise<void> {
-    try {
-      const listener = await listen({ forward: entry.forward, connections, clock });
-      // The Service may have gone, or changed, while the bind was under way.
-      if (stopped || entries.get(key) !== entry) listener.close();
-      else {
-        entry.listener = listener;
-        listener.update(entry.forward);
-      }
-    } catch (err) {
-      if (stopped || entries.get(key) !== entry) return;
-      await tellUnbindable(entry.forward, err as NodeJS.ErrnoException);
-      entry.cancelRetry = clock.after(bindRetryMs, () => void tryBind(key, entry));
-    }
-  }
-
-  async function tellUnbindable({ address, port, service: key }: Forward, err: NodeJS.ErrnoException): Promise<void> {
+  async function reportUnservable({ address, port, service: key }: Forward, err: NodeJS.ErrnoException): Promise<void> {
     const service = serviceInformer.getByKey(key);
     if (service === undefined) return;
     const why =
@@ -171,18 +105,18 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     recorder.record(service, { type: 'Warning', reason: 'PortNotBindable', message: `Port ${port} of ${address} cannot be bound: ${why}` });
   }
 
-  function tellUnsupported(service: Service, unsupported: readonly { readonly reason: string; readonly message: string }[]): void {
+  function reportUnsupported(service: Service, unsupported: readonly { readonly reason: string; readonly message: string }[]): void {
     const key = keyOf(service);
     const text = unsupported.map(({ message }) => message).join('\n');
-    if ((told.get(key) ?? '') === text) return;
-    told.set(key, text);
+    if ((reported.get(key) ?? '') === text) return;
+    reported.set(key, text);
     for (const { reason, message } of unsupported) recorder.record(service, { type: 'Warning', reason, message });
   }
 
   return {
     name: 'service-proxy',
     get listening() {
-      return [...entries].filter(([, { listener }]) => listener !== undefined).map(([key]) => key);
+      return backend.serving;
     },
 
     async start({ signal }) {
@@ -203,8 +137,7 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     async stop() {
       stopped = true;
       for (const remove of unsubscribe) remove();
-      for (const key of [...entries.keys()]) close(key);
-      for (const client of open) client.destroy();
+      await backend.stop();
     },
   };
 }

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Service } from '../../../src/api/core/v1/service.ts';
 import type { EndpointSlice } from '../../../src/api/discovery/v1/endpoint-slice.ts';
 import { createBalancer } from '../../../src/proxy/balancer.ts';
-import { diffForwards, type Forward, forwardKey, serviceTable } from '../../../src/proxy/table.ts';
+import { anyNodeAddress, diffForwards, type Forward, forwardKey, serviceTable } from '../../../src/proxy/table.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
 const service = (spec: Service['spec']): Service => ({
@@ -34,6 +34,8 @@ describe('the table of a Service', () => {
         address: '127.64.0.9',
         port: 80,
         service: 'shop/web',
+        protocol: 'TCP',
+        masquerade: 'outside',
         portName: 'http',
         affinityMs: undefined,
         endpoints: [
@@ -66,6 +68,7 @@ describe('the table of a Service', () => {
 });
 
 describe('node ports', () => {
+  const abilities = { protocols: ['TCP'] } as const;
   const addresses = [{ address: '127.64.16.1', nodeName: 'a' }, { address: '127.64.17.1', nodeName: 'b' }, { address: '127.0.0.1' }];
   const spec = { clusterIP: '127.64.0.9', type: 'NodePort' as const, ports: [{ name: 'http', port: 80, nodePort: 30_080 }] };
   const endpoints = [
@@ -74,7 +77,7 @@ describe('node ports', () => {
   ];
   const leads = (given: Service['spec'], ready = endpoints): Record<string, readonly string[]> =>
     Object.fromEntries(
-      serviceTable(service(given), [slice(ready)], addresses).forwards.map((forward) => [
+      serviceTable(service(given), [slice(ready)], { nodeAddresses: addresses, abilities }).forwards.map((forward) => [
         forwardKey(forward),
         forward.endpoints.map(({ address }) => address),
       ]),
@@ -101,11 +104,78 @@ describe('node ports', () => {
 
   it('are all there is: other ways from outside are said not to be there', () => {
     const given = { ...spec, type: 'LoadBalancer' as const, healthCheckNodePort: 30_090, externalIPs: ['192.0.2.1', '192.0.2.2'] };
-    const { unsupported } = serviceTable(service(given), [], addresses);
+    const { unsupported } = serviceTable(service(given), [], { nodeAddresses: addresses, abilities });
     expect(unsupported).toEqual([
       { reason: 'ExternalIPsNotSupported', message: 'externalIPs 192.0.2.1, 192.0.2.2 are not served by the proxy of this host' },
       { reason: 'HealthCheckNotSupported', message: 'healthCheckNodePort 30090 is not answered by the proxy of this host' },
     ]);
+  });
+});
+
+describe('the table of one node with rules of the kernel', () => {
+  const abilities = {
+    protocols: ['TCP', 'UDP', 'SCTP'],
+    nodeName: 'a',
+    servesAddress: (address: string) => !address.startsWith('10.7.'),
+  } as const;
+  const nodeAddresses = [{ address: anyNodeAddress, nodeName: 'a' }];
+  const endpoints = [
+    { addresses: ['10.7.16.2'], nodeName: 'a' },
+    { addresses: ['10.7.17.2'], nodeName: 'b' },
+  ];
+  const all = ['10.7.16.2', '10.7.17.2'];
+  const ready = [slice(endpoints), slice(endpoints, [{ name: 'dns', port: 53, protocol: 'UDP' }])];
+  const balancer = (spec: Service['spec'], ingress: object[]): Service => ({ ...service(spec), status: { loadBalancer: { ingress } } });
+  const ways = (given: Service): unknown[] =>
+    serviceTable(given, ready, { nodeAddresses, abilities }).forwards.map((forward) => [
+      forwardKey(forward),
+      forward.masquerade,
+      forward.endpoints.map(({ address }) => address),
+    ]);
+  const spec = { clusterIP: '10.7.0.9', type: 'LoadBalancer' as const, ports: [{ name: 'http', port: 80, nodePort: 30_080 }] };
+
+  it('has node ports, external addresses and those that a load balancer forwards unchanged', () => {
+    const given = { ...spec, externalIPs: ['192.0.2.1', '2001:db8::1'] };
+    expect(ways(balancer(given, [{ ip: '192.0.2.9' }, { ip: '192.0.2.10', ipMode: 'Proxy' }, { hostname: 'x' }]))).toEqual([
+      ['10.7.0.9:80', 'outside', all],
+      ['*:30080', 'always', all],
+      ['192.0.2.1:80', 'always', all],
+      ['192.0.2.9:80', 'always', all],
+    ]);
+  });
+
+  it('keeps endpoints of the node alone, and the address of a client, where the policies are Local', () => {
+    const given = { ...spec, externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local', externalIPs: ['192.0.2.1'] };
+    expect(ways(balancer(given, []))).toEqual([
+      ['10.7.0.9:80', 'outside', ['10.7.16.2']],
+      ['*:30080', 'never', ['10.7.16.2']],
+      ['192.0.2.1:80', 'never', ['10.7.16.2']],
+    ]);
+  });
+
+  it('gives no Service an address of the cluster: it would take connections to the API', () => {
+    const given = balancer({ ...spec, externalIPs: ['10.7.0.1', '192.0.2.1'] }, [{ ip: '10.7.0.10' }]);
+    const { forwards, unsupported } = serviceTable(given, ready, { nodeAddresses, abilities });
+    expect(forwards.map(forwardKey)).toEqual(['10.7.0.9:80', '*:30080', '192.0.2.1:80']);
+    expect(unsupported).toEqual([
+      {
+        reason: 'ExternalAddressRefused',
+        message: 'external addresses 10.7.0.1, 10.7.0.10 are not served: they are addresses of the cluster; take others',
+      },
+    ]);
+  });
+
+  it('has UDP', () => {
+    expect(ways(service({ clusterIP: '10.7.0.9', ports: [{ name: 'dns', port: 53, protocol: 'UDP' }] }))).toEqual([
+      ['10.7.0.9:53/UDP', 'outside', all],
+    ]);
+  });
+
+  it('does not serve a load balancer whose source ranges nobody would check', () => {
+    const given = balancer({ ...spec, loadBalancerSourceRanges: ['192.0.2.0/24'] }, [{ ip: '192.0.2.9' }]);
+    const { forwards, unsupported } = serviceTable(given, ready, { nodeAddresses, abilities });
+    expect(forwards.map(forwardKey)).toEqual(['10.7.0.9:80', '*:30080']);
+    expect(unsupported.map(({ reason }) => reason)).toEqual(['SourceRangesNotSupported']);
   });
 });
 
@@ -114,6 +184,8 @@ describe('the difference of tables', () => {
     address: '127.64.0.9',
     port,
     service: 'shop/web',
+    protocol: 'TCP',
+    masquerade: 'outside',
     portName: '',
     affinityMs: undefined,
     endpoints: addresses.map((address) => ({ address, port: 1 })),
@@ -136,6 +208,8 @@ describe('the balancer', () => {
     address: '127.64.0.9',
     port: 80,
     service: 'shop/web',
+    protocol: 'TCP',
+    masquerade: 'outside',
     portName: '',
     affinityMs,
     endpoints: addresses.map((address) => ({ address, port: 1 })),
