@@ -13,7 +13,11 @@ import { temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
-const whyNot = hasKubectl ? whyNoContainerd : 'kubectl is not installed';
+const hasNft = await run('nft', ['--version']).then(
+  ({ code }) => code === 0,
+  () => false,
+);
+const whyNot = !hasKubectl ? 'kubectl is not installed' : !hasNft ? 'nft is not installed' : whyNoContainerd;
 const marker = `midship-e2e-${process.pid}`;
 
 const manifest = `
@@ -170,6 +174,10 @@ describe.skipIf(whyNot !== undefined)(
     it('reach Services and the API by their addresses', async () => {
       const address = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
       expect(await kubectl('exec', pod, '--', 'wget', '-qO-', '-T', '5', `http://${address}/`)).toBe('hello from a container');
+      // Rules of the kernel lead there, and the node says so.
+      const rules = await run('nft', ['list', 'table', 'ip', `midship-proxy-${address.split('.')[1]}`]);
+      expect(rules.stdout).toContain(`${address} . tcp . 80 : goto service-`);
+      expect(await kubectl('get', 'nodes', '-l', 'midship.dev/service-proxy=nftables', '-o', 'name')).toBe('node/node-a\n');
       const version = 'wget -qO- -T 5 --no-check-certificate https://$KUBERNETES_SERVICE_HOST:$KUBERNETES_SERVICE_PORT/version';
       expect(await kubectl('exec', pod, '--', 'sh', '-c', version)).toContain('"major":"1"');
     });
@@ -290,7 +298,10 @@ describe.skipIf(whyNot !== undefined)(
     });
 
     it('are ended by down after a kill, and nothing of them stays on the machine', async () => {
+      const network = (await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}')).split('.')[1];
       await cluster.kill();
+      // The rules outlive the program, as the containers do.
+      expect((await run('nft', ['list', 'tables'])).stdout).toContain(`midship-proxy-${network}`);
       const { code, stderr } = await cluster.midship('down', '--purge', '--yes');
       expect(code).toBe(0);
       expect(stderr).toContain('stopped 3 pods that outlived a crash');
@@ -299,6 +310,7 @@ describe.skipIf(whyNot !== undefined)(
         `cat /proc/[0-9]*/environ 2>/dev/null | tr "\\0" "\\n" | grep -c "^MARKER=${marker}" || true`,
       ]);
       expect(environments.stdout.trim()).toBe('0');
+      expect((await run('nft', ['list', 'tables'])).stdout).not.toContain(`midship-proxy-${network}`);
       expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(cluster.dataDirectory);
     });
   },

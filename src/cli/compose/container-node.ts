@@ -8,7 +8,13 @@ import { writePodNetwork } from '../../node-agent/containerd/cni-config.ts';
 import { openContainerdRuntime } from '../../node-agent/containerd/containerd-runtime.ts';
 import { addressDirectory, ContainerdError, startContainerd } from '../../node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
+import type { ProxyBackend } from '../../proxy/backend.ts';
 import { addLocalAddresses, removeLocalAddresses } from '../../proxy/local-addresses.ts';
+import { removeNftTable, whyNoNft } from '../../proxy/nft-backend.ts';
+import type { NftTable } from '../../proxy/nft-rules.ts';
+import { createNodeBackend } from '../../proxy/node-backend.ts';
+import type { BackendOptions } from '../../proxy/service-proxy.ts';
+import { anyNodeAddress, type NodeAddress } from '../../proxy/table.ts';
 import { filesOf } from '../configuration.ts';
 import type { Network } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
@@ -24,8 +30,17 @@ export interface ContainerNodeOptions {
 /** A machine on which pods are containers. */
 export interface ContainerNode {
   readonly runtime: ContainerRuntime;
+  readonly proxy: NodeProxy;
   /** Ends containerd, once its pods have ended, and gives the addresses back. */
   close(): Promise<void>;
+}
+
+/** The way in which connections to Services get to pods of the machine. */
+export interface NodeProxy {
+  readonly mode: 'nftables' | 'userspace';
+  readonly nodeAddresses: readonly NodeAddress[];
+  /** Absent: connections pass through this process. */
+  readonly createBackend?: (options: BackendOptions) => ProxyBackend;
 }
 
 const stopsAtOnce = 8;
@@ -48,6 +63,8 @@ export async function openContainerNode({ dataDirectory, nodeName, network, cloc
     const ranges = localRanges(network);
     await addLocalAddresses(ranges);
     closers.push(() => removeLocalAddresses(ranges));
+    const proxy = await chooseProxy(nodeName, network, log);
+    if (proxy.mode === 'nftables') closers.push(() => removeNftTable(nftTableOf(network)));
     await writePodNetwork(service.cniDirectory, {
       podCidr: network.podCidr(0),
       name: `midship-${network.n}`,
@@ -61,12 +78,36 @@ export async function openContainerNode({ dataDirectory, nodeName, network, cloc
     const runtime = await openContainerdRuntime({ client, directory: join(files.containerd, 'pods'), nodeName, clock, log });
     closers.push(() => runtime.close());
     closers.push(() => stopSandboxes(runtime));
-    return { runtime, close };
+    return { runtime, proxy, close };
   } catch (err) {
     await close();
     if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
     throw err;
   }
+}
+
+/** A table for each cluster, since several may run on one machine. */
+const nftTableOf = (network: Network): NftTable => ({
+  name: `midship-proxy-${network.n}`,
+  podCidr: network.podCidr(0),
+  serviceCidr: network.serviceCidr,
+});
+
+async function chooseProxy(nodeName: string, network: Network, log: Log): Promise<NodeProxy> {
+  const table = nftTableOf(network);
+  const why = await whyNoNft(table);
+  // No rule of the kernel reaches 127.0.0.1, where node ports are open on this machine.
+  const local = { address: '127.0.0.1' };
+  if (why === undefined) {
+    log.info({ mode: 'nftables', table: table.name }, 'Chose the Service proxy');
+    return {
+      mode: 'nftables',
+      nodeAddresses: [{ address: anyNodeAddress, nodeName }, local],
+      createBackend: createNodeBackend({ table, nodeName }),
+    };
+  }
+  log.warn({ mode: 'userspace', why }, 'Chose the Service proxy');
+  return { mode: 'userspace', nodeAddresses: [{ address: network.nodeAddress(0), nodeName }, local] };
 }
 
 /** Without containerd nobody looks after them; their records stay, so that restarts go on being counted. */

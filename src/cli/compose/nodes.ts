@@ -23,6 +23,7 @@ import type { EventQueue } from '../../reconcile/event-recorder.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
 import type { Network } from '../data-directory.ts';
+import type { NodeProxy } from './container-node.ts';
 import { kubeletPort, maxStopGraceMs, realNodes } from './node-settings.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
 
@@ -60,7 +61,7 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
       agents.create(`sim-${index}`, { runtime: simulated.createRuntime(), address: { internalIP: '', kubeletPort: 0 }, simulated: true }),
     );
     // Beside the nodes' own addresses, which change from cluster to cluster, node ports are open where everybody looks first.
-    const nodeAddresses = [
+    const nodeAddresses = real.proxy?.nodeAddresses ?? [
       ...real.names.map((nodeName, index) => ({ nodeName, address: network.nodeAddress(index) })),
       { address: '127.0.0.1' },
     ];
@@ -72,6 +73,7 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
         informers,
         nodeAddresses,
         servedElsewhere: real.servedElsewhere,
+        ...(real.proxy?.createBackend === undefined ? {} : { createBackend: real.proxy.createBackend }),
         clock,
         log,
         recorder: events.recorder('kube-proxy'),
@@ -86,7 +88,7 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
 interface Agents {
   readonly machine: MachineFacts;
   readonly metrics: KubeletMetrics;
-  create(nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'dns'>): NodeAgent;
+  create(nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'dns' | 'labels'>): NodeAgent;
 }
 
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
@@ -128,6 +130,8 @@ interface RealNodes {
   readonly isolation: PodIsolation | undefined;
   /** Keys of Services whose addresses one of the parts serves itself. */
   readonly servedElsewhere: readonly string[];
+  /** Absent: the proxy of nodes whose pods are processes. */
+  readonly proxy?: NodeProxy;
   /** The way their pods run, for people. */
   readonly text: string;
 }
@@ -159,9 +163,9 @@ async function openContainers(options: NodesOptions, agents: Agents): Promise<Re
     log,
     metrics,
   });
-  const { runtime, close } = await openContainerNode({ dataDirectory: configuration.dataDirectory, nodeName, network, clock, log });
+  const { runtime, proxy, close } = await openContainerNode({ dataDirectory: configuration.dataDirectory, nodeName, network, clock, log });
   const address = { internalIP: network.nodeAddress(0), kubeletPort };
-  const agent = agents.create(nodeName, { runtime, address, dns: dns.pods });
+  const agent = agents.create(nodeName, { runtime, address, dns: dns.pods, labels: { 'midship.dev/service-proxy': proxy.mode } });
   const containerd: Component = { name: 'containerd', start: async () => undefined, stop: close };
   const parts = [
     containerd,
@@ -169,7 +173,14 @@ async function openContainers(options: NodesOptions, agents: Agents): Promise<Re
     haltingPods(agent),
     await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP }),
   ];
-  return { names: [nodeName], parts, isolation: undefined, servedElsewhere: [dnsServiceKey], text: `containers, ${runtime.version}` };
+  return {
+    names: [nodeName],
+    parts,
+    isolation: undefined,
+    servedElsewhere: [dnsServiceKey],
+    proxy,
+    text: `containers, ${runtime.version}, Services by ${proxy.mode}`,
+  };
 }
 
 /** Opens the nodes whose pods are processes of this machine, and the kubelet API of each. */
