@@ -261,8 +261,9 @@ describe.skipIf(!hasKubectl)('values of Secrets (needs kubectl)', () => {
       '/metrics/gitops',
       '/metrics/state',
     ];
-    const tabs = ['', '?tab=history', '?tab=logs', '?tab=events', '?tab=conditions'];
-    for (const path of [...paths, ...Object.keys(apps).flatMap((name) => tabs.map((tab) => `/apps/flux-system/${name}${tab}`))]) {
+    const pages = Object.keys(apps).map((name) => `/apps/flux-system/${name}`);
+    const tabs = ['history', 'logs', 'events', 'conditions'].map((tab) => `${pages[0]}?tab=${tab}`);
+    for (const path of [...paths, ...pages, ...tabs]) {
       const response = await fetch(`${cluster.endpoints.http}${path}`);
       expect(response.status, path).toBe(200);
       expectNone(path, await response.text());
