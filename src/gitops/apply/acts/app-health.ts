@@ -42,19 +42,6 @@ const problemGraceMs = 500;
 const recoveryMs = 10_000;
 
 export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOptions): AppHealth {
-  /** `5/5`: ready of desired pods of the app's workloads. */
-  function podSummary(state: AppRecords, { owned }: Target): string {
-    let ready = 0;
-    let desired = 0;
-    for (const { desired: object } of state.ownership.applied.values()) {
-      const live = owned.live(object.resource, object.ref) as Workload | undefined;
-      if (live?.kind !== 'Deployment' && live?.kind !== 'ReplicaSet') continue;
-      ready += live.status?.readyReplicas ?? 0;
-      desired += live.spec?.replicas ?? 1;
-    }
-    return desired === 0 ? '' : `${ready}/${desired}`;
-  }
-
   /**
    * The health together with its known cause. The search for the cause runs beside the work of apps, only for the
    * object that makes the app unhealthy. It runs at most every 5 s, and less often the longer the cause stays the same.
@@ -89,17 +76,6 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       // The reason stays as the object itself says it, until the next look.
       log.debug({ kustomization: state.key, err }, 'Could not look for the cause of an unhealthy object');
     }
-  }
-
-  function podsOf(state: AppRecords, { owned }: Target, health: Health): readonly Pod[] {
-    for (const [id, each] of state.health.known) {
-      if (each !== health) continue;
-      const { resource, ref } = state.ownership.applied.get(id)?.desired ?? state.health.checks.get(id) ?? {};
-      const live = resource === undefined || ref === undefined ? undefined : owned.live(resource, ref);
-      if (live === undefined) return [];
-      return live.kind === 'Pod' && live.apiVersion === 'v1' ? [live as unknown as Pod] : owned.podsOf(live);
-    }
-    return [];
   }
 
   /** A reason that outlasts the app's timeout, or kept the app from being ready in time, makes the app Degraded. */
@@ -184,6 +160,30 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       return Number.isFinite(soonest) ? soonest - now : undefined;
     },
   };
+}
+
+/** `5/5`: ready of desired pods of the app's workloads. */
+function podSummary(state: AppRecords, { owned }: Target): string {
+  let ready = 0;
+  let desired = 0;
+  for (const { desired: object } of state.ownership.applied.values()) {
+    const live = owned.live(object.resource, object.ref) as Workload | undefined;
+    if (live?.kind !== 'Deployment' && live?.kind !== 'ReplicaSet') continue;
+    ready += live.status?.readyReplicas ?? 0;
+    desired += live.spec?.replicas ?? 1;
+  }
+  return desired === 0 ? '' : `${ready}/${desired}`;
+}
+
+function podsOf(state: AppRecords, { owned }: Target, health: Health): readonly Pod[] {
+  for (const [id, each] of state.health.known) {
+    if (each !== health) continue;
+    const { resource, ref } = state.ownership.applied.get(id)?.desired ?? state.health.checks.get(id) ?? {};
+    const live = resource === undefined || ref === undefined ? undefined : owned.live(resource, ref);
+    if (live === undefined) return [];
+    return live.kind === 'Pod' && live.apiVersion === 'v1' ? [live as unknown as Pod] : owned.podsOf(live);
+  }
+  return [];
 }
 
 /** Notes since when the app is well or Degraded. A container that crashes again and again is well for a moment each time. */

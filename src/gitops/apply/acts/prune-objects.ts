@@ -156,18 +156,18 @@ export function createPruneAct({ clock, recorder, feed, gitops, object, random, 
       return { prune: { ...state.prune, failures }, finding, deleting: state.ownership.doomed.size };
     }
   }
+}
 
-  /** Names the objects that are not deleted yet, with what holds them. */
-  function lingering({ state, target }: Pass): string {
-    const { doomed } = state.ownership;
-    const texts = [...doomed].slice(0, maxWaitsShown).map(([id, { resource, ref }]) => {
-      const live = resource === undefined || ref === undefined ? undefined : target.owned.live(resource, ref);
-      const held = live?.metadata.finalizers ?? [];
-      return `${describeId(id)}${held.length === 0 ? '' : ` (finalizer ${held.join(', ')})`}`;
-    });
-    const more = doomed.size - texts.length;
-    return [...texts, ...(more > 0 ? [`${more} more`] : [])].join('; ');
-  }
+/** Names the objects that are not deleted yet, with what holds them. */
+function lingering({ state, target }: Pass): string {
+  const { doomed } = state.ownership;
+  const texts = [...doomed].slice(0, maxWaitsShown).map(([id, { resource, ref }]) => {
+    const live = resource === undefined || ref === undefined ? undefined : target.owned.live(resource, ref);
+    const held = live?.metadata.finalizers ?? [];
+    return `${describeId(id)}${held.length === 0 ? '' : ` (finalizer ${held.join(', ')})`}`;
+  });
+  const more = doomed.size - texts.length;
+  return [...texts, ...(more > 0 ? [`${more} more`] : [])].join('; ');
 }
 
 const deletedAtOf = ({ metadata }: Kustomization): number => Date.parse(metadata.deletionTimestamp ?? '');

@@ -49,6 +49,14 @@ export interface SyncAct {
   outcomeOf(pass: Pass, go: Go, end: SyncEnd): Outcome;
 }
 
+/** Facts of a sync that came to its end. */
+interface Applied {
+  readonly changed: boolean;
+  readonly isNewTree: boolean;
+  readonly isRollback: boolean;
+  readonly durationMs: number;
+}
+
 /** Names of objects that a wave waits for. */
 const maxWaitsShown = 5;
 
@@ -109,14 +117,6 @@ export function createSyncAct(options: SyncActOptions): SyncAct {
     };
   }
 
-  /** Facts of a sync that came to its end. */
-  interface Applied {
-    readonly changed: boolean;
-    readonly isNewTree: boolean;
-    readonly isRollback: boolean;
-    readonly durationMs: number;
-  }
-
   function judge({ state }: Pass, { revision, startedAt }: Go, { changes, digest }: SyncOutcome): Applied {
     const { history } = state.announced;
     const inForce = history.findLast(({ result }) => result === 'applied');
@@ -166,27 +166,27 @@ export function createSyncAct(options: SyncActOptions): SyncAct {
     }
     return { inForce, attempt, announced, finding: { reason, message }, event: { type: 'APPLIED', waits: waitsForHealth(app) } };
   }
+}
 
-  function inForceAfter(
-    { app, state }: Pass,
-    { revision }: Go,
-    of: Applied & Pick<InForce, 'digest' | 'build'> & { readonly now: number },
-  ): InForce {
-    const { digest, build, isRollback, changed, isNewTree, now } = of;
-    const { sha, tree } = revision.commit;
-    return {
-      ...state.inForce,
-      build,
-      sha,
-      tree,
-      revision: revision.commit.revision,
-      digest,
-      generation: app.metadata.generation ?? 0,
-      handledRequest: app.metadata.annotations?.[annotations.reconcileRequestedAt],
-      isRollback,
-      ...(changed || isNewTree ? { seenAt: revision.seenAt, appliedAt: now, waitsSince: now } : {}),
-    };
-  }
+function inForceAfter(
+  { app, state }: Pass,
+  { revision }: Go,
+  of: Applied & Pick<InForce, 'digest' | 'build'> & { readonly now: number },
+): InForce {
+  const { digest, build, isRollback, changed, isNewTree, now } = of;
+  const { sha, tree } = revision.commit;
+  return {
+    ...state.inForce,
+    build,
+    sha,
+    tree,
+    revision: revision.commit.revision,
+    digest,
+    generation: app.metadata.generation ?? 0,
+    handledRequest: app.metadata.annotations?.[annotations.reconcileRequestedAt],
+    isRollback,
+    ...(changed || isNewTree ? { seenAt: revision.seenAt, appliedAt: now, waitsSince: now } : {}),
+  };
 }
 
 /** Any error as the failure of a sync. */

@@ -205,21 +205,21 @@ export function createSyncer(options: SyncerOptions): Syncer {
     if (failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...failed.values()].flat(), { objects: new Set(failed.keys()) });
     return wait;
   }
+}
 
-  /** The outcome; when all waves are through, the plan is in force as a whole. */
-  function putInForce(run: Run, progress: Progress, { waitsFor, recheckMs }: Wait): SyncOutcome {
-    const { state, build, plan } = run;
-    const { changes } = progress;
-    const outcome = { build, digest: build.digest, changes, waitsFor };
-    if (waitsFor.length > 0) return { ...outcome, unchanged: 0, rollout: rolloutOf(run, progress, recheckMs) };
-    state.ownership.complete(plan);
-    for (const id of state.ownership.doomed.keys()) {
-      // Objects to be deleted do not count for the app's health; they may be the unhealthy ones.
-      state.health.drop(id);
-      state.drifts.forgetNotes(id);
-    }
-    return { ...outcome, unchanged: plan.objects.size - changes.length, rollout: undefined, notes: plan.notes };
+/** The outcome; when all waves are through, the plan is in force as a whole. */
+function putInForce(run: Run, progress: Progress, { waitsFor, recheckMs }: Wait): SyncOutcome {
+  const { state, build, plan } = run;
+  const { changes } = progress;
+  const outcome = { build, digest: build.digest, changes, waitsFor };
+  if (waitsFor.length > 0) return { ...outcome, unchanged: 0, rollout: rolloutOf(run, progress, recheckMs) };
+  state.ownership.complete(plan);
+  for (const id of state.ownership.doomed.keys()) {
+    // Objects to be deleted do not count for the app's health; they may be the unhealthy ones.
+    state.health.drop(id);
+    state.drifts.forgetNotes(id);
   }
+  return { ...outcome, unchanged: plan.objects.size - changes.length, rollout: undefined, notes: plan.notes };
 }
 
 /** Nothing changed since the last sync, and nothing is left to do. */

@@ -58,7 +58,7 @@ export function createWaves(options: WavesOptions): Waves {
       if (wait.waitsFor.length > 0) return wait;
       const running = await waveHooks.run(run, wave.hooks, wave.phase);
       const applied = wave.objects.filter(({ id }) => !progress.failed.has(id));
-      const unsettled = wave === waves.at(-1) ? [] : unsettledIn(run, applied);
+      const unsettled = wave === waves.at(-1) ? [] : unsettledIn(run, applied, owned);
       if (running.length + unsettled.length > 0) return { waitsFor: [...running, ...unsettled] };
     }
     const unserved = await unservedIn(run, progress);
@@ -167,23 +167,24 @@ export function createWaves(options: WavesOptions): Waves {
       state.health.drop(id);
     }
   }
+}
 
-  /** True when the definition of an object is applied already. */
-  function isDefined({ plan, state }: Run, { resource }: DesiredObject): boolean {
-    const definition = definitionIn(plan, resource);
-    return definition !== undefined && state.ownership.applied.has(definition.id);
-  }
+/** True when the definition of an object is applied already. */
+function isDefined({ plan, state }: Run, { resource }: DesiredObject): boolean {
+  const definition = definitionIn(plan, resource);
+  return definition !== undefined && state.ownership.applied.has(definition.id);
+}
 
-  function unsettledIn({ state, rules }: Run, objects: readonly DesiredObject[]): readonly string[] {
-    return objects.flatMap(({ id, resource, ref, object }) => {
-      if (state.ownership.applied.get(id)?.skipped === 'suspended') return [];
-      const live = owned.live(resource, ref);
-      if (live === undefined) return [describeObject(object)];
-      const { status, reason } = rules.healthOf(live);
-      // Nothing will ever act on an object without a controller, so no wave waits for it.
-      return status === 'Healthy' || status === 'Suspended' || status === 'NoController' ? [] : [reason];
-    });
-  }
+/** Names the objects that are not healthy yet. */
+function unsettledIn({ state, rules }: Run, objects: readonly DesiredObject[], owned: WavesOptions['owned']): readonly string[] {
+  return objects.flatMap(({ id, resource, ref, object }) => {
+    if (state.ownership.applied.get(id)?.skipped === 'suspended') return [];
+    const live = owned.live(resource, ref);
+    if (live === undefined) return [describeObject(object)];
+    const { status, reason } = rules.healthOf(live);
+    // Nothing will ever act on an object without a controller, so no wave waits for it.
+    return status === 'Healthy' || status === 'Suspended' || status === 'NoController' ? [] : [reason];
+  });
 }
 
 const placeOf = ({ object, policy }: DesiredObject) => ({ kind: object.kind, wave: policy.wave });

@@ -8,11 +8,11 @@ import { healthy } from '../../../lifecycle/reasons.ts';
 import type { DynamicObject, KubeObject } from '../../../machinery/object.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
 import { SelectorError } from '../../render/kustomize/selector.ts';
-import { createIgnoredFields, type Pointer } from '../objects/ignored-fields.ts';
+import { createIgnoredFields, type IgnoredFields, type Pointer } from '../objects/ignored-fields.ts';
 import type { ObjectId } from '../objects/object-id.ts';
 import { createResourceMapper } from '../objects/resource-mapper.ts';
 import { type CauseOptions, findCause } from '../observe/causes.ts';
-import { createDriftWatch, type DriftWatch } from '../observe/drift.ts';
+import { createDriftWatch, type DriftWatch, type DriftWatchOptions } from '../observe/drift.ts';
 import type { Expressions } from '../observe/expressions.ts';
 import { awaitsStatusIn, type HealthRules, type HealthView, healthOf } from '../observe/health.ts';
 import { createHealthChecks, type HealthChecks } from '../observe/health-checks.ts';
@@ -134,18 +134,7 @@ export function createTarget(
     redactor: builder.redactor,
     isOverridden,
     autoscalerOf: ignored.autoscalerOf,
-    rulesOf({ key }, { desired, refused }, live) {
-      const app = appOf(key);
-      if (app === undefined) return { object: desired.object, pointers: [], isTaken: () => false };
-      let pointers: readonly Pointer[] = [];
-      try {
-        pointers = ignored.pointersOf(app, desired.object);
-      } catch (err) {
-        // An unreadable rule is reported when the app is synced.
-        if (!(err instanceof SelectorError)) throw err;
-      }
-      return takeoverRules({ app, desired, live, pointers, refused, isOverridden });
-    },
+    rulesOf: driftRules({ appOf, ignored, isOverridden }),
     onDrift(app) {
       drifted(app);
       wake(app);
@@ -225,4 +214,26 @@ export function createTarget(
         : { changes: [], blocked: '', remaining: 0 },
   });
   return { owned, drift, syncer, pruner, checks: createHealthChecks({ mapper, owned }), causeOf, rulesOf };
+}
+
+/** Gives the function that decides whose fields become the app's when a live object differs. */
+function driftRules({
+  appOf,
+  ignored,
+  isOverridden,
+}: Pick<TargetDependencies, 'appOf' | 'isOverridden'> & {
+  readonly ignored: Pick<IgnoredFields, 'pointersOf'>;
+}): DriftWatchOptions['rulesOf'] {
+  return ({ key }, { desired, refused }, live) => {
+    const app = appOf(key);
+    if (app === undefined) return { object: desired.object, pointers: [], isTaken: () => false };
+    let pointers: readonly Pointer[] = [];
+    try {
+      pointers = ignored.pointersOf(app, desired.object);
+    } catch (err) {
+      // An unreadable rule is reported when the app is synced.
+      if (!(err instanceof SelectorError)) throw err;
+    }
+    return takeoverRules({ app, desired, live, pointers, refused, isOverridden });
+  };
 }

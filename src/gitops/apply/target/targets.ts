@@ -74,7 +74,7 @@ export function createTargets({ local, client, openCluster, clock, log, random, 
         release(user);
         return { state: 'ready', target: local };
       }
-      const read = await readKubeconfig(app);
+      const read = await readKubeconfig(client, app);
       if ('reason' in read) return { state: 'missing', reason: read.reason };
       let remote = remotes.get(key);
       if (remote !== undefined && remote.identity !== read.identity) {
@@ -106,29 +106,6 @@ export function createTargets({ local, client, openCluster, clock, log, random, 
     backoff.forget(remote.key);
     remote.abort.abort(new Error(`cluster ${remote.key} is let go`));
     remote.client?.close();
-  }
-
-  interface Kubeconfig {
-    readonly text: string;
-    readonly identity: string;
-  }
-
-  async function readKubeconfig({ metadata, spec }: Kustomization): Promise<Kubeconfig | { readonly reason: string }> {
-    const { name, key } = spec.kubeConfig?.secretRef ?? { name: '' };
-    const ref = { namespace: metadata.namespace, name };
-    try {
-      const secret = await client.get(secrets, ref);
-      const encoded = key === undefined ? (secret.data?.value ?? secret.data?.['value.yaml']) : secret.data?.[key];
-      if (encoded === undefined) {
-        return { reason: `KubeConfig secret '${ref.namespace}/${name}' does not contain a '${key ?? 'value'}' key with a kubeconfig` };
-      }
-      if (encoded.length > maxKubeconfigBytes) return { reason: `KubeConfig secret '${ref.namespace}/${name}' is too large` };
-      const { uid, resourceVersion } = secret.metadata;
-      return { text: Buffer.from(encoded, 'base64').toString('utf8'), identity: `${uid} ${resourceVersion}` };
-    } catch (err) {
-      if (!isNotFound(err)) throw err;
-      return { reason: `unable to read KubeConfig secret '${ref.namespace}/${name}' error: it does not exist` };
-    }
   }
 
   function connect(key: string, { text, identity }: Kubeconfig): Remote {
@@ -196,5 +173,28 @@ export function createTargets({ local, client, openCluster, clock, log, random, 
     if (remote.state.state !== 'ready') return;
     remote.state = { state: 'unreachable', reason: `cluster of ${remote.key}: ${reason}` };
     clock.after(backoff.next(remote.key), remote.again);
+  }
+}
+
+interface Kubeconfig {
+  readonly text: string;
+  readonly identity: string;
+}
+
+async function readKubeconfig(client: Client, { metadata, spec }: Kustomization): Promise<Kubeconfig | { readonly reason: string }> {
+  const { name, key } = spec.kubeConfig?.secretRef ?? { name: '' };
+  const ref = { namespace: metadata.namespace, name };
+  try {
+    const secret = await client.get(secrets, ref);
+    const encoded = key === undefined ? (secret.data?.value ?? secret.data?.['value.yaml']) : secret.data?.[key];
+    if (encoded === undefined) {
+      return { reason: `KubeConfig secret '${ref.namespace}/${name}' does not contain a '${key ?? 'value'}' key with a kubeconfig` };
+    }
+    if (encoded.length > maxKubeconfigBytes) return { reason: `KubeConfig secret '${ref.namespace}/${name}' is too large` };
+    const { uid, resourceVersion } = secret.metadata;
+    return { text: Buffer.from(encoded, 'base64').toString('utf8'), identity: `${uid} ${resourceVersion}` };
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+    return { reason: `unable to read KubeConfig secret '${ref.namespace}/${name}' error: it does not exist` };
   }
 }
