@@ -232,7 +232,7 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
   let hasKind = true;
   let hasSecondVersion = false;
   let count = 0;
-  const next = (): number => {
+  const newNumber = (): number => {
     count += 1;
     return count;
   };
@@ -242,7 +242,7 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
   function add(): string {
     const item: Item = {
       kind: pick(usable()),
-      name: `n${next()}`,
+      name: `n${newNumber()}`,
       namespace: pick(places),
       app: pick(apps),
       value: count,
@@ -251,10 +251,12 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
     items.set(item.name, item);
     return `add ${item.kind} ${item.name} to ${item.app} in ${item.namespace}`;
   }
-  const change = (what: string, next: (item: Item) => Partial<Item>) => (): string => {
+  /** Changes whatever is derived from the number: the step shares no factor with the divisors in the manifests. */
+  const next = ({ value }: Item): Partial<Item> => ({ value: value + 101 });
+  const change = (what: string, changed: (item: Item) => Partial<Item>) => (): string => {
     const item = pick([...items.values()]);
     if (item === undefined) return add();
-    items.set(item.name, { ...item, ...next(item) });
+    items.set(item.name, { ...item, ...changed(item) });
     return `${what} ${item.kind} ${item.name}`;
   };
   const acts: readonly (() => string)[] = [
@@ -266,8 +268,8 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
       items.delete(item.name);
       return `remove ${item.kind} ${item.name}`;
     },
-    change('change', ({ value }) => ({ value: value + 100 })),
-    change('change', ({ value }) => ({ value: value + 100 })),
+    change('change', next),
+    change('change', next),
     change('toggle', ({ extra }) => ({ extra: !extra })),
     change('move to another app', () => ({ app: pick(apps) })),
     change('move to another namespace', () => ({ namespace: pick(places) })),
@@ -275,12 +277,12 @@ function createWorld(pick: <T>(items: readonly T[]) => T) {
       const item = pick([...items.values()]);
       if (item === undefined) return add();
       items.delete(item.name);
-      const name = `n${next()}`;
+      const name = `n${newNumber()}`;
       items.set(name, { ...item, name });
       return `rename ${item.name} to ${name}`;
     },
     () => {
-      const name = `ns${next()}`;
+      const name = `ns${newNumber()}`;
       places = [...places, name];
       return `add Namespace ${name}, ${add()}, ${add()}`;
     },
