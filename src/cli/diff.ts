@@ -60,7 +60,7 @@ export async function showDiff(options: DiffOptions): Promise<ExitCode> {
       // Nothing of a cluster is needed to build a directory.
       return tell(options, await renderedOfPath(needClone(clone, options), revisions, options));
     }
-    return await withClient(options, async (client) => tell(options, await diffs(client, clone, question, options)));
+    return await withClient(options, async (client) => tell(options, await diffs({ client, clone }, question, options)));
   } finally {
     await clone?.close();
   }
@@ -72,12 +72,13 @@ const isDirectory = (path: string): Promise<boolean> =>
     () => false,
   );
 
-async function diffs(
-  client: Client,
-  clone: Clone | undefined,
-  { app, revisions }: Question,
-  options: DiffOptions,
-): Promise<readonly AppDiff[]> {
+/** The cluster, and the clone in which the verb was run. */
+interface Places {
+  readonly client: Client;
+  readonly clone: Clone | undefined;
+}
+
+async function diffs({ client, clone }: Places, { app, revisions }: Question, options: DiffOptions): Promise<readonly AppDiff[]> {
   const { builder, lookup, mapper, trees } = createVerbContext({ client, clock: systemClock, tools: options.tools });
   const { namespace } = options;
   const signal = new AbortController().signal;

@@ -54,7 +54,7 @@ export async function revert(options: RevertOptions): Promise<ExitCode> {
   const clone = options.hold ? undefined : await openClone(options.directory);
   try {
     return await withClient(options, async (client): Promise<ExitCode> => {
-      const outcome = await decide(client, clone, options);
+      const outcome = await decide({ client, clone }, options);
       writeResult(options, outcome, textOf);
       return 0;
     });
@@ -71,12 +71,18 @@ export async function revert(options: RevertOptions): Promise<ExitCode> {
   }
 }
 
-async function decide(client: Client, clone: Clone | undefined, options: RevertOptions): Promise<Outcome> {
+/** The cluster, and the clone in which the verb was run. */
+interface Places {
+  readonly client: Client;
+  readonly clone: Clone | undefined;
+}
+
+async function decide({ client, clone }: Places, options: RevertOptions): Promise<Outcome> {
   const { target, namespace } = options;
   const app = await tryApp(client, target, namespace);
-  if (app !== undefined) return decideApp(client, clone, app, options);
+  if (app !== undefined) return decideApp({ client, clone }, app, options);
   // Says which apps there are.
-  if (!isSha(target)) return decideApp(client, clone, await findApp(client, target, namespace), options);
+  if (!isSha(target)) return decideApp({ client, clone }, await findApp(client, target, namespace), options);
   const sha = await clone?.find(target);
   if (sha === undefined || clone === undefined) {
     throw new Failure(`${target} is neither an app nor a commit of a clone here`, {
@@ -84,7 +90,7 @@ async function decide(client: Client, clone: Clone | undefined, options: RevertO
       fix: 'Run "git fetch", or give --repo DIR; for apps see: midship get apps',
     });
   }
-  return finish(clone, await revertCommit({ clone, branch: undefined, sha }), undefined, options);
+  return finish(clone, await revertCommit({ clone, branch: undefined, sha }), { branch: undefined, push: options.push });
 }
 
 const isSha = (text: string): boolean => /^[0-9a-f]{7,64}$/.test(text);
@@ -104,7 +110,7 @@ function otherRevisions([newest, ...earlier]: Awaited<ReturnType<typeof historyO
     : `Only commits that changed it count, the newest being ${shown.join(', ')}.`;
 }
 
-async function decideApp(client: Client, clone: Clone | undefined, app: Kustomization, options: RevertOptions): Promise<Outcome> {
+async function decideApp({ client, clone }: Places, app: Kustomization, options: RevertOptions): Promise<Outcome> {
   const history = await historyOf(client, app);
   const to = options.to === undefined ? undefined : await revisionIn(clone, options.to);
   const plan = to === '' ? undefined : planRevert([...history].reverse(), to);
@@ -119,15 +125,15 @@ async function decideApp(client: Client, clone: Clone | undefined, app: Kustomiz
       },
     );
   }
-  if (options.hold) return pin(client, app, plan, { ...options, because: '--hold' });
-  if (clone === undefined) return pin(client, app, plan, { ...options, because: `${options.directory} is in no clone` });
+  if (options.hold) return pin(client, app, { ...options, plan, because: '--hold' });
+  if (clone === undefined) return pin(client, app, { ...options, plan, because: `${options.directory} is in no clone` });
   if (!(await hasBoth(clone, plan))) {
-    return pin(client, app, plan, { ...options, because: `the clone in ${clone.root} is of another repository` });
+    return pin(client, app, { ...options, plan, because: `the clone in ${clone.root} is of another repository` });
   }
   const branch = await branchOf(client, app);
   const { builder, trees } = createVerbContext({ client, clock: systemClock, tools: options.tools });
   const commit = await makeRevertCommit({ clone, app, builder, trees, branch, plan, signal: new AbortController().signal });
-  return finish(clone, commit, branch, options);
+  return finish(clone, commit, { branch, push: options.push });
 }
 
 /** @throws RevertRefused when it is a clone of the app's repository that is behind; in one of another the commit cannot be made at all */
@@ -140,7 +146,11 @@ async function hasBoth(clone: Clone, { good, bad }: RevertPlan): Promise<boolean
   );
 }
 
-async function finish(clone: Clone, commit: RevertCommit, branch: string | undefined, { push }: RevertOptions): Promise<Outcome> {
+async function finish(
+  clone: Clone,
+  commit: RevertCommit,
+  { branch, push }: { readonly branch: string | undefined; readonly push: boolean },
+): Promise<Outcome> {
   if (push) await pushRevert(clone, branch);
   return { action: 'committed', commit, pushed: push, root: clone.root };
 }
@@ -148,10 +158,13 @@ async function finish(clone: Clone, commit: RevertCommit, branch: string | undef
 async function pin(
   client: Client,
   app: Kustomization,
-  { bad, good }: RevertPlan,
-  options: RevertOptions & { readonly because: string },
+  {
+    plan: { bad, good },
+    now,
+    push,
+    because,
+  }: Pick<RevertOptions, 'now' | 'push'> & { readonly plan: RevertPlan; readonly because: string },
 ): Promise<Outcome> {
-  const { now, push, because } = options;
   if (push) {
     throw new Failure('there is no clone to push from', {
       why: 'A revert commit is made in a clone of the repository that has both commits.',
