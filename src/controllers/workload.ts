@@ -10,7 +10,7 @@ import { controllerReference } from './ownership.ts';
 import { isNamespaceTerminating, messageOf } from './refusals.ts';
 import { slowStart } from './slow-start.ts';
 
-/** What the controllers of workloads repeat: make pods of a template, and write a status that changes often. */
+/** Steps that the controllers of workloads share: they make pods of a template, and write a status that changes often. */
 
 /** A pod of the template, whose parts it shares. */
 export function podFromTemplate(resource: Resource, owner: KubeObject, template: PodTemplateSpec | undefined): New<Pod> {

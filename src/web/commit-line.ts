@@ -92,7 +92,7 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
   const applied = outcome.applied ? `applied in ${durationText(outcome.appliedMs)}` : '';
   const rollback = outcome.rollback ? 'back to an earlier state' : '';
   const join = (...parts: string[]): string => parts.filter((part) => part !== '').join(', ');
-  // The feed says at most once that an app became healthy after a commit, and never of one that lists others: so the app is asked, too.
+  // The feed says at most once that an app became healthy after a commit, and never of one that lists others. So the app is asked, too.
   const isWell = (word: { readonly app: string }): boolean => {
     const app = now.get(word.app);
     if (app === undefined || !isMatch(app.state) || newest.get(word.app) !== commit.sha) return false;

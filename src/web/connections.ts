@@ -21,7 +21,7 @@ interface Connection {
 
 /**
  * Bounds the connections of a server without ever turning a new one away. When an address has too many, or all together are too many,
- * the address that has most loses one, so that idle connections keep nobody out. Idle ones go first, the longest idle before
+ * the address that has most loses one. So idle connections keep nobody out. Idle ones go first, the longest idle before
  * the others, then those that read an answer.
  */
 export function boundConnections(server: Server, { max, maxOfAddress, isKept }: ConnectionBounds): void {

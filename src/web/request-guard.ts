@@ -13,7 +13,7 @@ export interface RequestFacts {
 /**
  * Reason to refuse a request, or undefined when it may pass.
  *
- * A page of a foreign site can make its own name point to 127.0.0.1 (DNS rebinding) and then read what is served here, and it can send
+ * A page of a foreign site can make its own name point to 127.0.0.1 (DNS rebinding) and then read what is served here. It can also send
  * requests here from its own origin. The first is seen by the Host header, which then carries the foreign name, the second by Origin.
  * The port is not compared: it differs behind a forwarded port, and no attacker can choose the host part.
  */

@@ -327,8 +327,8 @@ async function serveMount(mount: HttpMount, reply: FastifyReply, log: Log): Prom
 }
 
 /**
- * Makes two Prometheus servers cost one. A text is shared while it is made, and for a second or as long as making it took, so that
- * scrapes take half of the time at most. Kept compressed: the text of 5,000 pods is 18 MB, that of 1,000 apps 10 MB.
+ * Makes two Prometheus servers cost one. A text is shared while it is made, and for a second or as long as making it took. So scrapes take
+ * half of the time at most. Kept compressed: the text of 5,000 pods is 18 MB, that of 1,000 apps 10 MB.
  */
 function sharedScrape({ clock, takeTurn, parts }: ScrapeOptions): () => Promise<Buffer> {
   let last: Promise<Buffer> | undefined;

@@ -29,7 +29,7 @@ import { podFamilies, podLabels } from './state-metrics/pod-families.ts';
 import { deploymentFamilies, jobFamilies, replicaSetFamilies } from './state-metrics/workload-families.ts';
 
 /**
- * The state of objects as `kube_*` families, which are those of kube-state-metrics. Written as text from the caches at each scrape, so that
+ * The state of objects as `kube_*` families, which are those of kube-state-metrics. Written as text from the caches at each scrape. So
  * series go with their object and 50,000 of them do not hold up the event loop.
  *
  * @see https://github.com/kubernetes/kube-state-metrics/tree/main/docs

@@ -92,7 +92,7 @@ const rivals: readonly string[] = ['source-controller', 'kustomize-controller'];
 
 /**
  * Starts the GitOps engine, and nothing else, against any Kubernetes cluster, over its public API. With an election it waits until this
- * engine leads; page, metrics and webhooks, which only ask for a look at a repository, are served from before that.
+ * engine leads. Page, metrics and webhooks, which only ask for a look at a repository, are served from before that.
  *
  * @throws Failure when Flux's controllers run there
  */

@@ -1,7 +1,7 @@
 /**
- * Sets of field paths, in the very form in which `managedFields` carries them (FieldsV1). It is a tree of objects, whose keys are path
- * elements (`f:name` a field, `k:{…}` an item of a keyed list, `v:…` one of a set). A node is in the set when it is empty or has the key
- * `.`. The empty set is undefined, since an empty node means something else.
+ * Sets of field paths, in the very form in which `managedFields` carries them (FieldsV1). It is a tree of objects with path elements as
+ * keys (`f:name` a field, `k:{…}` one of a keyed list, `v:…` one of a set). A node is in the set when it is empty or has the key `.`. The
+ * empty set is undefined, since an empty node means something else.
  *
  * Nodes are frozen and shared. Equal sets are nearly always one object, so thousands of pods from one template carry one set. Results for a
  * pair of sets are remembered.

@@ -57,7 +57,7 @@ export interface ViewOptions {
 }
 
 /**
- * The time that ages are counted from. Undefined for regions that are sent to an open page: its script counts there, and a region does not
+ * The time that ages are counted from. Undefined for regions that are sent to an open page. Its script counts there, and a region does not
  * differ from the one before only because time has passed.
  */
 export const Now = createContext<number | undefined>(undefined);
