@@ -18,7 +18,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createMetrics, type Metrics } from '../../src/base/metrics.ts';
 import type { KeyPair } from '../../src/base/pki/key-pair.ts';
-import { openPki, type Pki } from '../../src/base/pki.ts';
+import { openPki, type Pki, type SigningKey } from '../../src/base/pki.ts';
 import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { formatKubeconfig } from '../../src/client/kubeconfig.ts';
@@ -72,12 +72,14 @@ let certificates: Promise<Certificates> | undefined;
 
 interface Certificates {
   readonly pki: Pki;
+  readonly signingKey: SigningKey;
+  readonly serverCertificate: KeyPair;
   readonly admin: KeyPair;
   readonly kubelet: KeyPair;
   readonly frontProxy: { readonly caCertificate: string; readonly certificate: KeyPair };
 }
 
-/** One authority for all servers of a test file: keys take longer to make than a server to start. */
+/** One authority for all servers of a process: keys take longer to make than a server to start. */
 async function makeCertificates(): Promise<Certificates> {
   const directory = await mkdtemp(join(tmpdir(), 'pki-'));
   process.once('exit', () => rmSync(directory, { recursive: true, force: true }));
@@ -89,7 +91,14 @@ async function makeCertificates(): Promise<Certificates> {
     caCertificate: frontProxyAuthority.caCertificate,
     certificate: await frontProxyAuthority.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
   };
-  return { pki, admin, kubelet, frontProxy };
+  // Made once: servers that start at the same time would write the same files.
+  const signingKey = await pki.signingKey();
+  const serverCertificate = await pki.serverCertificate({
+    name: 'apiserver',
+    commonName: 'kube-apiserver',
+    hosts: ['localhost', '127.0.0.1'],
+  });
+  return { pki, signingKey, serverCertificate, admin, kubelet, frontProxy };
 }
 
 /** A server of an empty store, with what every cluster has from its start. */
@@ -98,13 +107,12 @@ export async function startTestApiServer(
   overrides: Partial<ApiServerOptions> = {},
 ): Promise<TestApiServer> {
   certificates ??= makeCertificates();
-  const { pki } = await certificates;
-  const api = await startTestApi({ signingKey: await pki.signingKey(), ...options });
+  const { pki, signingKey, frontProxy } = await certificates;
+  const api = await startTestApi({ signingKey, ...options });
   await bootstrapAccess(api.clientFor(apiServerUser));
   const running = await serveTestApi(api, overrides);
   const apiPort = Number(new URL(running.server.url).port);
   const serviceCidr = options.serviceCidr ?? testServiceCidr;
-  const { frontProxy } = await certificates;
   const authorities = { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate };
   await bootstrap({ client: api.clientFor(apiServerUser), serviceCidr, apiAddress: '127.64.0.1', apiPort, authorities });
   return running;
@@ -113,7 +121,7 @@ export async function startTestApiServer(
 /** Puts `api` on the wire; stopping the server stops it, too. */
 export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOptions> = {}): Promise<TestApiServer> {
   certificates ??= makeCertificates();
-  const { pki, admin: adminCertificate, kubelet: kubeletCertificate, frontProxy } = await certificates;
+  const { pki, serverCertificate, admin: adminCertificate, kubelet: kubeletCertificate, frontProxy } = await certificates;
   const directory = await mkdtemp(join(tmpdir(), 'apiserver-'));
   const metrics = createMetrics();
   const schemas = loadSchemas(builtInKinds.map((kind) => kind.schemas));
@@ -134,7 +142,8 @@ export async function serveTestApi(api: TestApi, overrides: Partial<ApiServerOpt
     kubeApi: api.kubeApi,
     tls: {
       caCertificate: pki.caCertificate,
-      certificate: await pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: ['localhost', '127.0.0.1'] }),
+      // Not renewed, and so not holding on to servers that have stopped.
+      certificate: { certificate: serverCertificate.certificate, key: serverCertificate.key, onRenewed: () => undefined },
     },
     address: '127.0.0.1',
     port: 0,
