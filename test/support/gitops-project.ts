@@ -129,137 +129,144 @@ export interface Suite {
   project(files: Readonly<Record<string, string>>): Promise<Project>;
 }
 
-/** Runs the tests that `define` makes on every target: one cluster and one engine for a file. */
+/**
+ * Runs the tests that `define` makes on every target: one cluster and one engine for a file. The tests mostly wait, so the targets run
+ * side by side; those of one target share its engine and run one after the other.
+ */
 export function describeOnTargets(name: string, define: (suite: Suite) => void): void {
   for (const [targetName, start] of Object.entries(targets)) {
-    describe(`${name}, ${targetName}`, () => {
-      let target: GitOpsTarget;
-      let engine: RunningEngine;
-      const feed = createActivityFeed(5_000);
-      const cleanups: (() => Promise<void>)[] = [];
-      const directories = new Map<string, string>();
-      const startAgain = async (): Promise<void> => {
-        engine = await startEngine({
-          client: target.engineClient,
-          feed,
-          openSource(url) {
-            const directory = directories.get(url);
-            if (directory === undefined) throw new Error(`no repository ${url}`);
-            return openLocalSource({ directory, url });
-          },
-        });
-      };
-      beforeAll(async () => {
-        target = await start();
-        await startAgain();
-      });
-      afterEach(async () => {
-        for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-      });
-      afterAll(async () => {
-        await engine?.stop();
-        await target?.stop();
-      });
-
-      define({
-        async project(files) {
-          const { client } = target;
-          const id = randomBytes(4).toString('hex');
-          const home = `flux-${id}`;
-          const namespace = `web-${id}`;
-          for (const each of [home, namespace]) {
-            await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: each } });
-          }
-          const repository = await newRepository(`project-${id}`, files);
-          const url = pathToFileURL(repository.directory).href.replace('file:', 'https:').replace('///', `//${id}.example.com/`);
-          directories.set(url, repository.directory);
-          await client.create(gitRepositories, {
-            apiVersion: 'source.toolkit.fluxcd.io/v1',
-            kind: 'GitRepository',
-            metadata: { name: 'cluster', namespace: home },
-            spec: { url, interval: '1s', ref: { branch: 'main' } },
-          });
-          cleanups.push(async () => {
-            await client.deleteCollection(kustomizations, { namespace: home });
-            await until(async () => (await client.list(kustomizations, { namespace: home })).items.length === 0, {
-              what: async () => `the apps are gone, not: ${JSON.stringify((await client.list(kustomizations, { namespace: home })).items)}`,
-            });
-            await client.deleteCollection(gitRepositories, { namespace: home });
-            for (const each of [home, namespace]) await client.delete(namespaces, { name: each });
-            await rm(repository.directory, { recursive: true, force: true });
-          });
-          const ref = (name: string) => ({ namespace: home, name });
-          const read = (name: string): Promise<Kustomization> => client.get(kustomizations, ref(name));
-          const condition = async (name: string, type: string): Promise<Condition | undefined> =>
-            (await read(name)).status?.conditions?.find((each) => each.type === type);
-          return {
-            client,
-            isBare: target.isBare,
-            repository,
-            home,
-            namespace,
-            activities: () => feed.recent(),
-            metrics: () => engine.metrics(),
-            async restartEngine(between) {
-              await engine.stop();
-              await between?.();
-              await startAgain();
-            },
-            app: (name, spec = {}, annotations = {}) =>
-              client.create(kustomizations, {
-                apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
-                kind: 'Kustomization',
-                metadata: { ...ref(name), annotations },
-                spec: {
-                  interval: '1m',
-                  prune: true,
-                  path: `./${name}`,
-                  targetNamespace: namespace,
-                  sourceRef: { kind: 'GitRepository', name: 'cluster' },
-                  ...spec,
-                },
-              }),
-            read,
-            change: (name, body) => client.patch(kustomizations, ref(name), { type: 'merge', body }, { fieldManager: 'kubectl-edit' }),
-            async applied(name, sha) {
-              const wanted = sha ?? (await repository.git('rev-parse', 'HEAD'));
-              await until(
-                async () => {
-                  const { status, metadata } = await read(name);
-                  return (
-                    status?.lastAppliedRevision === `main@sha1:${wanted}` &&
-                    status.observedGeneration === metadata.generation &&
-                    status.conditions?.find(({ type }) => type === 'Ready')?.status === 'True'
-                  );
-                },
-                {
-                  intervalMs: 20,
-                  what: async () => `${name} is ready at ${wanted}: ${JSON.stringify((await read(name)).status, undefined, 1)}`,
-                },
-              );
-            },
-            condition,
-            conditionIs: (name, type, fits) =>
-              until(
-                async () => {
-                  const found = await condition(name, type);
-                  return found !== undefined && fits(found) && found;
-                },
-                { intervalMs: 20, what: async () => `${type} of ${name}: ${JSON.stringify((await read(name)).status, undefined, 1)}` },
-              ),
-            async dataOf(name) {
-              try {
-                return (await client.get(configMaps, { namespace, name })).data?.a;
-              } catch (err) {
-                if (isNotFound(err)) return undefined;
-                throw err;
-              }
-            },
-          };
-        },
-      });
+    describe.concurrent(targetName, () => {
+      describe.sequential(name, () => defineOn(start, define));
     });
   }
+}
+
+function defineOn(start: () => Promise<GitOpsTarget>, define: (suite: Suite) => void): void {
+  let target: GitOpsTarget;
+  let engine: RunningEngine;
+  const feed = createActivityFeed(5_000);
+  const cleanups: (() => Promise<void>)[] = [];
+  const directories = new Map<string, string>();
+  const startAgain = async (): Promise<void> => {
+    engine = await startEngine({
+      client: target.engineClient,
+      feed,
+      openSource(url) {
+        const directory = directories.get(url);
+        if (directory === undefined) throw new Error(`no repository ${url}`);
+        return openLocalSource({ directory, url });
+      },
+    });
+  };
+  beforeAll(async () => {
+    target = await start();
+    await startAgain();
+  });
+  afterEach(async () => {
+    for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
+  });
+  afterAll(async () => {
+    await engine?.stop();
+    await target?.stop();
+  });
+
+  define({
+    async project(files) {
+      const { client } = target;
+      const id = randomBytes(4).toString('hex');
+      const home = `flux-${id}`;
+      const namespace = `web-${id}`;
+      for (const each of [home, namespace]) {
+        await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: each } });
+      }
+      const repository = await newRepository(`project-${id}`, files);
+      const url = pathToFileURL(repository.directory).href.replace('file:', 'https:').replace('///', `//${id}.example.com/`);
+      directories.set(url, repository.directory);
+      await client.create(gitRepositories, {
+        apiVersion: 'source.toolkit.fluxcd.io/v1',
+        kind: 'GitRepository',
+        metadata: { name: 'cluster', namespace: home },
+        spec: { url, interval: '1s', ref: { branch: 'main' } },
+      });
+      cleanups.push(async () => {
+        await client.deleteCollection(kustomizations, { namespace: home });
+        await until(async () => (await client.list(kustomizations, { namespace: home })).items.length === 0, {
+          what: async () => `the apps are gone, not: ${JSON.stringify((await client.list(kustomizations, { namespace: home })).items)}`,
+        });
+        await client.deleteCollection(gitRepositories, { namespace: home });
+        for (const each of [home, namespace]) await client.delete(namespaces, { name: each });
+        await rm(repository.directory, { recursive: true, force: true });
+      });
+      const ref = (name: string) => ({ namespace: home, name });
+      const read = (name: string): Promise<Kustomization> => client.get(kustomizations, ref(name));
+      const condition = async (name: string, type: string): Promise<Condition | undefined> =>
+        (await read(name)).status?.conditions?.find((each) => each.type === type);
+      return {
+        client,
+        isBare: target.isBare,
+        repository,
+        home,
+        namespace,
+        activities: () => feed.recent(),
+        metrics: () => engine.metrics(),
+        async restartEngine(between) {
+          await engine.stop();
+          await between?.();
+          await startAgain();
+        },
+        app: (name, spec = {}, annotations = {}) =>
+          client.create(kustomizations, {
+            apiVersion: 'kustomize.toolkit.fluxcd.io/v1',
+            kind: 'Kustomization',
+            metadata: { ...ref(name), annotations },
+            spec: {
+              interval: '1m',
+              prune: true,
+              path: `./${name}`,
+              targetNamespace: namespace,
+              sourceRef: { kind: 'GitRepository', name: 'cluster' },
+              ...spec,
+            },
+          }),
+        read,
+        change: (name, body) => client.patch(kustomizations, ref(name), { type: 'merge', body }, { fieldManager: 'kubectl-edit' }),
+        async applied(name, sha) {
+          const wanted = sha ?? (await repository.git('rev-parse', 'HEAD'));
+          await until(
+            async () => {
+              const { status, metadata } = await read(name);
+              return (
+                status?.lastAppliedRevision === `main@sha1:${wanted}` &&
+                status.observedGeneration === metadata.generation &&
+                status.conditions?.find(({ type }) => type === 'Ready')?.status === 'True'
+              );
+            },
+            {
+              intervalMs: 20,
+              what: async () => `${name} is ready at ${wanted}: ${JSON.stringify((await read(name)).status, undefined, 1)}`,
+            },
+          );
+        },
+        condition,
+        conditionIs: (name, type, fits) =>
+          until(
+            async () => {
+              const found = await condition(name, type);
+              return found !== undefined && fits(found) && found;
+            },
+            { intervalMs: 20, what: async () => `${type} of ${name}: ${JSON.stringify((await read(name)).status, undefined, 1)}` },
+          ),
+        async dataOf(name) {
+          try {
+            return (await client.get(configMaps, { namespace, name })).data?.a;
+          } catch (err) {
+            if (isNotFound(err)) return undefined;
+            throw err;
+          }
+        },
+      };
+    },
+  });
 }
 
 /** Manifests of the suite; their namespace is the app's target namespace. */
