@@ -1,10 +1,12 @@
-// npm run fault -- [--runs N] [--kills N] [--fuzz N] [--damage N] [--power-cuts N] [--seed S]: set-up, then the tests of test/fault.
+// npm run fault [-- FLAGS]: set-up, then the tests of test/fault, and the comparisons that npm test has no time for.
 //
 //   --runs N        seeded runs of the GitOps engine in process among faults; prints how often each fault fired
 //   --kills N       kill -9 of the program at seeded moments of a rollout
 //   --fuzz N        rounds of odd objects of every kind, and a restart after each
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
+//   --kustomize all  every pair of fields of a kustomization, compared with the real program
+//   --seed S        the same run again
 //
 // Without any of them every suite runs at the size of the gate, which is more than `npm test` has time for. With some,
 // only those run.
@@ -18,6 +20,7 @@ const suites = [
   { flag: 'fuzz', file: 'odd-objects', variable: 'MIDSHIP_FUZZ_ROUNDS', gate: '2' },
   { flag: 'damage', file: 'damaged-files', variable: 'MIDSHIP_DAMAGED_FILES', gate: '4' },
   { flag: 'power-cuts', file: 'power-cut', variable: 'MIDSHIP_POWER_CUTS', gate: '6' },
+  { flag: 'kustomize', tier: 'conformance', file: 'kustomize', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
 ];
 
 const { values, positionals } = parseArgs({
@@ -37,6 +40,8 @@ if (values.seed !== undefined) process.env.MIDSHIP_SEED = values.seed;
 const named = suites.filter(({ flag }) => values[flag] !== undefined);
 const wanted = named.length > 0 ? named : suites;
 for (const { flag, variable, gate } of wanted) process.env[variable] = values[flag] ?? gate;
-const files = wanted.map(({ file }) => `test/fault/${file}.test.ts`);
+const files = wanted.map(({ tier = 'fault', file }) => `test/${tier}/${file}.test.ts`);
 const reporters = ['--reporter=default', '--reporter=./scripts/test-report.mjs'];
-run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'fault', ...reporters, ...files], { cwd: root });
+run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'fault', '--project', 'conformance', ...reporters, ...files], {
+  cwd: root,
+});

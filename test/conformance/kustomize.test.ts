@@ -8,6 +8,13 @@ import { comparedCases } from '../support/kustomize-cases.ts';
 import { corpusFields, corpusFiles, corpusResources, createdNumber, mergeFields } from '../support/kustomize-corpus.ts';
 import { fieldCases } from '../support/kustomize-field-cases.ts';
 
+/**
+ * The sum of two fields puts their pair into one of several shares. `npm test` compares one share, in which every field meets some of the
+ * others. `npm run fault` sets `MIDSHIP_KUSTOMIZE_PAIRS=all`.
+ */
+const comparesAll = process.env.MIDSHIP_KUSTOMIZE_PAIRS === 'all';
+const isCompared = (sum: number, shares: number): boolean => comparesAll || sum % shares === 0;
+
 const one = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {a: "1"}\n';
 
 /** Input that both refuse, with our message: file, line and field of the mistake. */
@@ -270,7 +277,7 @@ const refusals: readonly (readonly [name: string, files: Files, message: string]
 ];
 
 /**
- * The renderer against the real program (5.6, as Debian has it). Compared are each field alone, every pair of fields, every pair of a base
+ * The renderer against the real program (5.6, as Debian has it). It compares each field alone, pairs of fields, and pairs of a base
  * and an overlay. Objects must be equal, in the same order.
  */
 describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
@@ -367,10 +374,10 @@ describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
     expect(await differences(cases)).toEqual([]);
   });
 
-  it('agrees on every pair of fields', { timeout: 300_000 }, async () => {
+  it('agrees on pairs of fields', { timeout: 300_000 }, async () => {
     const cases = fields.flatMap(([a, first], index) =>
-      fields.slice(index + 1).flatMap(([b, second]) => {
-        const merged = mergeFields(first, second);
+      fields.flatMap(([b, second], other) => {
+        const merged = other > index && isCompared(index + other, 4) ? mergeFields(first, second) : undefined;
         return merged === undefined
           ? []
           : [{ name: `pair-${a}-${b}`, files: { ...corpusFiles, 'kustomization.yaml': corpusResources + merged } }];
@@ -379,10 +386,10 @@ describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
     expect(await differences(cases)).toEqual([]);
   });
 
-  it('agrees on every field of an overlay over every field of a base', { timeout: 300_000 }, async () => {
+  it('agrees on fields of an overlay over fields of a base', { timeout: 300_000 }, async () => {
     const cases = fields.flatMap(([a, inner], index) =>
       fields
-        .filter((_, other) => (index + other) % 3 === 0)
+        .filter((_, other) => (index + other) % 3 === 0 && isCompared((index + other) / 3, 4))
         .map(([b, outer]) => ({
           name: `overlay-${a}-${b}`,
           path: 'overlay',
