@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { connect, type Socket } from 'node:net';
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, afterEach, describe, expect, it } from 'vitest';
 import { createLog } from '../../../src/base/log.ts';
 import { createBuiltInRemote } from '../../../src/gitops/sources/built-in-remote.ts';
 import type { WebOptions } from '../../../src/web/server.ts';
@@ -10,9 +10,9 @@ import { ask, openIdle, startWeb } from '../../support/web.ts';
 
 const token = 'swordfish-of-the-remote';
 const cleanups: (() => Promise<void> | void)[] = [];
-afterEach(async () => {
+const cleanUp = async (): Promise<void> => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup();
-});
+};
 
 /** The page's port with a Git remote on it. */
 async function start(metrics: WebOptions['metrics'] = {}) {
@@ -43,6 +43,8 @@ async function hold(port: number, count: number, from?: string): Promise<Socket[
 const open = (sockets: readonly Socket[]): number => sockets.filter(({ closed, readyState }) => !closed && readyState === 'open').length;
 
 describe('connections to the port', () => {
+  afterEach(cleanUp);
+
   it('let a push through while 1,100 idle ones of the same address are held', async () => {
     const { port, url, origin } = await start();
     const idle = await hold(port, 1_100);
@@ -127,6 +129,11 @@ describe('connections to the port', () => {
     }
     expect((await ask(port, '/status.json')).code).toBe(200);
   });
+});
+
+// These wait for time limits of the program.
+describe.concurrent('slow connections to the port', () => {
+  afterAll(cleanUp);
 
   it('end when an answer is not read within 20 seconds, and unpack it for eight at once', { timeout: 60_000 }, async () => {
     const part = Array.from({ length: 100 }, () => `a{b="${randomBytes(500).toString('hex')}"} 1\n`).join('');
