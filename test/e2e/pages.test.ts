@@ -64,7 +64,8 @@ describe.skipIf(!hasKubectl)('the commands of the pages (needs kubectl)', () => 
     expect(Object.keys(pages)).toEqual(['README.md', ...written.sort()]);
   });
 
-  it.for(Object.keys(pages))('%s works line by line', { timeout: 240_000 }, (name, context) => {
+  // Each has a cluster of its own, and mostly waits for it.
+  it.concurrent.for(Object.keys(pages))('%s works line by line', { timeout: 240_000 }, (name, context) => {
     const page = pages[name] ?? {};
     if (page.lacks !== undefined) context.skip(`needs ${page.lacks}`);
     return follow(name, page);
