@@ -1,24 +1,29 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-/** vitest itself keeps a core for its terminal, which leaves a machine of two with one worker. */
-const workers = Math.max(2, availableParallelism());
+/** Test files at once: one more than cores, since many of them wait. vitest itself would leave a machine of two cores with one worker. */
+const workers = Math.max(2, availableParallelism()) + 1;
 
 interface Tier {
   readonly testTimeout: number;
   readonly maxWorkers: number;
+  /** False: files share a process, one after the other, and with it the modules of `src`, whose loading costs more than many a file. */
+  readonly isolate: boolean;
   /** Tiers of one order run side by side, and a later order begins when the one before has ended. */
   readonly order: number;
 }
 
 /** One project for each tier of test/README.md; `npm test -- --project unit` runs one of them. */
-const tier = (name: string, { testTimeout, maxWorkers, order }: Tier) => ({
+const tier = (name: string, { testTimeout, maxWorkers, isolate, order }: Tier) => ({
   test: {
     name,
     include: [`test/${name}/**/*.test.ts`],
     testTimeout,
     hookTimeout: testTimeout,
     maxWorkers,
+    isolate,
+    // The targets of a GitOps suite, which are tests that run side by side in one process.
+    maxConcurrency: 3,
     sequence: { groupOrder: order },
     pool: 'forks' as const,
   },
@@ -46,13 +51,14 @@ export default defineConfig({
       no_proxy: withoutProxy,
     },
     projects: [
-      tier('unit', { testTimeout: 10_000, maxWorkers: workers, order: 1 }),
-      tier('integration', { testTimeout: 60_000, maxWorkers: workers, order: 1 }),
-      tier('conformance', { testTimeout: 60_000, maxWorkers: workers, order: 1 }),
+      tier('unit', { testTimeout: 10_000, maxWorkers: workers, isolate: false, order: 1 }),
+      // Some of these measure the memory of their process.
+      tier('integration', { testTimeout: 60_000, maxWorkers: workers, isolate: true, order: 1 }),
+      tier('conformance', { testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
       // Each file has a cluster of its own, which waits more than it works.
-      tier('e2e', { testTimeout: 180_000, maxWorkers: 2, order: 2 }),
+      tier('e2e', { testTimeout: 180_000, maxWorkers: 3, isolate: true, order: 2 }),
       // The moments of kills and the pods on the machine are measured, so nothing else runs.
-      tier('fault', { testTimeout: 300_000, maxWorkers: 1, order: 3 }),
+      tier('fault', { testTimeout: 300_000, maxWorkers: 1, isolate: true, order: 3 }),
     ],
   },
 });
