@@ -1,4 +1,4 @@
-import { afterEach, describe, expect, it } from 'vitest';
+import { afterAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
@@ -9,18 +9,6 @@ import { isNotFound } from '../../../src/machinery/status-error.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { configMap, describeOnTargets, type Project } from '../../support/gitops-project.ts';
 import { until } from '../../support/until.ts';
-
-const running: TestApiServer[] = [];
-afterEach(async () => {
-  for (const server of running.splice(0)) await server.stop();
-});
-
-async function otherCluster(namespace: string): Promise<TestApiServer> {
-  const server = await startTestApiServer();
-  running.push(server);
-  await server.client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
-  return server;
-}
 
 const kubeconfigOf = ({ server, pki, adminCertificate }: TestApiServer): string =>
   formatKubeconfig({ name: 'other', server: server.url, caCertificate: pki.caCertificate, clientCertificate: adminCertificate });
@@ -51,6 +39,19 @@ const dataAt = async (client: Client, namespace: string, name: string): Promise<
 };
 
 describeOnTargets('applies to other clusters', ({ project }) => {
+  const running: TestApiServer[] = [];
+  // The apps are gone by then, which delete what they have there.
+  afterAll(async () => {
+    for (const server of running) await server.stop();
+  });
+
+  async function otherCluster(namespace: string): Promise<TestApiServer> {
+    const server = await startTestApiServer();
+    running.push(server);
+    await server.client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: namespace } });
+    return server;
+  }
+
   describe('30 the same engine on any cluster, and 20 isolation', () => {
     it('applies an app to the cluster of its kubeconfig, keeps it so, and deletes it there', async () => {
       const p = await project({ 'web/a.yaml': configMap('a'), 'here/a.yaml': configMap('a', 'here') });
