@@ -61,6 +61,7 @@ export interface ClusterView {
 /** Changes of the cluster that may make room for a pod. */
 export type ClusterChange =
   | 'NodeAdded'
+  | 'NodeRemoved'
   | 'NodeAllocatableChanged'
   | 'NodeLabelsChanged'
   | 'NodeTaintsChanged'

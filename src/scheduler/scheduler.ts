@@ -227,7 +227,10 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
 
   function onNodeChange({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
     if (after !== undefined) for (const change of cache.setNode(after)) noteChange(change);
-    else if (before !== undefined) cache.removeNode(before.metadata.name);
+    else if (before !== undefined) {
+      cache.removeNode(before.metadata.name);
+      noteChange('NodeRemoved');
+    }
   }
 
   function noteChange(change: ClusterChange): void {

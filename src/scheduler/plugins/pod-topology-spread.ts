@@ -14,6 +14,8 @@ export const podTopologySpread: FilterPlugin = {
   name: 'PodTopologySpread',
   helpedBy: [
     'NodeAdded',
+    // Its domain may have been the emptiest.
+    'NodeRemoved',
     'NodeLabelsChanged',
     'NodeTaintsChanged',
     'AssignedPodAdded',

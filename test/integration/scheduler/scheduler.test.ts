@@ -108,6 +108,27 @@ describe('scheduler', () => {
     expect(await bound(cluster, 'second')).toBe('n1');
   });
 
+  it('spreads a waiting pod over the nodes that are left when the emptiest one is deleted', async () => {
+    const cluster = await start();
+    const cordoned = await addNode(cluster, 'n2');
+    await cluster.client.update(nodes, { ...cordoned, spec: { ...cordoned.spec, unschedulable: true } });
+    await addNode(cluster, 'n1');
+    const spread = (name: string): Pod => {
+      const pod = newPod(name, {}, { labels: { app: 'web' } });
+      const labelSelector = { matchLabels: { app: 'web' } };
+      const topologySpreadConstraints = [
+        { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'DoNotSchedule', labelSelector },
+      ];
+      return { ...pod, spec: { ...pod.spec, topologySpreadConstraints } };
+    };
+    await cluster.client.create(pods, spread('first'));
+    expect(await bound(cluster, 'first')).toBe('n1');
+    await cluster.client.create(pods, spread('second'));
+    expect((await unscheduled(cluster, 'second')).message).toContain("1 node(s) didn't match pod topology spread constraints");
+    await cluster.client.delete(nodes, { name: 'n2' });
+    expect(await bound(cluster, 'second')).toBe('n1');
+  });
+
   it('leaves gated pods and pods of other schedulers alone', async () => {
     const cluster = await start();
     await addNode(cluster, 'n1');
