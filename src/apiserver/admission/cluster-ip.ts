@@ -1,10 +1,10 @@
 import { isIP } from 'node:net';
 import { type Service, services } from '../../api/core/v1/service.ts';
 import { invalidValue } from '../../api/field-errors.ts';
+import { type AddressRange, formatAddress, inRange, parseRange, tryAddress } from '../../machinery/addresses.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { type FieldError, invalid, StatusError } from '../../machinery/status-error.ts';
 import type { Registry } from '../registry/registry.ts';
-import { type AddressRange, formatAddress, inRange, parseRange, tryAddress } from './addresses.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 
 export interface ClusterIpOptions {

@@ -1,10 +1,10 @@
 import { isIPv6 } from 'node:net';
 import type { Endpoints } from '../../api/core/v1/endpoints.ts';
 import type { EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
+import { type AddressRange, inRange, parseRange, tryAddress } from '../../machinery/addresses.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import { type FieldError, invalid } from '../../machinery/status-error.ts';
 import { apiServerUser } from '../user.ts';
-import { type AddressRange, inRange, parseRange, tryAddress } from './addresses.ts';
 import type { AdmissionStep } from './admission.ts';
 
 const loopback = parseRange('127.0.0.0/8');
