@@ -45,6 +45,8 @@ export function createLogStreams({ userApi, clock, log, redact }: LogStreamsOpti
   return {
     follow({ identity, log: wanted, response, endsAt }) {
       const ofUser = [...streams.values()].filter((name) => name === identity.name).length;
+      // A client that has left meanwhile would never free its place.
+      if (response.destroyed) return;
       if (streams.size >= maxStreams || ofUser >= maxStreamsOfUser) throw new Busy();
       const abort = new AbortController();
       streams.set(abort, identity.name);

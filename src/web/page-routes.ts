@@ -165,7 +165,8 @@ export function addPages(app: FastifyInstance<Server>, options: PagesOptions): P
 
   /** A page that stays open is not read for longer than its session lasts. */
   function endWithSession(session: Session | undefined, reply: FastifyReply): void {
-    if (session === undefined) return;
+    // A client that has left meanwhile closes no more: its timer would keep the process from ending.
+    if (session === undefined || reply.raw.destroyed) return;
     const cancel = clock.after(session.endsAt - clock.monotonicMs(), () => reply.raw.end());
     reply.raw.once('close', cancel);
   }

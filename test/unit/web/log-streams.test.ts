@@ -92,6 +92,15 @@ describe('a log that is followed', () => {
     expect(followed[0]?.signal.aborted).toBe(true);
   });
 
+  it('is not begun for a viewer who has left already', () => {
+    const { followed, streams } = setUp();
+    const response = new PassThrough() as unknown as ServerResponse & PassThrough;
+    response.destroy();
+    const log = { pod: { namespace: 'web', name: 'shop' }, container: 'main', previous: false, tailLines: 10 };
+    streams.follow({ identity: { name: 'mara', credentials: {} }, log, response, endsAt: 1_000 });
+    expect(followed).toEqual([]);
+  });
+
   it('is one of eight for each user, and of 32 for all', () => {
     const { follow } = setUp();
     const first = Array.from({ length: 8 }, () => follow('mara'));
