@@ -11,10 +11,10 @@ import { type ServiceCIDR, serviceCidrs } from '../api/networking/v1/service-cid
 import { type PriorityClass, priorityClasses, systemPriorityClasses } from '../api/scheduling/v1/priority-class.ts';
 import { labels, systemNamespaces } from '../api/well-known.ts';
 import type { Client, New } from '../client/client.ts';
+import { formatAddress, parseRange } from '../machinery/addresses.ts';
 import { deepEqual, type KubeObject } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
-import { formatAddress, parseRange } from './admission/addresses.ts';
 import { bootstrapRoles } from './bootstrap-roles.ts';
 import { levelOf } from './flow-control/classification.ts';
 import { autoupdateSpec, initialLevels, initialSchemas } from './flow-control/configuration.ts';
