@@ -117,5 +117,8 @@ export const serviceAccountDirectory = '/var/run/secrets/kubernetes.io/serviceac
 /** ConfigMap with the cluster's CA certificate (`ca.crt`), in every namespace. */
 export const rootCaConfigMap = 'kube-root-ca.crt';
 
+/** Not of Kubernetes, but of k3s: GET shows the authority of the cluster to machines that want to join. */
+export const authorityPath = '/cacerts';
+
 /** Not of Kubernetes: POST answers with a backup of the whole cluster, all keys included. */
 export const backupPath = '/midship.dev/v1/backup';

@@ -524,7 +524,10 @@ const namespacedSpecs: readonly NamespacedSpec[] = [
  *
  * @param client  client of the API server's own user
  */
-export async function bootstrapRoles(client: Client): Promise<void> {
+export async function bootstrapRoles(
+  client: Client,
+  { admitsMachines = false }: { readonly admitsMachines?: boolean } = {},
+): Promise<void> {
   const specs = Object.entries(clusterRoleSpecs).concat(
     Object.entries(controllerRules).map(([name, rules]) => [
       `system:controller:${name}`,
@@ -543,6 +546,9 @@ export async function bootstrapRoles(client: Client): Promise<void> {
               complete: withSubjects,
             }),
           ],
+    ),
+    ...(admitsMachines ? machineBindings : []).map((wanted) =>
+      ensure<ClusterRoleBinding>(client, clusterRoleBindings, { wanted, complete: withSubjects }),
     ),
     ...namespacedSpecs.flatMap(({ namespace, name, binding = name, rules, subjects }) => [
       ensure<Role>(client, roles, {
@@ -588,6 +594,22 @@ const clusterRoleBindingOf = (name: string, subjects: readonly Subject[]): Clust
   roleRef: { apiGroup: rbacGroup, kind: 'ClusterRole', name },
   subjects,
 });
+
+/**
+ * Machines join by a bootstrap token and renew what they got, as kubeadm sets it up. Each runs its own Service proxy and
+ * routes to the others.
+ */
+const machineBindings: readonly ClusterRoleBinding[] = (
+  [
+    ['midship:node-bootstrapper', 'system:node-bootstrapper', 'system:bootstrappers'],
+    ['midship:node-autoapprove-bootstrap', 'system:certificates.k8s.io:certificatesigningrequests:nodeclient', 'system:bootstrappers'],
+    ['midship:node-autoapprove-renewal', 'system:certificates.k8s.io:certificatesigningrequests:selfnodeclient', 'system:nodes'],
+    ['midship:node-proxier', 'system:node-proxier', 'system:nodes'],
+  ] as const
+).map(([name, role, subject]) => ({
+  ...clusterRoleBindingOf(name, [group(subject)]),
+  roleRef: { apiGroup: rbacGroup, kind: 'ClusterRole', name: role },
+}));
 
 /** The stored role with the rights it lacks; more than that is a person's choice and stays. */
 function withRights<T extends Role | ClusterRole>(stored: T, wanted: T): T {

@@ -33,12 +33,14 @@ export interface BootstrapOptions {
 /**
  * Creates the system namespaces, the default roles and the flow schemas. Runs before the server is reachable, so that
  * no client is refused for want of them.
+ *
+ * @param options.admitsMachines  machines may join by a bootstrap token
  */
-export async function bootstrapAccess(client: Client): Promise<void> {
+export async function bootstrapAccess(client: Client, options: { readonly admitsMachines?: boolean } = {}): Promise<void> {
   for (const name of systemNamespaces) {
     await ensure<Namespace>(client, namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, (stored) => stored);
   }
-  await Promise.all([bootstrapRoles(client), bootstrapFlowControl(client)]);
+  await Promise.all([bootstrapRoles(client, options), bootstrapFlowControl(client)]);
 }
 
 /** Brings the levels and schemas of flow control to what this version suggests, save those that a person keeps. */

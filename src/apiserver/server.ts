@@ -66,6 +66,8 @@ export interface ApiServerOptions {
   readonly audit?: AuditLog;
   /** Starts a copy of all data and keys of the cluster, and gives it as a stream. Absent: there is none. */
   readonly backup?: (signal: AbortSignal) => Promise<Readable>;
+  /** Machines join: `/cacerts` shows the authority to everybody. */
+  readonly admitsMachines?: boolean;
   readonly healthChecks: readonly HealthCheck[];
   /** Registers the `apiserver_*` families. */
   readonly metrics: Metrics;
@@ -178,6 +180,7 @@ class HttpApiServer implements ApiServer {
         openApi,
         serviceAccounts,
         metrics: new MetricsPage({ metricsText: () => this.#options.metricsText(), clock, turns }),
+        authority: this.#options.admitsMachines === true ? this.#options.tls.caCertificate : undefined,
         backup: backup === undefined ? undefined : new BackupPath({ backup, stopping, log }),
         healthChecks: this.#healthChecks(),
         health: createHealthRecord(),

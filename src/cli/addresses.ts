@@ -1,10 +1,10 @@
 import { shellWord } from '../base/shell-word.ts';
-import type { Configuration } from './configuration.ts';
+import { type Configuration, filesOf } from './configuration.ts';
 import type { Endpoints } from './data-directory.ts';
 
 export interface AddressesOptions {
   readonly endpoints: Endpoints;
-  readonly configuration: Pick<Configuration, 'repository' | 'seedDirectory' | 'disabled'>;
+  readonly configuration: Pick<Configuration, 'dataDirectory' | 'repository' | 'seedDirectory' | 'disabled' | 'machines'>;
   /** Path behind the address of the page; where it asks for a login, one that logs in once. */
   readonly pagePath: string;
   /** Secrets go to a terminal only: anything else may be a journal, which keeps them for whoever reads it later. */
@@ -18,6 +18,12 @@ export function formatAddresses({ endpoints, configuration, pagePath, isTerminal
     `  kubectl        export KUBECONFIG=${shellWord(endpoints.kubeconfig)}`,
   ];
   if (isPushFollowed(configuration)) lines.push(`  Push to        ${pushAddress(endpoints, isTerminal)}`);
+  const { machines, dataDirectory } = configuration;
+  if (machines !== undefined) {
+    const { port } = new URL(endpoints.api);
+    lines.push(`  Join by        midship agent --server https://${machines.nodeAddress}:${port} --token-file FILE`);
+    lines.push(`                 FILE is a copy of ${filesOf(dataDirectory).joinToken}`);
+  }
   if (endpoints.httpCaFile !== undefined) lines.push(`  Certificate    of the cluster's authority, ${endpoints.httpCaFile}`);
   return `\n${lines.join('\n')}\n`;
 }

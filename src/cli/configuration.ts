@@ -1,7 +1,9 @@
 import { join, resolve } from 'node:path';
+import type { Taint } from '../api/core/v1/node.ts';
 import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/render/tools.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
+import type { MachinesNetwork } from './data-directory.ts';
 import type { PodSettings } from './pod-flags.ts';
 
 /** The request of `up` and `demo`: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
@@ -48,6 +50,8 @@ export interface Configuration {
   readonly overrideManagers?: readonly string[];
   /** Absent: shares of what Node takes. */
   readonly memory?: MemoryBudget;
+  /** Absent: every node is a part of this process. */
+  readonly machines?: MachinesSettings;
   /** Parts that are not started. */
   readonly disabled?: readonly DisablePart[];
   readonly logLevel: string;
@@ -62,6 +66,19 @@ export interface Setting {
   /** Empty: not set. */
   readonly value: string;
   readonly from: 'flag' | 'environment' | 'default';
+}
+
+/** A server that other machines join. */
+export interface MachinesSettings extends MachinesNetwork, NodeSettings {
+  /** `ID.SECRET` of `--token`; absent: one is made. */
+  readonly bootstrapToken?: string;
+}
+
+/** The Node that a machine is. */
+export interface NodeSettings {
+  readonly nodeName: string;
+  readonly labels: Readonly<Record<string, string>>;
+  readonly taints: readonly Taint[];
 }
 
 /** Values of `--disable`: parts without which a cluster can be repaired. */
@@ -79,6 +96,10 @@ export const filesOf = (dataDirectory: string) => ({
   settings: join(dataDirectory, 'settings.json'),
   network: join(dataDirectory, 'network.json'),
   token: join(dataDirectory, 'git-token'),
+  /** The token by which machines join a server. */
+  joinToken: join(dataDirectory, 'token'),
+  /** The certificates of a machine that joined. */
+  agentPki: join(dataDirectory, 'agent-pki'),
   pageToken: join(dataDirectory, 'page-token'),
   pageOwnerToken: join(dataDirectory, 'page-owner-token'),
   repository: join(dataDirectory, 'git', 'cluster.git'),

@@ -38,38 +38,69 @@ export async function ensureToken(path: string): Promise<string> {
 
 /**
  * The kind of addresses that a cluster has. `loopback`: in 127/8, which every process of the machine reaches without
- * rights. `routed`: in 10/8, which the machine routes, so that containers reach them, too.
+ * rights. `routed`: in 10/8, which the machine routes, so that containers reach them, too. `machines`: ranges that a
+ * person may choose, since several machines have to route them.
  */
-export type NetworkKind = 'loopback' | 'routed';
+export type NetworkKind = 'loopback' | 'routed' | 'machines';
 
-/** The cluster's part of the addresses: `127.N.0.0/16`, or `10.N.0.0/16`. */
+/** The cluster's part of the addresses: `127.N.0.0/16`, `10.N.0.0/16`, or ranges of several machines. */
 export interface Network {
   readonly n: number;
   readonly kind: NetworkKind;
   /** `127.N.0.0/20` */
   readonly serviceCidr: string;
   readonly clusterCidr: string;
-  /** `127.N.(16+i).0/24`, for nodes 0 to 223. */
-  podCidr(node: number): string;
+  /** Ranges that a machine with containers answers for itself. */
+  readonly localRanges: readonly string[];
+  /** `127.N.(16+i).0/24`, for nodes 0 to 223; undefined where the cluster gives each Node its range. */
+  podCidr(node: number): string | undefined;
   nodeAddress(node: number): string;
+}
+
+/** The request of a start for its network. */
+export type WantedNetwork = { readonly kind: 'loopback' | 'routed' } | MachinesNetwork;
+
+/** The addresses of a cluster of several machines. */
+export interface MachinesNetwork {
+  readonly kind: 'machines';
+  readonly clusterCidr: string;
+  readonly serviceCidr: string;
+  /** The address of this machine. */
+  readonly nodeAddress: string;
 }
 
 const lowest = 64;
 const highest = 254;
 
-function networkOf({ n, kind }: KeptNetwork): Network {
+function networkOf(kept: KeptNetwork, nodeAddress = ''): Network {
+  const { n, kind } = kept;
+  if (kind === 'machines') {
+    const { clusterCidr, serviceCidr } = kept;
+    return {
+      n,
+      kind,
+      serviceCidr,
+      clusterCidr,
+      localRanges: [serviceCidr],
+      podCidr: () => undefined,
+      nodeAddress: () => nodeAddress,
+    };
+  }
   const prefix = `${firstByteOf[kind]}.${n}`;
+  const serviceCidr = `${prefix}.0.0/20`;
+  const addressOf = (node: number): string => `${prefix}.${16 + node}.1`;
   return {
     n,
     kind,
-    serviceCidr: `${prefix}.0.0/20`,
+    serviceCidr,
     clusterCidr: `${prefix}.0.0/16`,
+    localRanges: [serviceCidr, `${addressOf(0)}/32`],
     podCidr: (node) => `${prefix}.${16 + node}.0/24`,
-    nodeAddress: (node) => `${prefix}.${16 + node}.1`,
+    nodeAddress: addressOf,
   };
 }
 
-const firstByteOf: Readonly<Record<NetworkKind, number>> = { loopback: 127, routed: 10 };
+const firstByteOf = { loopback: 127, routed: 10 } as const;
 
 /**
  * Takes the cluster's network for the life of this process, so that two clusters on one machine never meet. It binds a port of the
@@ -81,26 +112,29 @@ const firstByteOf: Readonly<Record<NetworkKind, number>> = { loopback: 127, rout
 export async function claimNetwork(
   dataDirectory: string,
   storedServiceAddress: () => Promise<string | undefined> = async () => undefined,
-  kind: NetworkKind = 'loopback',
+  wanted: WantedNetwork = { kind: 'loopback' },
 ): Promise<{ readonly network: Network; release(): Promise<void> }> {
   const { network: path } = filesOf(dataDirectory);
-  await repairNetwork(path, storedServiceAddress);
-  const kept = await claimKeptNetwork(dataDirectory);
+  await repairNetwork(path, wanted.kind === 'machines' ? async () => undefined : storedServiceAddress);
+  const nodeAddress = wanted.kind === 'machines' ? wanted.nodeAddress : '';
+  const kept = await claimKeptNetwork(dataDirectory, nodeAddress);
   if (kept !== undefined) {
-    if (kept.network.kind === kind) return kept;
+    const trouble = mismatchOf(dataDirectory, kept.network, wanted);
+    if (trouble === undefined) return kept;
     await kept.release();
-    throw wrongKind(dataDirectory, kind);
+    throw trouble;
   }
   // Starting at a place that depends on the directory keeps the clusters of one machine apart also while some are stopped.
   const start = createHash('sha256').update(dataDirectory).digest().readUInt32BE(0) % (highest - lowest + 1);
-  const busy = await networksInUse(kind);
+  const busy = await networksInUse(wanted.kind);
   for (let step = 0; step <= highest - lowest; step += 1) {
     const n = lowest + ((start + step) % (highest - lowest + 1));
     if (busy.has(n)) continue;
     const server = await bind(n);
     if (server === undefined) continue;
-    await writeNetwork(path, { n, kind });
-    return claimed({ n, kind }, server);
+    const chosen = wanted.kind === 'machines' ? keptOf(n, wanted) : { n, kind: wanted.kind };
+    await writeNetwork(path, chosen);
+    return claimed(chosen, server, nodeAddress);
   }
   throw new Failure('no free network is left in 127.64.0.0 to 127.254.0.0', {
     why: 'Each data directory owns one /16 of the loopback addresses, and all are in use.',
@@ -132,6 +166,7 @@ export class NetworkInUse extends Failure {}
 /** The network that the data directory has already; undefined when it has none. @throws NetworkInUse */
 export async function claimKeptNetwork(
   dataDirectory: string,
+  nodeAddress = '',
 ): Promise<{ readonly network: Network; release(): Promise<void> } | undefined> {
   const { network: path } = filesOf(dataDirectory);
   const kept = await readNetwork(path);
@@ -143,32 +178,58 @@ export async function claimKeptNetwork(
       fix: 'Stop the other cluster (midship down --data-dir OTHER), or remove network.json after "midship down" to take new addresses.',
     });
   }
-  return claimed(kept, server);
+  return claimed(kept, server, nodeAddress);
 }
 
-/** Services, pods and nodes in the store have addresses of the other kind, which never change. */
-function wrongKind(dataDirectory: string, wanted: NetworkKind): Failure {
-  return new Failure(`${dataDirectory} was made for pods that are ${wanted === 'routed' ? 'processes' : 'containers'}`, {
-    why: 'Containers cannot reach the addresses of processes, and the Services in the store keep theirs.',
-    fix: `Start it ${wanted === 'routed' ? 'without --runtime containerd' : 'with --runtime containerd'}, or take another --data-dir.`,
-  });
+/** Services, pods and nodes in the store have addresses of the former kind, which never change. */
+function mismatchOf(dataDirectory: string, kept: Network, wanted: WantedNetwork): Failure | undefined {
+  if (kept.kind !== wanted.kind) {
+    return new Failure(`${dataDirectory} was made for ${userOf[kept.kind]}`, {
+      why: 'Its Services and pods have addresses that the other kind of cluster cannot reach.',
+      fix: `Start it with ${startOf[kept.kind]}, or take another --data-dir.`,
+    });
+  }
+  if (wanted.kind !== 'machines') return undefined;
+  for (const [flag, before, now] of [
+    ['--cluster-cidr', kept.clusterCidr, wanted.clusterCidr],
+    ['--service-cidr', kept.serviceCidr, wanted.serviceCidr],
+  ] as const) {
+    if (before === now) continue;
+    return new Failure(`${flag} cannot change to ${now}`, {
+      why: `Services and Nodes in the store have addresses of ${before}.`,
+      fix: `Start it with ${flag} ${before}, or take another --data-dir.`,
+    });
+  }
+  return undefined;
 }
 
-interface KeptNetwork {
-  readonly n: number;
-  readonly kind: NetworkKind;
-}
+const userOf = { loopback: 'pods that are processes', routed: 'pods that are containers', machines: 'a server that machines join' };
+const startOf = { loopback: '"midship up"', routed: '"midship up --runtime containerd"', machines: '"midship server"' };
 
-function claimed(kept: KeptNetwork, server: Server): { readonly network: Network; release(): Promise<void> } {
+type KeptNetwork =
+  | { readonly n: number; readonly kind: 'loopback' | 'routed' }
+  | ({ readonly n: number } & Pick<MachinesNetwork, 'kind' | 'clusterCidr' | 'serviceCidr'>);
+
+const keptOf = (
+  n: number,
+  { kind, clusterCidr, serviceCidr }: Pick<MachinesNetwork, 'kind' | 'clusterCidr' | 'serviceCidr'>,
+): KeptNetwork => ({
+  n,
+  kind,
+  clusterCidr,
+  serviceCidr,
+});
+
+function claimed(kept: KeptNetwork, server: Server, nodeAddress: string): { readonly network: Network; release(): Promise<void> } {
   server.unref();
-  return { network: networkOf(kept), release: () => new Promise((resolve) => server.close(() => resolve())) };
+  return { network: networkOf(kept, nodeAddress), release: () => new Promise((resolve) => server.close(() => resolve())) };
 }
 
 async function readNetwork(path: string): Promise<KeptNetwork | undefined> {
   const network = await tryReadNetwork(path);
   if (network !== 'damaged') return network;
   throw new Failure(`${path} does not name a network`, {
-    why: `It should read {"network": N} with N from ${lowest} to ${highest}.`,
+    why: `It should read {"network": N} with N from ${lowest} to ${highest}, and the ranges of a server.`,
     fix: 'Start the cluster once: it knows the network and writes the file again.',
   });
 }
@@ -176,18 +237,27 @@ async function readNetwork(path: string): Promise<KeptNetwork | undefined> {
 async function repairNetwork(path: string, storedServiceAddress: () => Promise<string | undefined>): Promise<void> {
   if ((await tryReadNetwork(path)) !== 'damaged') return;
   const [, first, second] = /^(127|10)\.(\d+)\./.exec((await storedServiceAddress()) ?? '') ?? [];
-  const network = networkIn(Number(second), first === '10' ? 'routed' : 'loopback');
+  const network = networkIn({ network: Number(second), kind: first === '10' ? 'routed' : 'loopback' });
   if (network === undefined) await rm(path);
   else await writeNetwork(path, network);
 }
 
-const writeNetwork = (path: string, { n, kind }: KeptNetwork): Promise<void> =>
-  writeDurableFile(path, `${JSON.stringify({ network: n, ...(kind === 'loopback' ? {} : { kind }) })}\n`);
+function writeNetwork(path: string, { n, ...kept }: KeptNetwork): Promise<void> {
+  const file: NetworkFile = { network: n, ...(kept.kind === 'loopback' ? {} : kept) };
+  return writeDurableFile(path, `${JSON.stringify(file)}\n`);
+}
+
+interface NetworkFile {
+  readonly network?: unknown;
+  /** Absent: `loopback`. */
+  readonly kind?: unknown;
+  readonly clusterCidr?: unknown;
+  readonly serviceCidr?: unknown;
+}
 
 async function tryReadNetwork(path: string): Promise<KeptNetwork | 'damaged' | undefined> {
   try {
-    const { network, kind } = tryJson<{ readonly network?: unknown; readonly kind?: unknown }>(await readFile(path, 'utf8')) ?? {};
-    return networkIn(network, kind ?? 'loopback') ?? 'damaged';
+    return networkIn(tryJson<NetworkFile>(await readFile(path, 'utf8')) ?? {}) ?? 'damaged';
   } catch (err) {
     // There never was one, or somebody removed it to take new addresses.
     if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
@@ -195,10 +265,12 @@ async function tryReadNetwork(path: string): Promise<KeptNetwork | 'damaged' | u
   }
 }
 
-const networkIn = (n: unknown, kind: unknown): KeptNetwork | undefined =>
-  typeof n === 'number' && Number.isInteger(n) && n >= lowest && n <= highest && (kind === 'loopback' || kind === 'routed')
-    ? { n, kind }
-    : undefined;
+function networkIn({ network: n, kind = 'loopback', clusterCidr, serviceCidr }: NetworkFile): KeptNetwork | undefined {
+  if (typeof n !== 'number' || !Number.isInteger(n) || n < lowest || n > highest) return undefined;
+  if (kind === 'loopback' || kind === 'routed') return { n, kind };
+  if (kind !== 'machines' || typeof clusterCidr !== 'string' || typeof serviceCidr !== 'string') return undefined;
+  return keptOf(n, { kind, clusterCidr, serviceCidr });
+}
 
 /** Undefined for what is not JSON, and for null. */
 function tryJson<T>(text: string): T | undefined {

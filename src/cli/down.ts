@@ -91,7 +91,10 @@ async function stopLeftovers(
   const { endContainers, endLeftoverPods } = await import('./compose/leftovers.ts');
   const ended = await endLeftoverPods(dataDirectory, { forget });
   const { left } = ended;
-  const stopped = [...ended.stopped, ...(network?.kind === 'routed' ? await endContainers({ dataDirectory, network, forget }) : [])];
+  const stopped = [
+    ...ended.stopped,
+    ...(network !== undefined && network.kind !== 'loopback' ? await endContainers({ dataDirectory, network, forget }) : []),
+  ];
   if (stopped.length > 0) output.write(`stopped ${stopped.length} ${stopped.length === 1 ? 'pod' : 'pods'} that outlived a crash\n`);
   if (left.length > 0) {
     throw new Failure(`${left.join(', ')} cannot be stopped`, {

@@ -2,6 +2,7 @@ import { readFile, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
 import { filesOf } from './configuration.ts';
+import { machineDirectory } from './machine-directory.ts';
 
 export interface FindOptions {
   readonly environment: NodeJS.ProcessEnv;
@@ -11,7 +12,8 @@ export interface FindOptions {
 
 /**
  * The data directory of the cluster that is meant. The first of these counts: `MIDSHIP_DATA_DIR`; the nearest `.midship` from `from`
- * upwards; the cluster of the kubeconfig that kubectl would use. Without any it is `.midship` in `from`, which may not exist.
+ * upwards; the cluster of the kubeconfig that kubectl would use; that of the server on this machine. Without any it is `.midship` in
+ * `from`, which may not exist.
  */
 export async function findDataDirectory({ environment, from }: FindOptions): Promise<string> {
   if (environment.MIDSHIP_DATA_DIR) return resolve(from, environment.MIDSHIP_DATA_DIR);
@@ -20,7 +22,8 @@ export async function findDataDirectory({ environment, from }: FindOptions): Pro
     if (await isOwnCluster(candidate)) return candidate;
     if (dirname(at) === at) break;
   }
-  return (await directoryOfKubeconfig(environment)) ?? join(from, '.midship');
+  const found = (await directoryOfKubeconfig(environment)) ?? ((await isOwnCluster(machineDirectory)) ? machineDirectory : undefined);
+  return found ?? join(from, '.midship');
 }
 
 /** The process that it names is signalled and asked, so one that another user has put above us does not count. */

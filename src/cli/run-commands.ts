@@ -2,12 +2,16 @@ import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { tryParseJoinToken } from '../api/join-token.ts';
 import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
+import { formatAddress, parseRange } from '../machinery/addresses.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
-import { type Configuration, type DisablePart, defaultDataDirectory, disableParts } from './configuration.ts';
+import { type Configuration, type DisablePart, defaultDataDirectory, disableParts, type MachinesSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
+import { defaultMachineDirectory, machineDirectory } from './machine-directory.ts';
+import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from './node-flags.ts';
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
@@ -45,6 +49,12 @@ interface UpFlags extends AccessFlags, BuildFlags, OverrideFlags, PodFlags {
   readonly detached: boolean;
 }
 
+interface ServerFlags extends UpFlags, NodeFlags {
+  readonly clusterCidr: string;
+  readonly serviceCidr: string;
+  readonly token?: string;
+}
+
 interface GitOpsFlags extends BuildFlags, OverrideFlags {
   readonly dataDir: string;
   readonly kubeconfig: string;
@@ -63,16 +73,21 @@ export interface RunCommandContext extends ProgramContext {
 export function addRunCommands(program: Command, context: RunCommandContext): void {
   const { environment, version, commandLine, done } = context;
 
-  const withStartFlags = (command: Command): Command =>
+  const withStartFlags = (command: Command, machine = false): Command =>
     command
       .optionsGroup('Start:')
       .option('-d, --detach', 'run in the background; ends when the addresses exist, and prints them', false)
       .addOption(new Option(detachedFlag).default(false).hideHelp())
       .addOption(
-        new Option('--data-dir <dir>', 'where the cluster keeps its data').default(
-          defaultDataDirectory(environment),
-          '$MIDSHIP_DATA_DIR, or .midship',
-        ),
+        machine
+          ? new Option('--data-dir <dir>', 'where the server keeps its data').default(
+              defaultMachineDirectory(environment),
+              `$MIDSHIP_DATA_DIR, or ${machineDirectory}`,
+            )
+          : new Option('--data-dir <dir>', 'where the cluster keeps its data').default(
+              defaultDataDirectory(environment),
+              '$MIDSHIP_DATA_DIR, or .midship',
+            ),
       )
       .addOption(
         new Option('--api-port <port>', 'port of the Kubernetes API; 0: any free')
@@ -96,10 +111,10 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
         .default('off'),
     );
 
-  const withOtherFlags = (command: Command): Command => {
+  const withOtherFlags = (command: Command, machine = false): Command => {
     command
       .optionsGroup('Network:')
-      .addOption(new Option('--bind-address <address>', 'address the API listens on').default('127.0.0.1'))
+      .addOption(new Option('--bind-address <address>', 'address the API listens on').default(machine ? '0.0.0.0' : '127.0.0.1'))
       .addOption(
         new Option('--http-bind-address <address>', 'address of page, metrics and Git remote; beyond loopback the page asks for a login')
           .argParser(parseAddress)
@@ -117,7 +132,13 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       )
       .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
       .optionsGroup('Nodes and pods:')
-      .addOption(new Option('--runtime <runtime>', 'what runs the pods').choices(['process', 'simulated', 'containerd']).default('process'))
+      .addOption(
+        machine
+          ? new Option('--runtime <runtime>', 'runs the pods; auto: containerd')
+              .choices(['auto', 'containerd', 'simulated'])
+              .default('auto')
+          : new Option('--runtime <runtime>', 'runs the pods').choices(['process', 'simulated', 'containerd']).default('process'),
+      )
       .addOption(new Option('--simulate-nodes <n>', 'simulated nodes in addition to the real ones').argParser(parseCount).default(0));
     withPodFlags(command)
       .optionsGroup('Memory:')
@@ -144,10 +165,14 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       );
   };
 
-  const run = async (flags: UpFlags, command: Command, seedDirectory?: string): Promise<void> => {
-    const parsed = configurationOf(flags, environment, seedDirectory);
+  const run = async (flags: UpFlags, command: Command, given: Pick<Configuration, 'seedDirectory' | 'machines'> = {}): Promise<void> => {
     const [{ toolsOf }, { settingsOf }] = await Promise.all([import('./build-tools.ts'), import('./settings.ts')]);
-    const configuration = { ...parsed, tools: toolsOf(flags, environment), settings: settingsOf(command, environment) };
+    const configuration = {
+      ...configurationOf(flags, environment),
+      ...given,
+      tools: toolsOf(flags, environment),
+      settings: settingsOf(command, environment),
+    };
     if (flags.detach && !flags.detached) {
       const { startDetached } = await import('./detach.ts');
       done(await startDetached([...commandLine, detachedFlag], configuration, context));
@@ -162,17 +187,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       withStartFlags(program.command('demo').description('run a cluster with the examples repository in a built-in Git remote')),
     ),
   ).action((flags: Omit<UpFlags, 'branch' | 'path'>, command: Command) =>
-    run({ ...flags, branch: 'main', path: './clusters/demo' }, command, exampleRepository),
+    run({ ...flags, branch: 'main', path: './clusters/demo' }, command, { seedDirectory: exampleRepository }),
   );
 
   const up = program.command('up').description('run a cluster that follows a Git repository');
-  up.optionsGroup('Repository:')
-    .option(
-      '--repo <url-or-dir>',
-      'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
-    )
-    .option('--branch <branch>', 'branch to follow; default: as at the start before, or main')
-    .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
+  withRepositoryFlags(up);
   withOtherFlags(withStartFlags(withPushFlags(up)))
     .addHelpText(
       'after',
@@ -186,6 +205,32 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       ].join('\n'),
     )
     .action((flags: UpFlags, command: Command) => run(flags, command));
+
+  const server = program.command('server').description('run a cluster that other machines join: the control plane, and a node');
+  withRepositoryFlags(server);
+  withOtherFlags(withStartFlags(withPushFlags(server), true), true);
+  server
+    .optionsGroup('Machines:')
+    .addOption(
+      new Option('--cluster-cidr <range>', 'addresses of pods; each Node gets a /24').argParser(parseRangeFlag).default('10.42.0.0/16'),
+    )
+    .addOption(new Option('--service-cidr <range>', 'addresses of Services').argParser(parseRangeFlag).default('10.43.0.0/16'))
+    .addOption(
+      new Option('--token <id.secret>', 'token by which machines join; default: one that is made')
+        .env('MIDSHIP_TOKEN')
+        .argParser(parseToken),
+    );
+  withNodeFlags(server)
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Example:',
+        '  midship server                                          on the first machine, as root',
+        '  midship agent --server https://FIRST:6443 --token-file T   on each other; T is /var/lib/midship/token of the first',
+      ].join('\n'),
+    )
+    .action((flags: ServerFlags, command: Command) => run(flags, command, { machines: machinesOf(flags) }));
 
   withBuildFlags(
     program
@@ -227,7 +272,29 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     });
 }
 
-function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDirectory: string | undefined): Omit<Configuration, 'tools'> {
+const withRepositoryFlags = (command: Command): Command =>
+  command
+    .optionsGroup('Repository:')
+    .option(
+      '--repo <url-or-dir>',
+      'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
+    )
+    .option('--branch <branch>', 'branch to follow; default: as at the start before, or main')
+    .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
+
+function machinesOf(flags: ServerFlags): MachinesSettings {
+  const { clusterCidr, serviceCidr, token } = flags;
+  return {
+    kind: 'machines',
+    clusterCidr,
+    serviceCidr,
+    nodeAddress: nodeAddressOf(flags),
+    ...nodeSettingsOf(flags),
+    ...(token === undefined ? {} : { bootstrapToken: token }),
+  };
+}
+
+function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv): Omit<Configuration, 'tools'> {
   const oidc = oidcSettingsOf(flags);
   return {
     dataDirectory: resolve(flags.dataDir),
@@ -239,12 +306,11 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv, seedDir
     ...(flags.grafanaUrl === undefined ? {} : { grafanaUrl: flags.grafanaUrl }),
     ...httpTlsOf(flags),
     simulatedNodes: flags.simulateNodes,
-    runtime: flags.runtime as Configuration['runtime'],
+    runtime: flags.runtime === 'auto' ? 'containerd' : (flags.runtime as Configuration['runtime']),
     pods: podSettingsOf(flags),
     ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
     ...(flags.branch === undefined ? {} : { branch: flags.branch }),
     ...(flags.path === undefined ? {} : { path: flags.path }),
-    ...(seedDirectory === undefined ? {} : { seedDirectory }),
     preReceive: flags.preReceive,
     tlsNames: flags.tlsSan,
     kubeconfigMode: flags.writeKubeconfigMode,
@@ -329,6 +395,25 @@ function parseParts(value: string, before: readonly DisablePart[] = []): readonl
   if (unknown !== undefined)
     throw new InvalidArgumentError(`There is no part ${JSON.stringify(unknown)}; known: ${disableParts.join(', ')}.`);
   return [...new Set([...before, ...disableParts.filter((known) => parts.includes(known))])];
+}
+
+/** @returns the range with its first address: `10.42.0.0/16` of `10.42.3.0/16` */
+function parseRangeFlag(value: string): string {
+  try {
+    const { first, size } = parseRange(value);
+    const length = 32 - Math.log2(size);
+    if (length < 8 || length > 24) throw new Error('its length is not from 8 to 24');
+    return `${formatAddress(first)}/${length}`;
+  } catch (err) {
+    throw new InvalidArgumentError(`An IPv4 range such as 10.42.0.0/16: ${err instanceof Error ? err.message : String(err)}.`);
+  }
+}
+
+function parseToken(value: string): string {
+  const token = tryParseJoinToken(value)?.bootstrapToken ?? value;
+  if (!/^[a-z0-9]{6}\.[a-z0-9]{16}$/.test(token))
+    throw new InvalidArgumentError('A token is six letters or digits, a dot, and sixteen: [a-z0-9]{6}.[a-z0-9]{16}.');
+  return token;
 }
 
 function parseMode(value: string): number {

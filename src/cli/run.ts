@@ -18,6 +18,7 @@ import { ensureDataDirectory, refuseRunning } from './data-directory.ts';
 import { listenForKeys } from './keys.ts';
 import { openBrowser } from './open-browser.ts';
 import type { ProgramContext } from './program.ts';
+import { createStopRequests } from './stop-requests.ts';
 import { createTerminal, type Terminal } from './terminal.ts';
 
 /** Time that the start waits for the apps before it says that they are still on their way. */
@@ -48,8 +49,8 @@ export async function runCluster(configuration: Configuration, options: RunOptio
   const abort = new AbortController();
   // Every part that starts waits on it.
   setMaxListeners(100, abort.signal);
-  const stopped = stopRequests(abort);
-  terminal.line(`  midship ${version}   one process, no containers needed\n`);
+  const stopped = createStopRequests(abort);
+  terminal.line(`  midship ${version}   ${configuration.machines === undefined ? 'one process, no containers needed' : 'server'}\n`);
   const startedAt = performance.now();
   // Its commands change the first commit, so they fit no later start.
   const isNewTour = configuration.seedDirectory !== undefined && !existsSync(files.repository);
@@ -108,46 +109,6 @@ function terminalLogOf(path: string): Writable {
       done();
     },
   });
-}
-
-interface StopRequests {
-  /** Resolves with the exit code of the first request. */
-  readonly reason: Promise<number>;
-  exitCode(): number;
-  request(exitCode: number): void;
-  close(): void;
-}
-
-/** Ctrl-C (130) and SIGTERM of `midship down` (0) stop the pods and end. A second Ctrl-C ends at once and leaves the pods running. */
-function stopRequests(abort: AbortController): StopRequests {
-  let resolve: (exitCode: number) => void = () => undefined;
-  const reason = new Promise<number>((done) => {
-    resolve = done;
-  });
-  let exitCode = 0;
-  const request = (code: number): void => {
-    if (abort.signal.aborted) process.exit(130);
-    exitCode = code;
-    abort.abort(new Error('stop was requested'));
-    resolve(code);
-  };
-  const onInterrupt = (): void => request(130);
-  const onTerminate = (): void => {
-    if (!abort.signal.aborted) request(0);
-  };
-  process.on('SIGINT', onInterrupt);
-  process.on('SIGTERM', onTerminate);
-  process.on('SIGHUP', onTerminate);
-  return {
-    reason,
-    exitCode: () => exitCode,
-    request,
-    close() {
-      process.off('SIGINT', onInterrupt);
-      process.off('SIGTERM', onTerminate);
-      process.off('SIGHUP', onTerminate);
-    },
-  };
 }
 
 interface Waiting {

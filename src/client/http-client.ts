@@ -27,7 +27,12 @@ export interface HttpClientOptions {
   readonly caCertificate?: string;
   /** The name the server's certificate must be for, when it is not that of the URL. */
   readonly serverName?: string;
-  readonly clientCertificate?: { readonly certificate: string; readonly key: string };
+  /** One that is renewed calls back, and later connections use the new one. */
+  readonly clientCertificate?: {
+    readonly certificate: string;
+    readonly key: string;
+    onRenewed?(apply: () => void): void;
+  };
   /** Or where to look for it at each request: tokens of service accounts are renewed every hour. */
   readonly token?: string | (() => string);
   readonly userAgent: string;
@@ -218,20 +223,28 @@ class Connection {
   readonly #base: URL;
   readonly #userAgent: string;
   readonly #token: () => string | undefined;
-  readonly #agent: Agent;
-  readonly #watchAgent: Agent;
+  #agent: Agent;
+  #watchAgent: Agent;
 
   constructor({ server, caCertificate, serverName, clientCertificate, token, userAgent }: HttpClientOptions) {
     this.#base = new URL(server);
     // Credentials must not cross a network in the clear.
     if (this.#base.protocol !== 'https:') throw new Error(`API server address ${server} does not start with https://`);
-    const tls = {
+    const tls = () => ({
       ...(caCertificate === undefined ? {} : { ca: caCertificate }),
       ...(serverName === undefined ? {} : { servername: serverName }),
       ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
-    };
-    this.#agent = new Agent({ ...tls, keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections, scheduling: 'lifo' });
-    this.#watchAgent = new Agent({ ...tls, keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 });
+    });
+    const newAgent = () =>
+      new Agent({ ...tls(), keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections, scheduling: 'lifo' });
+    const newWatchAgent = () => new Agent({ ...tls(), keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 });
+    this.#agent = newAgent();
+    this.#watchAgent = newWatchAgent();
+    // Requests that are under way end on their connections, which the server closes once they are idle.
+    clientCertificate?.onRenewed?.(() => {
+      this.#agent = newAgent();
+      this.#watchAgent = newWatchAgent();
+    });
     this.#userAgent = userAgent;
     this.#token = typeof token === 'function' ? token : () => token;
   }

@@ -30,8 +30,8 @@ export interface DnsServerOptions {
   readonly port: number;
   /** `cluster.local` */
   readonly domain: string;
-  /** The cluster's addresses, `10.N.0.0/16`. Only these are served: a resolver for everybody would amplify attacks. */
-  readonly clusterCidr: string;
+  /** The cluster's addresses, such as `10.42.0.0/16`. Only these are served: a resolver for everybody would amplify attacks. */
+  readonly ranges: readonly string[];
   readonly source: ServiceSource;
   /** Servers for names of other zones. */
   readonly upstreams: () => Promise<readonly ServerAddress[]>;
@@ -63,10 +63,10 @@ const maxAliases = 8;
  * @throws Error from `start`: `EADDRINUSE` when another program has the port
  */
 export function createDnsServer(options: DnsServerOptions): DnsServer {
-  const { addresses, domain, clusterCidr, source, clock, random, log } = options;
+  const { addresses, domain, ranges, source, clock, random, log } = options;
   const upstream = createUpstream({ servers: options.upstreams, clock, onRejected: () => metrics.rejected() });
   const metrics = createDnsMetrics(options.metrics, () => upstream.cached);
-  const cluster = rangeOf(clusterCidr);
+  const cluster = blockListOf(ranges);
   const udpSockets: UdpSocket[] = [];
   const tcpServers: Server[] = [];
   const connections = new Map<Socket, string>();
@@ -256,11 +256,13 @@ interface Outcome {
   readonly reply: Buffer;
 }
 
-function rangeOf(cidr: string): BlockList {
-  const [address = '', bits] = cidr.split('/');
-  const range = new BlockList();
-  range.addSubnet(address, Number(bits));
-  return range;
+function blockListOf(ranges: readonly string[]): BlockList {
+  const list = new BlockList();
+  for (const cidr of ranges) {
+    const [address = '', bits] = cidr.split('/');
+    list.addSubnet(address, Number(bits));
+  }
+  return list;
 }
 
 /** The question for another name of the same type and class. */

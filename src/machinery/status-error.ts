@@ -240,4 +240,5 @@ export const isConflict = (err: unknown): err is StatusError => hasReason(err, '
 export const isAlreadyExists = (err: unknown): err is StatusError => hasReason(err, 'AlreadyExists');
 export const isInvalid = (err: unknown): err is StatusError => hasReason(err, 'Invalid');
 export const isForbidden = (err: unknown): err is StatusError => hasReason(err, 'Forbidden');
+export const isUnauthorized = (err: unknown): err is StatusError => hasReason(err, 'Unauthorized');
 export const isExpired = (err: unknown): err is StatusError => isStatusError(err) && err.code === 410;

@@ -1,3 +1,4 @@
+import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Node, Taint } from '../api/core/v1/node.ts';
 import type { Pod } from '../api/core/v1/pod.ts';
@@ -72,6 +73,8 @@ export interface NodeAgent extends Component {
   /** The pods of this node as it knows them, with what the runtime has of each. */
   pods(): Iterable<PodOnNode>;
   podNamed(namespace: string, name: string): PodOnNode | undefined;
+  /** Creates the Node, not ready yet: its part of the pods' addresses and its certificates need it. Optional, before `start`. */
+  register(signal: AbortSignal): Promise<Node>;
   /**
    * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`. The pods stay in the API and run again with the
    * next start. Call after `stop`. Without it they run on, and the next start adopts them.
@@ -123,6 +126,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     signal: abort.signal,
   };
   const disk = createDiskPressure({ clock, measure: options.diskSpace ?? (() => measureFileSystem(options.directory)) });
+  let isStarted = false;
   const heartbeat = createHeartbeat({
     client: options.client,
     clock,
@@ -143,6 +147,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       isolation: runtime.isolation,
       disk: disk.condition,
       conditions: runtime.conditions,
+      notReady: isStarted ? undefined : 'container runtime network not ready: NetworkReady=false',
     }),
   });
 
@@ -269,6 +274,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     if (abort.signal.aborted) return;
     cancelHousekeeping = clock.after(housekeepingMs, () => {
       renewTokens();
+      config.releaseUnused((reference) => [...workers.values()].some((worker) => worker.refersTo(reference)));
       endOrphans()
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
         .finally(scheduleHousekeeping);
@@ -279,6 +285,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     name: `node-agent ${nodeName}`,
     nodeName,
     pods: podsOnNode,
+    register: (signal) => heartbeat.register(signal),
     podNamed(namespace, name) {
       for (const { pod, sandbox } of workers.values()) {
         if (pod.metadata.name === name && pod.metadata.namespace === namespace) return { pod, sandbox };
@@ -312,9 +319,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       unsubscribe.push(options.pods.subscribe(onPod));
       await endOrphans();
       scheduleHousekeeping();
+      // No pod has made it on a new machine, and its disk is measured now.
+      await mkdir(options.directory, { recursive: true, mode: 0o700 });
       // The node's first report has the condition already.
       if (runtime.runsPrograms) await lookAtDisk();
       scheduleStorageLook();
+      isStarted = true;
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);
       thisNode = node;

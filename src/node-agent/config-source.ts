@@ -5,20 +5,29 @@ import type { InformerSet } from '../client/informer.ts';
 
 /** The objects that pods take their configuration from, as a cache. */
 export interface ConfigSource {
-  /** Follows the kinds from now on and resolves when their caches are filled; nothing is followed before a pod needs it. */
-  ready(kinds: Iterable<ConfigKind>, signal: AbortSignal): Promise<void>;
+  /** Follows what the pod needs from now on and resolves when all of it was read; nothing is followed before a pod needs it. */
+  ready(needs: ConfigNeeds, signal: AbortSignal): Promise<void>;
   configMap(namespace: string, name: string): ConfigMap | undefined;
   secret(namespace: string, name: string): Secret | undefined;
   services(namespace: string): Iterable<Service>;
   /** Calls back with `ConfigMap/NAMESPACE/NAME` or `Secret/…` when one appears, changes or goes. Returns a function that removes it. */
   onChange(listener: (reference: string) => void): () => void;
+  /** Stops following the objects that no pod uses any more. */
+  releaseUnused(isUsed: (reference: string) => boolean): void;
+}
+
+/** Objects that a pod takes its configuration from. */
+export interface ConfigNeeds {
+  readonly kinds: ReadonlySet<ConfigKind>;
+  /** As `configReference` writes them. */
+  readonly objects: ReadonlySet<string>;
 }
 
 export type ConfigKind = 'ConfigMap' | 'Secret' | 'Service';
 
 export const configReference = (kind: 'ConfigMap' | 'Secret', namespace: string, name: string): string => `${kind}/${namespace}/${name}`;
 
-/** One for all agents of a process. */
+/** One for all agents in the process of the control plane: it follows whole kinds, which are in memory there anyway. */
 export function createConfigSource(informers: InformerSet): ConfigSource {
   const listeners = new Set<(reference: string) => void>();
   const followed = new Set<ConfigKind>();
@@ -51,7 +60,7 @@ export function createConfigSource(informers: InformerSet): ConfigSource {
   };
 
   return {
-    async ready(kinds, signal) {
+    async ready({ kinds }, signal) {
       let waiting = false;
       for (const kind of kinds) {
         follow(kind);
@@ -66,5 +75,6 @@ export function createConfigSource(informers: InformerSet): ConfigSource {
       listeners.add(listener);
       return () => listeners.delete(listener);
     },
+    releaseUnused: () => undefined,
   };
 }

@@ -10,6 +10,8 @@ import { sameJson } from './pod-status.ts';
 
 /** Keeps the Node and its Lease in the API: the sign of life that the node controller watches. */
 export interface Heartbeat {
+  /** Registers the node, or brings the addresses of the one that is there up to date; it does not beat yet. */
+  register(signal: AbortSignal): Promise<Node>;
   /** Registers the node, or takes over the one that is there, and beats from then on. */
   start(signal: AbortSignal): Promise<Node>;
   stop(): Promise<void>;
@@ -131,19 +133,25 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
     });
   }
 
+  const accepted = (write: () => Promise<Node>, signal: AbortSignal): Promise<Node> =>
+    untilAccepted(write, { clock, signal, onRefusal: (err) => log.warn({ err }, 'Could not register node') });
+
   return {
+    register: (signal) =>
+      accepted(async () => {
+        const node = await register();
+        const { addresses } = nodeStatusOf(describe(), node.status, clock.now());
+        // A node that comes back keeps its Ready condition until the agent runs.
+        if (!sameJson(addresses, node.status?.addresses)) await report(node);
+        return node;
+      }, signal),
     async start(signal) {
       stopped = false;
-      const first = async (): Promise<Node> => {
+      const node = await accepted(async () => {
         const registered = await register();
         await beat(registered);
         return registered;
-      };
-      const node = await untilAccepted(first, {
-        clock,
-        signal,
-        onRefusal: (err) => log.warn({ err }, 'Could not register node'),
-      });
+      }, signal);
       signal.throwIfAborted();
       schedule();
       return node;

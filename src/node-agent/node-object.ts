@@ -26,6 +26,8 @@ export interface NodeDescription {
   readonly disk: NodeConditionReport;
   /** The conditions by which the runtime says how it runs pods. */
   readonly conditions: readonly NodeConditionReport[];
+  /** Absent: the node takes pods. */
+  readonly notReady?: string | undefined;
 }
 
 /** Says whether and how pods are kept apart from the machine. */
@@ -54,13 +56,15 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
-  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion, isolation, disk, conditions } =
-    description;
+  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
+  const { isolation, disk, conditions, notReady } = description;
   const own = [
     report('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
     report(disk.type, disk.status, disk.reason, disk.message),
     report('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
-    report('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status'),
+    notReady === undefined
+      ? report('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status')
+      : report('Ready', 'False', 'KubeletNotReady', notReady),
     ...conditions.map(({ type, status, reason, message }) => report(type, status, reason, message)),
     ...(isolation === undefined
       ? []

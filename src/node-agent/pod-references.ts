@@ -1,14 +1,7 @@
 import type { Container, Pod } from '../api/core/v1/pod.ts';
-import { type ConfigKind, configReference } from './config-source.ts';
+import { type ConfigKind, type ConfigNeeds, configReference } from './config-source.ts';
 
-/** Objects that a pod needs from the API besides itself. */
-export interface PodReferences {
-  readonly kinds: ReadonlySet<ConfigKind>;
-  /** As `configReference` writes them. */
-  readonly objects: ReadonlySet<string>;
-}
-
-export function referencesOf(pod: Pod): PodReferences {
+export function referencesOf(pod: Pod): ConfigNeeds {
   const kinds = new Set<ConfigKind>(['Service']);
   const objects = new Set<string>();
   const add = (kind: 'ConfigMap' | 'Secret', name: string | undefined): void => {

@@ -50,3 +50,13 @@ export function createSharedPodSources(informers: InformerSet): (nodeName: strin
     },
   });
 }
+
+/** The pods of the only node of this process. The server sends those alone, as to every kubelet. */
+export function createPodSource(informers: InformerSet, nodeName: string): PodSource {
+  const informer = informers.get(pods, { fieldSelector: `spec.nodeName=${nodeName}` });
+  return {
+    ready: (signal) => informers.waitForSync({ signal }),
+    list: () => informer.list(),
+    subscribe: (handler) => informer.addHandler(handler),
+  };
+}

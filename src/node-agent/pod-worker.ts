@@ -7,6 +7,7 @@ import { nameOf } from '../lifecycle/step.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import { advance, type Effects } from '../reconcile/effects.ts';
 import type { AgentContext } from './agent-context.ts';
+import type { ConfigNeeds } from './config-source.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
 import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
 import { hashOfContainer, startContainer, watchContainer } from './container-start.ts';
@@ -15,7 +16,7 @@ import { warnOfOpenListeners } from './listen-check.ts';
 import { composePodDns, podDomain } from './pod-dns.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
 import { createPodProbes } from './pod-probes.ts';
-import { allContainers, type PodReferences, referencesOf } from './pod-references.ts';
+import { allContainers, referencesOf } from './pod-references.ts';
 import { failureIsNewsMs, podStatusOf, sameJson } from './pod-status.ts';
 import { createPodStatusWriter, type PodStatusWriter } from './pod-status-writer.ts';
 import { containersToStop, createTerminations, graceSecondsOf, type StopRequest, type Terminations } from './pod-termination.ts';
@@ -60,7 +61,7 @@ export class PodWorker {
   #sandbox: SandboxStatus | undefined;
   #sandboxes: readonly SandboxStatus[] = [];
   #plan: ContainerPlan | undefined;
-  #references: PodReferences | undefined;
+  #references: ConfigNeeds | undefined;
   #evicted: string | undefined;
   #verdict: { readonly reason: string; readonly message: string } | undefined;
   #acted = false;
@@ -378,7 +379,7 @@ export class PodWorker {
     if (plan.starts.length === 0) return;
     if (context.runtime.runsPrograms) {
       this.#references ??= referencesOf(this.#pod);
-      await context.config.ready(this.#references.kinds, context.signal);
+      await context.config.ready(this.#references, context.signal);
     }
     for (const start of plan.starts) {
       const memory = this.#memories.get(start.container.name);
@@ -471,7 +472,7 @@ export class PodWorker {
     if (isAdopted) {
       this.#references ??= referencesOf(this.#pod);
       try {
-        await this.#context.config.ready(this.#references.kinds, this.#context.signal);
+        await this.#context.config.ready(this.#references, this.#context.signal);
       } catch (err) {
         this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
         return;

@@ -1,5 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto';
 import { type Secret, secrets } from '../../api/core/v1/secret.ts';
+import { bootstrapTokenType } from '../../api/join-token.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { UserInfo } from '../user.ts';
@@ -36,8 +37,6 @@ export interface BootstrapTokensOptions {
   readonly registry: Pick<Registry, 'get'>;
   readonly clock: Clock;
 }
-
-const bootstrapTokenType = 'bootstrap.kubernetes.io/token';
 
 const extraGroup = /^system:bootstrappers:[a-z0-9:-]{0,255}[a-z0-9]$/;
 

@@ -1,4 +1,4 @@
-import { backupPath } from '../../api/well-known.ts';
+import { authorityPath, backupPath } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import { methodNotAllowed } from '../../machinery/status-error.ts';
 import type { Aggregator } from '../aggregation/aggregator.ts';
@@ -55,6 +55,8 @@ export interface PathParts {
   /** Absent: there are no issuer documents. */
   readonly serviceAccounts: ServiceAccountTokens | undefined;
   readonly metrics: MetricsPage;
+  /** PEM: the authority of the cluster, shown to everybody who asks. Absent: no machine can join. */
+  readonly authority: string | undefined;
   /** Absent: there are no backups. */
   readonly backup: BackupPath | undefined;
   readonly healthChecks: readonly HealthCheck[];
@@ -69,6 +71,12 @@ export interface PathParts {
 /** Answers a request for a path that is no resource: authorized by its path, then served by the table. */
 export async function answerPath(exchange: KnownExchange, parts: PathParts): Promise<void> {
   const { path, target, method, response } = exchange;
+  // Nobody has an identity before joining, and the authority's certificate is no secret.
+  if (path === authorityPath && parts.authority !== undefined) {
+    if (method !== 'GET') throw methodNotAllowed();
+    sendPlain(response, 200, parts.authority);
+    return;
+  }
   parts.kubeApi.authorize(exchange.user, attributesOfExchange(exchange));
   if (path === backupPath && parts.backup !== undefined) {
     await parts.backup.send(exchange);

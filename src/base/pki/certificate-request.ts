@@ -1,4 +1,6 @@
+import { webcrypto } from 'node:crypto';
 import type * as x509Library from '@peculiar/x509';
+import { pemOf, signing } from './authority.ts';
 import { loadX509 } from './x509-library.ts';
 
 /** A signed PKCS#10 request for a certificate, decoded. */
@@ -55,4 +57,29 @@ function namesOf(x509: typeof x509Library, { extensions }: x509Library.Pkcs10Cer
   if (named.length > maxNames) throw new Error(`the request has more than ${maxNames} names`);
   const valuesOf = (wanted: string): readonly string[] => named.filter(({ type }) => type === wanted).map(({ value }) => value);
   return { dnsNames: valuesOf('dns'), ipAddresses: valuesOf('ip'), emailAddresses: valuesOf('email'), uris: valuesOf('url') };
+}
+
+export interface NewCertificateRequest {
+  readonly commonName: string;
+  readonly organizations: readonly string[];
+  readonly dnsNames?: readonly string[];
+  readonly ipAddresses?: readonly string[];
+}
+
+/** Makes a key and a request that is signed with it. @returns PEM texts */
+export async function createCertificateRequest(names: NewCertificateRequest): Promise<{ readonly request: string; readonly key: string }> {
+  const { commonName, organizations, dnsNames = [], ipAddresses = [] } = names;
+  const x509 = await loadX509();
+  const keys = await webcrypto.subtle.generateKey(signing, true, ['sign', 'verify']);
+  const alternatives = [
+    ...dnsNames.map((value) => ({ type: 'dns' as const, value })),
+    ...ipAddresses.map((value) => ({ type: 'ip' as const, value })),
+  ];
+  const request = await x509.Pkcs10CertificateRequestGenerator.create({
+    name: [...organizations.map((organization) => ({ O: [organization] })), { CN: [commonName] }],
+    keys,
+    signingAlgorithm: signing,
+    extensions: alternatives.length === 0 ? [] : [new x509.SubjectAlternativeNameExtension(alternatives)],
+  });
+  return { request: `${request.toString('pem')}\n`, key: pemOf(keys.privateKey) };
 }

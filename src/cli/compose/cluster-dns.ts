@@ -13,6 +13,7 @@ import type { InformerSet } from '../../client/informer.ts';
 import { createDnsServer } from '../../dns/dns-server.ts';
 import { createHostResolvers } from '../../dns/host-resolvers.ts';
 import { createServiceSource } from '../../dns/service-source.ts';
+import { formatAddress, parseRange } from '../../machinery/addresses.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { isInvalid } from '../../machinery/status-error.ts';
 import type { NodeDns } from '../../node-agent/agent-context.ts';
@@ -20,8 +21,10 @@ import type { Network } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
 
 export interface ClusterDnsOptions {
-  /** With the rights of the API server itself. */
+  /** Reads the Service. */
   readonly client: Client;
+  /** Publishes the Service, with the rights of the API server itself; absent: it is there. */
+  readonly ownClient?: Client;
   readonly informers: InformerSet;
   readonly network: Network;
   /** `resolv.conf` of this machine; undefined: the one that the machine uses. */
@@ -34,8 +37,9 @@ export interface ClusterDnsOptions {
 
 /** The name server of a cluster, and what its pods need to know of it. */
 export interface ClusterDnsPart {
-  readonly component: Component;
   readonly pods: NodeDns;
+  /** Makes the server. @param podCidr  addresses of the pods that may ask */
+  createServer(podCidr: string): Component;
 }
 
 /** Key of the Service, as in every cluster; this process serves its address. */
@@ -47,12 +51,13 @@ const port = 53;
 const maxFileBytes = 1024 * 1024;
 
 /**
- * Publishes the Service of cluster DNS and makes the server behind it.
+ * Opens cluster DNS on this machine, whose pods ask it at the address of its Service.
  *
- * @throws Failure from the component's start when another program has port 53
+ * @throws Failure from the server's start when another program has port 53
  */
-export async function createClusterDns({
+export async function openClusterDns({
   client,
+  ownClient,
   informers,
   network,
   resolverFile: chosenFile,
@@ -61,40 +66,41 @@ export async function createClusterDns({
   log,
   metrics,
 }: ClusterDnsOptions): Promise<ClusterDnsPart> {
-  const address = await publishService(client, network);
+  if (ownClient !== undefined) await publishService(ownClient, network);
+  const { spec } = await client.get(services, { namespace, name });
+  const address = spec.clusterIP ?? '';
   const addresses = [address, network.nodeAddress(0)];
   const resolverFile = chosenFile ?? (await findResolverFile());
-  const server = createDnsServer({
-    addresses,
-    port,
-    domain,
-    clusterCidr: network.clusterCidr,
-    source: createServiceSource(informers),
-    upstreams: createHostResolvers({ path: resolverFile, own: addresses, clock }),
-    synced: (options) => informers.waitForSync(options),
-    clock,
-    random,
-    log: log.child({ component: 'cluster-dns' }),
-    metrics,
-  });
-  const component: Component = {
-    name: server.name,
-    stop: () => server.stop(),
-    start: (options) =>
-      server.start(options).catch((cause: NodeJS.ErrnoException) => {
-        if (cause.code !== 'EADDRINUSE') throw cause;
-        throw new Failure('cluster DNS cannot start', {
-          why: `Another program of this machine has port ${port} of all addresses, ${addresses.join(' and ')} included.`,
-          fix: 'Bind that program to its own addresses (dnsmasq: bind-interfaces), or stop it.',
-          cause,
-        });
-      }),
+  const createServer = (podCidr: string): Component => {
+    const server = createDnsServer({
+      addresses,
+      port,
+      domain,
+      // A machine that joined knows the range of its own pods, and each machine answers its own.
+      ranges: [network.clusterCidr || podCidr, network.serviceCidr],
+      source: createServiceSource(informers),
+      upstreams: createHostResolvers({ path: resolverFile, own: addresses, clock }),
+      synced: (options) => informers.waitForSync(options),
+      clock,
+      random,
+      log: log.child({ component: 'cluster-dns' }),
+      metrics,
+    });
+    return { name: server.name, stop: () => server.stop(), start: (options) => server.start(options).catch(explainTakenPort) };
   };
-  return { component, pods: { address, domain, machine: () => readResolverFile(resolverFile) } };
+  const explainTakenPort = (cause: NodeJS.ErrnoException): never => {
+    if (cause.code !== 'EADDRINUSE') throw cause;
+    throw new Failure('cluster DNS cannot start', {
+      why: `Another program of this machine has port ${port} of all addresses, ${addresses.join(' and ')} included.`,
+      fix: 'Bind that program to its own addresses (dnsmasq: bind-interfaces), or stop it.',
+      cause,
+    });
+  };
+  return { pods: { address, domain, machine: () => readResolverFile(resolverFile) }, createServer };
 }
 
-/** @returns the Service's address: the tenth of its range, unless another Service had that before there was cluster DNS */
-async function publishService(client: Client, network: Network): Promise<string> {
+/** The Service has the tenth address of its range, unless another had that before there was cluster DNS. */
+async function publishService(client: Client, network: Network): Promise<void> {
   const service = {
     apiVersion: 'v1',
     kind: 'Service',
@@ -110,7 +116,7 @@ async function publishService(client: Client, network: Network): Promise<string>
       ],
     },
   };
-  const clusterIP = network.serviceCidr.replace(/0\/\d+$/, '10');
+  const clusterIP = formatAddress(parseRange(network.serviceCidr).first + 10);
   try {
     await ensure(client, services, { ...service, spec: { ...service.spec, clusterIP } }, (stored) => stored);
   } catch (err) {
@@ -131,8 +137,6 @@ async function publishService(client: Client, network: Network): Promise<string>
     },
     (stored) => (deepEqual(stored.endpoints, endpoints) ? stored : { ...stored, endpoints }),
   );
-  const { spec } = await client.get(services, { namespace, name });
-  return spec.clusterIP ?? clusterIP;
 }
 
 /** The file of systemd-resolved where the usual one names only its local stub, which pods do not reach; as kubeadm chooses. */

@@ -8,6 +8,8 @@ import { createRedactor, type Redactor } from '../../base/redactor.ts';
 import { createTurnGate } from '../../base/turn-gate.ts';
 import { createBuilder } from '../../gitops/render/builder.ts';
 import { isEmptyRepository } from '../../gitops/sources/bare-repository.ts';
+import { createConfigSource } from '../../node-agent/config-source.ts';
+import { createSharedPodSources } from '../../node-agent/pod-source.ts';
 import { createOverviewSource } from '../../web/overview.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
 import type { Endpoints } from '../data-directory.ts';
@@ -18,7 +20,7 @@ import { startGitRemote } from './git-remote.ts';
 import { createGitOps } from './gitops.ts';
 import { keepKubeconfig } from './keep-kubeconfig.ts';
 import { createMetricsPaths } from './metrics-paths.ts';
-import { startNodes } from './nodes.ts';
+import { ownKubeletTls, startNodes } from './nodes.ts';
 import { type Page, startPage } from './page.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
 import { openRepositories, redactedSource } from './repositories.ts';
@@ -99,7 +101,20 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
   const { informers, events, steps, network, pki, ownClient, clientFor } = controlPlane;
 
   const nodes = await running(
-    startNodes({ ...surroundings, configuration, network, pki, informers, events, steps, metrics: metrics.kubelet, ownClient, clientFor }),
+    startNodes({
+      ...surroundings,
+      configuration,
+      network,
+      kubeletTls: ownKubeletTls(pki),
+      podsOf: createSharedPodSources(informers),
+      config: createConfigSource(informers),
+      informers,
+      events,
+      steps,
+      metrics: metrics.kubelet,
+      ownClient,
+      clientFor,
+    }),
   );
   if (configuration.runtime !== 'simulated') await running(startResourceMetrics({ ...surroundings, controlPlane }));
   onStep('Nodes', nodes.text);

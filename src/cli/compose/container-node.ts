@@ -16,21 +16,32 @@ import { createNodeBackend } from '../../proxy/node-backend.ts';
 import type { BackendOptions } from '../../proxy/service-proxy.ts';
 import { anyNodeAddress, type NodeAddress } from '../../proxy/table.ts';
 import { filesOf } from '../configuration.ts';
-import type { Network } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
 
 export interface ContainerNodeOptions {
   readonly dataDirectory: string;
   readonly nodeName: string;
-  readonly network: Network;
+  readonly network: ContainerNetwork;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** The part of the cluster's network that a machine with containers needs. */
+export interface ContainerNetwork {
+  /** Distinguishes it from the networks of other clusters on this machine. */
+  readonly n: number;
+  /** Ranges that the machine answers for, for as long as the node runs. */
+  readonly localRanges: readonly string[];
+  readonly serviceCidr: string;
+  nodeAddress(node: number): string;
 }
 
 /** A machine on which pods are containers. */
 export interface ContainerNode {
   readonly runtime: ContainerRuntime;
   readonly proxy: NodeProxy;
+  /** Gives pods their addresses, `podCidr`: without it no pod starts. */
+  connectPods(podCidr: string): Promise<void>;
   /** Ends containerd, once its pods have ended, and gives the addresses back. */
   close(): Promise<void>;
 }
@@ -40,7 +51,7 @@ export interface NodeProxy {
   readonly mode: 'nftables' | 'userspace';
   readonly nodeAddresses: readonly NodeAddress[];
   /** Absent: connections pass through this process. */
-  readonly createBackend?: (options: BackendOptions) => ProxyBackend;
+  readonly createBackend?: (podCidr: string) => (options: BackendOptions) => ProxyBackend;
 }
 
 const stopsAtOnce = 8;
@@ -60,16 +71,10 @@ export async function openContainerNode({ dataDirectory, nodeName, network, cloc
     await mkdir(files.containerd, { recursive: true, mode: 0o700 });
     const service = await startContainerd({ directory: files.containerd, searchPath: process.env.PATH ?? '', clock, log });
     closers.push(() => service.stop());
-    const ranges = localRanges(network);
-    await addLocalAddresses(ranges);
-    closers.push(() => removeLocalAddresses(ranges));
+    await addLocalAddresses(network.localRanges);
+    closers.push(() => removeLocalAddresses(network.localRanges));
     const proxy = await chooseProxy(nodeName, network, log);
-    if (proxy.mode === 'nftables') closers.push(() => removeNftTable(nftTableOf(network)));
-    await writePodNetwork(service.cniDirectory, {
-      podCidr: network.podCidr(0),
-      name: `midship-${network.n}`,
-      addressDirectory: addressDirectory(files.containerd),
-    });
+    if (proxy.mode === 'nftables') closers.push(() => removeNftTable(nftTableOf(network, '')));
     for (const archive of await archivesIn(files.images)) {
       await service.importImage(archive);
       log.info({ archive }, 'Imported image archive');
@@ -78,7 +83,13 @@ export async function openContainerNode({ dataDirectory, nodeName, network, cloc
     const runtime = await openContainerdRuntime({ client, directory: join(files.containerd, 'pods'), nodeName, clock, log });
     closers.push(() => runtime.close());
     closers.push(() => stopSandboxes(runtime));
-    return { runtime, proxy, close };
+    const connectPods = (podCidr: string): Promise<void> =>
+      writePodNetwork(service.cniDirectory, {
+        podCidr,
+        name: `midship-${network.n}`,
+        addressDirectory: addressDirectory(files.containerd),
+      });
+    return { runtime, proxy, connectPods, close };
   } catch (err) {
     await close();
     if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
@@ -87,14 +98,15 @@ export async function openContainerNode({ dataDirectory, nodeName, network, cloc
 }
 
 /** A table for each cluster, since several may run on one machine. */
-const nftTableOf = (network: Network): NftTable => ({
-  name: `midship-proxy-${network.n}`,
-  podCidr: network.podCidr(0),
-  serviceCidr: network.serviceCidr,
+const nftTableOf = ({ n, serviceCidr }: ContainerNetwork, podCidr: string): NftTable => ({
+  name: `midship-proxy-${n}`,
+  podCidr,
+  serviceCidr,
 });
 
-async function chooseProxy(nodeName: string, network: Network, log: Log): Promise<NodeProxy> {
-  const table = nftTableOf(network);
+async function chooseProxy(nodeName: string, network: ContainerNetwork, log: Log): Promise<NodeProxy> {
+  // The table is written when the range of the pods is known; here it shows whether the kernel takes one.
+  const table = nftTableOf(network, network.serviceCidr);
   const why = await whyNoNft(table);
   // No rule of the kernel reaches 127.0.0.1, where node ports are open on this machine.
   const local = { address: '127.0.0.1' };
@@ -103,7 +115,7 @@ async function chooseProxy(nodeName: string, network: Network, log: Log): Promis
     return {
       mode: 'nftables',
       nodeAddresses: [{ address: anyNodeAddress, nodeName }, local],
-      createBackend: createNodeBackend({ table, nodeName }),
+      createBackend: (podCidr) => createNodeBackend({ table: nftTableOf(network, podCidr), nodeName }),
     };
   }
   log.warn({ mode: 'userspace', why }, 'Chose the Service proxy');
@@ -115,8 +127,6 @@ async function stopSandboxes(runtime: ContainerRuntime): Promise<void> {
   const ready = (await runtime.list()).filter((sandbox) => sandbox.ready);
   await mapBounded(ready, stopsAtOnce, ({ id }) => runtime.stopPodSandbox(id));
 }
-
-const localRanges = (network: Network): readonly string[] => [network.serviceCidr, `${network.nodeAddress(0)}/32`];
 
 async function archivesIn(directory: string): Promise<readonly string[]> {
   const names = await readdir(directory).catch((err: NodeJS.ErrnoException) => {

@@ -30,6 +30,7 @@ import type { InformerSet } from '../../client/informer.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
 import { learnSecrets } from '../../gitops/apply/plan/secret-values.ts';
 import { redactEvent } from '../../gitops/engine.ts';
+import { formatAddress, parseRange } from '../../machinery/addresses.ts';
 import { createControllerMetrics } from '../../reconcile/controller-metrics.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createEventQueue, type EventQueue } from '../../reconcile/event-recorder.ts';
@@ -43,6 +44,7 @@ import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts'
 import { claimNetwork, type Network } from '../data-directory.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
 import { createControllers } from './controllers.ts';
+import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
 import type { MetricsPaths } from './metrics-paths.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
@@ -90,6 +92,7 @@ export function startControlPlane(options: ControlPlaneOptions): Promise<Control
 async function compose(options: ControlPlaneOptions, { onClose, start }: PartStart): Promise<Omit<ControlPlane, keyof Running>> {
   const { configuration, inputs, metrics, redactor, gate, clock, log, random, version, onListening } = options;
   const files = filesOf(configuration.dataDirectory);
+  const { machines } = configuration;
 
   // 1. The store and the addresses, then the API over both.
   const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
@@ -102,7 +105,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
   const { network, release } = await claimNetwork(
     configuration.dataDirectory,
     () => serviceAddressIn(storage),
-    configuration.runtime === 'containerd' ? 'routed' : 'loopback',
+    configuration.machines ?? { kind: configuration.runtime === 'containerd' ? 'routed' : 'loopback' },
   );
   onClose(release);
   // A crash may have ended a backup.
@@ -205,6 +208,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     audit,
     kubelet,
     openApi: createOpenApi(kubeApi.kinds, () => schemas),
+    admitsMachines: machines !== undefined,
     backup: (until) =>
       openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }),
     healthChecks: [
@@ -225,15 +229,23 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     log: log.child({ component: 'apiserver' }),
     version,
   });
-  await bootstrapAccess(ownClient);
+  await bootstrapAccess(ownClient, { admitsMachines: machines !== undefined });
   await start([audit, apiServer]);
   await bootstrap({
     client: ownClient,
     serviceCidr,
-    apiAddress: isIP(configuration.bindAddress) === 4 && configuration.bindAddress !== '0.0.0.0' ? configuration.bindAddress : '127.0.0.1',
+    apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
     apiPort: Number(new URL(apiServer.url).port),
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });
+  if (machines !== undefined) {
+    await keepJoinToken({
+      client: ownClient,
+      caCertificate: pki.caCertificate,
+      path: files.joinToken,
+      bootstrapToken: machines.bootstrapToken,
+    });
+  }
   onListening(apiServer.url);
 
   // 3. Caches, events and counters, which the components share.
@@ -270,6 +282,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     createControllers({
       dependencies,
       pki,
+      clusterCidr: machines === undefined ? undefined : network.clusterCidr,
       accountTokens: kubeApi.tokens,
       scheduler: {
         client: clientFor('system:kube-scheduler'),
@@ -292,6 +305,10 @@ async function checkPort(host: string, port: number): Promise<void> {
   await once(server, 'close');
 }
 
+/** The address that pods on this machine have for the API. */
+const ownAddress = ({ bindAddress }: Configuration): string =>
+  isIP(bindAddress) === 4 && bindAddress !== '0.0.0.0' ? bindAddress : '127.0.0.1';
+
 /** Reads the address of the Service `default/kubernetes` from the store. */
 async function serviceAddressIn(storage: Storage): Promise<string | undefined> {
   const entry = await storage.get('core/services/default/kubernetes');
@@ -299,8 +316,8 @@ async function serviceAddressIn(storage: Storage): Promise<string | undefined> {
 }
 
 /** Names and addresses under which clients reach the API. */
-function apiHosts({ bindAddress, tlsNames }: Configuration, { serviceCidr }: Network): readonly string[] {
-  const serviceAddress = serviceCidr.replace(/0\/\d+$/, '1');
+function apiHosts({ bindAddress, tlsNames, machines }: Configuration, { serviceCidr }: Network): readonly string[] {
+  const serviceAddress = formatAddress(parseRange(serviceCidr).first + 1);
   return [
     'kubernetes',
     'kubernetes.default',
@@ -310,6 +327,7 @@ function apiHosts({ bindAddress, tlsNames }: Configuration, { serviceCidr }: Net
     '127.0.0.1',
     serviceAddress,
     ...(bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? [] : [bindAddress]),
+    ...(machines === undefined ? [] : [machines.nodeName, machines.nodeAddress]),
     ...tlsNames,
   ];
 }

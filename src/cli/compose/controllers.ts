@@ -16,6 +16,7 @@ import { createGarbageCollector } from '../../controllers/garbage-collector/garb
 import { createJobController } from '../../controllers/job/job-controller.ts';
 import { createNamespaceController } from '../../controllers/namespace/namespace-controller.ts';
 import { createNoControllerEvents } from '../../controllers/no-controller-events.ts';
+import { createNodeIpamController } from '../../controllers/node-ipam/node-ipam-controller.ts';
 import { createNodeLifecycleController } from '../../controllers/node-lifecycle/node-lifecycle-controller.ts';
 import { createPodEvictionController } from '../../controllers/node-lifecycle/pod-eviction-controller.ts';
 import { createPodGcController } from '../../controllers/pod-gc.ts';
@@ -36,13 +37,15 @@ export interface ControllersOptions {
   /** The parts of a controller, for the component of that name. */
   dependencies(component: string): ControllerDependencies;
   readonly pki: Pki;
+  /** Other machines join, and each Node gets its part of this range. Absent: the nodes of this machine have their addresses. */
+  readonly clusterCidr: string | undefined;
   /** Absent: tokens of service accounts are not signed here. */
   readonly accountTokens: RunningKubeApi['tokens'];
   readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random'>;
 }
 
 /** Controllers and the scheduler, in the order in which they start. */
-export function createControllers({ dependencies, pki, accountTokens, scheduler }: ControllersOptions): readonly Component[] {
+export function createControllers({ dependencies, pki, clusterCidr, accountTokens, scheduler }: ControllersOptions): readonly Component[] {
   const { informers, clock, log, steps } = dependencies('scheduler');
   return [
     createNamespaceController(dependencies('namespace-controller')),
@@ -58,13 +61,17 @@ export function createControllers({ dependencies, pki, accountTokens, scheduler 
           }),
         ]),
     createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
-    createCertificateApprovingController(dependencies('certificate-approving-controller')),
+    createCertificateApprovingController({
+      ...dependencies('certificate-approving-controller'),
+      admitsMachines: clusterCidr !== undefined,
+    }),
     createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
     createExpiryController(certificateRequests, dependencies('certificate-cleaner-controller')),
     createExpiryController(bootstrapTokens, dependencies('token-cleaner')),
     createExpiryController(finishedJobs, dependencies('ttl-after-finished-controller')),
     createFlowSchemaController(dependencies('flow-schema-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
+    ...(clusterCidr === undefined ? [] : [createNodeIpamController({ ...dependencies('node-ipam-controller'), clusterCidr })]),
     createNodeLifecycleController(dependencies('node-controller')),
     createPodEvictionController(dependencies('taint-eviction-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),

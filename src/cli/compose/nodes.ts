@@ -1,29 +1,32 @@
 import { join } from 'node:path';
+import { nodes } from '../../api/core/v1/node.ts';
 import type { Component } from '../../base/component.ts';
+import { invariant } from '../../base/invariant.ts';
 import type { Metrics } from '../../base/metrics.ts';
-import type { Pki } from '../../base/pki.ts';
+import type { LiveKeyPair, Pki } from '../../base/pki.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../node-agent/agent.ts';
 import { createAgentGroup } from '../../node-agent/agent-group.ts';
-import { createConfigSource } from '../../node-agent/config-source.ts';
+import type { ConfigSource } from '../../node-agent/config-source.ts';
 import type { ContainerRuntime, PodIsolation } from '../../node-agent/container-runtime.ts';
+import { createHostRoutes } from '../../node-agent/host-routes.ts';
+import { waitForPodRange } from '../../node-agent/join/pod-range.ts';
 import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
 import { capacityOf } from '../../node-agent/node-object.ts';
 import { createPodQueue, type PodQueue } from '../../node-agent/pod-queue.ts';
-import { createSharedPodSources } from '../../node-agent/pod-source.ts';
+import type { PodSource } from '../../node-agent/pod-source.ts';
 import { runtimeDirectory } from '../../node-agent/process/leftover-pods.ts';
 import { openProcessHost } from '../../node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../node-agent/process/process-runtime.ts';
 import { createSimulatedHost } from '../../node-agent/simulated/simulated-host.ts';
-import { createServiceProxy } from '../../proxy/service-proxy.ts';
+import { createServiceProxy, type ServiceProxyOptions } from '../../proxy/service-proxy.ts';
 import type { EventQueue } from '../../reconcile/event-recorder.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
 import type { Network } from '../data-directory.ts';
-import type { NodeProxy } from './container-node.ts';
 import { kubeletPort, maxStopGraceMs, realNodes } from './node-settings.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
 
@@ -36,26 +39,37 @@ export interface Nodes extends Running {
 }
 
 export interface NodesOptions extends Surroundings {
-  readonly configuration: Configuration;
+  readonly configuration: Pick<Configuration, 'dataDirectory' | 'runtime' | 'simulatedNodes' | 'pods' | 'machines'>;
   readonly network: Network;
-  readonly pki: Pki;
+  readonly kubeletTls: KubeletTls;
+  /** The pods of a node. */
+  podsOf(nodeName: string): PodSource;
+  readonly config: ConfigSource;
   readonly informers: InformerSet;
   readonly events: EventQueue;
   readonly steps: StepLog;
   readonly metrics: Metrics;
-  /** With the rights of the API server itself. */
-  readonly ownClient: Client;
+  /** With the rights of the API server itself, for what a node may not do. Absent on a machine that joined. */
+  readonly ownClient?: Client;
   /** A client of the user `name`. */
   clientFor(name: string, groups: readonly string[]): Client;
+}
+
+/** The certificates of kubelet APIs. */
+export interface KubeletTls {
+  /** PEM: who calls has a certificate of this authority. */
+  readonly caCertificate: string;
+  /** The Node is in the API, with this address. */
+  certificateFor(node: { readonly nodeName: string; readonly address: string }): Promise<LiveKeyPair>;
 }
 
 /** Starts nodes whose pods are processes of this machine, simulated ones, and the proxy for both. */
 export function startNodes(options: NodesOptions): Promise<Nodes> {
   const { configuration, version, clock, log, informers, events, metrics, network } = options;
-  return startPart(options, async ({ start }) => {
+  return startPart(options, async ({ start, onClose }) => {
     const queue = createPodQueue({ clock, log });
     const agents = await createAgents(options, queue);
-    const real = await openRealNodes(options, agents);
+    const real = await openRealNodes(options, agents, onClose);
     const simulated = createSimulatedHost({ clock, version });
     const pretended = Array.from({ length: configuration.simulatedNodes }, (_, index) =>
       agents.create(`sim-${index}`, { runtime: simulated.createRuntime(), address: { internalIP: '', kubeletPort: 0 }, simulated: true }),
@@ -68,6 +82,7 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
     await start([
       queue,
       ...real.parts,
+      ...(network.kind === 'machines' ? real.names.map((nodeName) => createHostRoutes({ nodeName, informers, clock, log })) : []),
       ...(pretended.length > 0 ? [createAgentGroup({ name: 'simulated-nodes', agents: pretended })] : []),
       createServiceProxy({
         informers,
@@ -88,16 +103,16 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
 interface Agents {
   readonly machine: MachineFacts;
   readonly metrics: KubeletMetrics;
-  create(nodeName: string, own: Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'dns' | 'labels'>): NodeAgent;
+  create(nodeName: string, own: OwnOptions): NodeAgent;
 }
 
+type OwnOptions = Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'labels' | 'taints' | 'dns'>;
+
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
-  const { configuration, log, version, clock, random, informers, events, steps, clientFor } = options;
+  const { configuration, log, version, clock, random, events, steps, podsOf, config } = options;
   const files = filesOf(configuration.dataDirectory);
   const machine = await readMachineFacts();
   const metrics = createKubeletMetrics(options.metrics);
-  const podsOf = createSharedPodSources(informers);
-  const config = createConfigSource(informers);
   return {
     machine,
     metrics,
@@ -105,7 +120,7 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
       createNodeAgent({
         ...own,
         nodeName,
-        client: clientFor(`system:node:${nodeName}`, ['system:nodes', 'system:authenticated']),
+        client: nodeClient(options, nodeName),
         pods: podsOf(nodeName),
         config,
         queue,
@@ -124,6 +139,9 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
   };
 }
 
+const nodeClient = ({ clientFor }: NodesOptions, nodeName: string): Client =>
+  clientFor(`system:node:${nodeName}`, ['system:nodes', 'system:authenticated']);
+
 interface RealNodes {
   readonly names: readonly string[];
   readonly parts: readonly Component[];
@@ -131,45 +149,59 @@ interface RealNodes {
   /** Keys of Services whose addresses one of the parts serves itself. */
   readonly servedElsewhere: readonly string[];
   /** Absent: the proxy of nodes whose pods are processes. */
-  readonly proxy?: NodeProxy;
+  readonly proxy?: Pick<ServiceProxyOptions, 'nodeAddresses' | 'createBackend'>;
   /** The way their pods run, for people. */
   readonly text: string;
 }
 
-function openRealNodes(options: NodesOptions, agents: Agents): Promise<RealNodes> {
+type OnClose = (close: () => Promise<void>) => void;
+
+function openRealNodes(options: NodesOptions, agents: Agents, onClose: OnClose): Promise<RealNodes> {
   switch (options.configuration.runtime) {
     case 'process':
       return openProcessNodes(options, agents);
     case 'containerd':
-      return openContainers(options, agents);
+      return openContainers(options, agents, onClose);
     case 'simulated':
       return Promise.resolve({ names: [], parts: [], isolation: undefined, servedElsewhere: [], text: '' });
   }
 }
 
 /** Opens the node whose pods are containers. */
-async function openContainers(options: NodesOptions, agents: Agents): Promise<RealNodes> {
-  const { configuration, clock, log, network, ownClient, informers, metrics, random } = options;
+async function openContainers(options: NodesOptions, agents: Agents, onClose: OnClose): Promise<RealNodes> {
+  const { configuration, clock, log, network, signal } = options;
   // Only this runtime needs gRPC and the code behind it.
-  const { containerNodeName: nodeName, openContainerNode } = await import('./container-node.ts');
-  const { createClusterDns, dnsServiceKey } = await import('./cluster-dns.ts');
-  const dns = await createClusterDns({
-    client: ownClient,
-    informers,
+  const { containerNodeName, openContainerNode } = await import('./container-node.ts');
+  const { dnsServiceKey, openClusterDns } = await import('./cluster-dns.ts');
+  const { nodeName, labels, taints } = configuration.machines ?? { nodeName: containerNodeName, labels: {}, taints: [] };
+  const client = nodeClient(options, nodeName);
+  const dns = await openClusterDns({ ...options, client, resolverFile: configuration.pods.resolverFile });
+  const { runtime, proxy, connectPods, close } = await openContainerNode({
+    dataDirectory: configuration.dataDirectory,
+    nodeName,
     network,
-    resolverFile: configuration.pods.resolverFile,
     clock,
-    random,
     log,
-    metrics,
   });
-  const { runtime, proxy, close } = await openContainerNode({ dataDirectory: configuration.dataDirectory, nodeName, network, clock, log });
+  onClose(close);
   const address = { internalIP: network.nodeAddress(0), kubeletPort };
-  const agent = agents.create(nodeName, { runtime, address, dns: dns.pods, labels: { 'midship.dev/service-proxy': proxy.mode } });
-  const containerd: Component = { name: 'containerd', start: async () => undefined, stop: close };
+  const agent = agents.create(nodeName, {
+    runtime,
+    address,
+    labels: { ...labels, 'midship.dev/service-proxy': proxy.mode },
+    taints,
+    dns: dns.pods,
+  });
+  let podCidr = network.podCidr(0);
+  if (podCidr === undefined) {
+    // The cluster gives ranges and certificates to Nodes that it knows.
+    await agent.register(signal);
+    await options.ownClient?.patch(nodes, { name: nodeName }, { type: 'merge', body: controlPlaneRole }, { signal });
+    podCidr = await waitForPodRange({ client, nodeName, clock, log, signal });
+  }
+  await connectPods(podCidr);
   const parts = [
-    containerd,
-    dns.component,
+    dns.createServer(podCidr),
     haltingPods(agent),
     await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP }),
   ];
@@ -178,10 +210,16 @@ async function openContainers(options: NodesOptions, agents: Agents): Promise<Re
     parts,
     isolation: undefined,
     servedElsewhere: [dnsServiceKey],
-    proxy,
+    proxy: {
+      nodeAddresses: proxy.nodeAddresses,
+      ...(proxy.createBackend === undefined ? {} : { createBackend: proxy.createBackend(podCidr) }),
+    },
     text: `containers, ${runtime.version}, Services by ${proxy.mode}`,
   };
 }
+
+/** By it kubectl shows the role of the node; no node may give itself one. */
+const controlPlaneRole = { metadata: { labels: { 'node-role.kubernetes.io/control-plane': 'true' } } };
 
 /** Opens the nodes whose pods are processes of this machine, and the kubelet API of each. */
 async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<RealNodes> {
@@ -204,10 +242,12 @@ async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<
   let isolation: PodIsolation | undefined;
   for (const [index, nodeName] of realNodes.entries()) {
     const internalIP = network.nodeAddress(index);
+    const podCidr = network.podCidr(index);
+    invariant(podCidr, 'pods that are processes have addresses of this machine');
     const runtime = await openProcessRuntime({
       host,
       directory: runtimeDirectory(files.pods, nodeName),
-      podCidr: network.podCidr(index),
+      podCidr,
       version,
       clock,
       log,
@@ -226,23 +266,19 @@ interface KubeletApiOptions {
 }
 
 async function kubeletApiOf(
-  { pki, metrics, clock, log }: NodesOptions,
+  { kubeletTls, metrics, clock, log }: NodesOptions,
   agents: Agents,
   { agent, runtime, address }: KubeletApiOptions,
 ): Promise<Component> {
   const { nodeName } = agent;
-  const tls = await pki.serverCertificate({
-    name: `kubelet-${nodeName}`,
-    commonName: `system:node:${nodeName}`,
-    hosts: [address, nodeName],
-  });
+  const tls = await kubeletTls.certificateFor({ nodeName, address });
   return createKubeletApi({
     agent,
     runtime,
     address,
     port: kubeletPort,
     tls,
-    caCertificate: pki.caCertificate,
+    caCertificate: kubeletTls.caCertificate,
     metrics: agents.metrics,
     metricsText: () => metrics.text(),
     clock,
@@ -261,8 +297,15 @@ const haltingPods = (agent: NodeAgent): Component => ({
 });
 
 /** `node-a, node-b (processes on this machine, …), 3 simulated` */
-function nodesText({ simulatedNodes }: Configuration, { names, text }: RealNodes): string {
+function nodesText({ simulatedNodes }: NodesOptions['configuration'], { names, text }: RealNodes): string {
   const real = names.length === 0 ? '' : `${names.join(', ')}   (${text})`;
   const simulated = simulatedNodes === 0 ? '' : `${simulatedNodes} simulated`;
   return [real, simulated].filter((each) => each !== '').join(', ') || 'none';
 }
+
+/** Certificates that the authority of this process signs. */
+export const ownKubeletTls = (pki: Pki): KubeletTls => ({
+  caCertificate: pki.caCertificate,
+  certificateFor: ({ nodeName, address }) =>
+    pki.serverCertificate({ name: `kubelet-${nodeName}`, commonName: `system:node:${nodeName}`, hosts: [address, nodeName] }),
+});

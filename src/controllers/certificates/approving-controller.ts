@@ -1,17 +1,28 @@
 import { subjectAccessReviews } from '../../api/authorization/v1/subject-access-review.ts';
 import { type CertificateSigningRequest, certificateSigningRequests } from '../../api/certificates/v1/certificate-signing-request.ts';
+import { nodes } from '../../api/core/v1/node.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { parseCertificateRequest } from '../../base/pki/certificate-request.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { hasCondition, requestPemOf } from './request-conditions.ts';
-import { approvalsOf, kubeApiServerClientKubelet } from './signers.ts';
+import { approvalsOf, isServingOfNode, kubeApiServerClientKubelet, kubeletServing, nodeNameOf } from './signers.ts';
+
+export interface CertificateApprovingOptions extends ControllerDependencies {
+  /**
+   * Machines join by themselves. A token then admits no machine under the name of a Node that exists, as with k3s' node
+   * passwords. A node gets a certificate of its kubelet API for the addresses of its Node.
+   */
+  readonly admitsMachines?: boolean;
+}
 
 /** Approves what nodes ask for when they join or renew, for those who may: a SubjectAccessReview of the requester decides. */
-export function createCertificateApprovingController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+export function createCertificateApprovingController(options: CertificateApprovingOptions): Controller {
+  const { client, informers, clock, log, metrics, admitsMachines = false } = options;
   const informer = informers.get(certificateSigningRequests);
+  const signers = new Set([kubeApiServerClientKubelet, ...(admitsMachines ? [kubeletServing] : [])]);
+  const nodeInformer = admitsMachines ? informers.get(nodes) : undefined;
 
   const controller = createController({
     name: 'csrapproving',
@@ -22,7 +33,7 @@ export function createCertificateApprovingController(dependencies: ControllerDep
     reconcile,
   });
   informer.addHandler(({ after }) => {
-    if (after?.spec.signerName === kubeApiServerClientKubelet) controller.enqueue(after.metadata.name);
+    if (after !== undefined && signers.has(after.spec.signerName)) controller.enqueue(after.metadata.name);
   });
   return controller;
 
@@ -37,9 +48,20 @@ export function createCertificateApprovingController(dependencies: ControllerDep
       return;
     }
     const { signerName, username = '', usages = [] } = request.spec;
+    if (nodeInformer !== undefined && signerName === kubeletServing) {
+      if (isServingOfNode({ names, username, usages, nodes: nodeInformer.list() }))
+        await decide(request, { type: 'Approved', reason: 'AutoApproved', message: servingMessage }, context);
+      return;
+    }
+    const taken = nodeInformer?.get({ name: nodeNameOf(names.commonName) });
+    if (taken !== undefined && names.commonName !== username && isJoining(request)) {
+      const message = `There is a Node ${taken.metadata.name} already, and a token does not replace it.`;
+      await decide(request, { type: 'Denied', reason: 'NodeNameTaken', message }, context);
+      return;
+    }
     for (const { subresource, message } of approvalsOf(signerName, username, names, usages)) {
       if (!(await mayCreate(request, subresource, context))) continue;
-      await approve(request, message, context);
+      await decide(request, { type: 'Approved', reason: 'AutoApproved', message }, context);
       return;
     }
   }
@@ -66,14 +88,8 @@ export function createCertificateApprovingController(dependencies: ControllerDep
     return review.status?.allowed === true;
   }
 
-  async function approve(request: CertificateSigningRequest, message: string, { signal }: ReconcileContext): Promise<void> {
-    const condition = {
-      type: 'Approved',
-      status: 'True',
-      reason: 'AutoApproved',
-      message,
-      lastUpdateTime: timestampOf(clock.now()),
-    };
+  async function decide(request: CertificateSigningRequest, decision: Decision, { signal }: ReconcileContext): Promise<void> {
+    const condition = { ...decision, status: 'True', lastUpdateTime: timestampOf(clock.now()) };
     const conditions = [...(request.status?.conditions ?? []), condition];
     try {
       await client.update(
@@ -86,3 +102,13 @@ export function createCertificateApprovingController(dependencies: ControllerDep
     }
   }
 }
+
+interface Decision {
+  readonly type: 'Approved' | 'Denied';
+  readonly reason: string;
+  readonly message: string;
+}
+
+const servingMessage = 'Auto approving kubelet serving certificate for the addresses of the Node.';
+
+const isJoining = ({ spec }: CertificateSigningRequest): boolean => spec.groups?.includes('system:bootstrappers') === true;

@@ -1,3 +1,4 @@
+import type { Node } from '../../api/core/v1/node.ts';
 import type { CertificateRequest } from '../../base/pki/certificate-request.ts';
 
 /** The signers of every cluster: what each of them signs, worded as upstream words its refusals. */
@@ -72,4 +73,29 @@ export function approvalsOf(
   const forAny = { subresource: 'nodeclient', message: 'Auto approving kubelet client certificate after SubjectAccessReview.' };
   const forSelf = { subresource: 'selfnodeclient', message: 'Auto approving self kubelet client certificate after SubjectAccessReview.' };
   return request.commonName === username ? [forSelf, forAny] : [forAny];
+}
+
+/** `worker-1` of `system:node:worker-1`. */
+export const nodeNameOf = (commonName: string): string => (commonName.startsWith(nodePrefix) ? commonName.slice(nodePrefix.length) : '');
+
+export interface ServingRequest {
+  readonly names: CertificateNames;
+  readonly username: string;
+  readonly usages: readonly string[];
+  /** All there are. */
+  readonly nodes: Iterable<Node>;
+}
+
+/**
+ * True for a node's own request whose names are its name and addresses of its Node. An address of two Nodes does not count.
+ * A node that lies about its address could otherwise answer in place of another machine.
+ */
+export function isServingOfNode({ names, username, usages, nodes }: ServingRequest): boolean {
+  if (names.commonName !== username || refusalOf(kubeletServing, names, usages) !== undefined) return false;
+  const own = nodeNameOf(username);
+  const ownAddresses = new Set<string>();
+  const others = new Set<string>();
+  for (const { metadata, status } of nodes)
+    for (const { address } of status?.addresses ?? []) (metadata.name === own ? ownAddresses : others).add(address);
+  return [...names.dnsNames, ...names.ipAddresses].every((name) => ownAddresses.has(name) && !others.has(name));
 }

@@ -118,7 +118,7 @@ beforeEach(async () => {
     addresses: [address],
     port: 0,
     domain: 'cluster.local',
-    clusterCidr,
+    ranges: [clusterCidr],
     source,
     upstreams: async () => [
       // Nothing listens there: the next server is asked at once.

@@ -32,6 +32,7 @@ const config: ConfigSource = {
   secret: (_, name) => (name === 'keys' ? { ...object('Secret', name), data: { token: Buffer.from('s3').toString('base64') } } : undefined),
   services: () => [],
   onChange: () => () => undefined,
+  releaseUnused: () => undefined,
 };
 const tokens: TokenSource = {
   tokenOf: async (pod, { audience }) => `token of ${pod.metadata.name} for ${audience ?? 'the API'}`,

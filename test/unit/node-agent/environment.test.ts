@@ -36,6 +36,7 @@ function sourceOf(objects: { configMaps?: ConfigMap[]; secrets?: Secret[]; servi
     secret: (namespace, name) => named(objects.secrets, namespace, name),
     services: (namespace) => (objects.services ?? []).filter((object) => object.metadata.namespace === namespace),
     onChange: () => () => undefined,
+    releaseUnused: () => undefined,
   };
 }
 

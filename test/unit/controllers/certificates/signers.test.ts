@@ -3,6 +3,7 @@ import {
   approvalsOf,
   type CertificateNames,
   isOwnSigner,
+  isServingOfNode,
   kubeApiServerClient,
   kubeApiServerClientKubelet,
   kubeletServing,
@@ -55,5 +56,32 @@ describe('signers', () => {
     expect(rights(kubeApiServerClientKubelet, 'system:bootstrap:abcdef')).toEqual(['nodeclient']);
     expect(rights(kubeApiServerClientKubelet, 'root', { ...node, commonName: 'root' })).toEqual([]);
     expect(rights(kubeApiServerClient, 'system:node:a')).toEqual([]);
+  });
+});
+
+describe('a serving certificate of a node', () => {
+  const at = (name: string, ...addresses: string[]) => ({
+    apiVersion: 'v1',
+    kind: 'Node',
+    metadata: { name },
+    status: { addresses: addresses.map((address) => ({ type: 'InternalIP', address })) },
+  });
+  const nodes = [at('a', 'a', '10.0.0.1'), at('b', 'b', '10.0.0.2'), at('liar', '10.0.0.9'), at('c', '10.0.0.9')];
+  const names = { ...node, dnsNames: ['a'], ipAddresses: ['10.0.0.1'] };
+
+  it.each([
+    ['its own name and address', names, 'system:node:a', serving, true],
+    ['an address that it does not have', { ...names, ipAddresses: ['10.0.0.3'] }, 'system:node:a', serving, false],
+    ['an address of another node', { ...names, ipAddresses: ['10.0.0.2'] }, 'system:node:a', serving, false],
+    ['the name of a Service', { ...names, dnsNames: ['kubernetes'] }, 'system:node:a', serving, false],
+    ['another node', names, 'system:node:b', serving, false],
+    ['a client', names, 'system:node:a', client, false],
+  ] as const)('is approved for %s: %#', (_, request, username, usages, approved) => {
+    expect(isServingOfNode({ names: request, username, usages, nodes })).toBe(approved);
+  });
+
+  it('is not approved for an address that two nodes claim', () => {
+    const request = { ...node, commonName: 'system:node:c', ipAddresses: ['10.0.0.9'] };
+    expect(isServingOfNode({ names: request, username: 'system:node:c', usages: serving, nodes })).toBe(false);
   });
 });

@@ -1,0 +1,67 @@
+import { setMaxListeners } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import { systemClock } from '../base/clock.ts';
+import { writeDurableFile } from '../base/durable-file.ts';
+import { createLog } from '../base/log.ts';
+import { openLogFile } from '../base/log-file.ts';
+import { thisProcess } from '../base/process-identity.ts';
+import { type AgentConfiguration, startAgent } from './compose/agent.ts';
+import type { Running } from './compose/part.ts';
+import { filesOf } from './configuration.ts';
+import { ensureDataDirectory, refuseRunning } from './data-directory.ts';
+import type { ProgramContext } from './program.ts';
+import { createStopRequests } from './stop-requests.ts';
+import { createTerminal } from './terminal.ts';
+
+/** Runs the agent of this machine until it is asked to stop; gives the exit code. */
+export async function runAgent(
+  configuration: AgentConfiguration,
+  { stdout, version }: Pick<ProgramContext, 'stdout' | 'version'>,
+): Promise<number> {
+  // Every user of the machine can read the arguments of a program; the token is not for them.
+  process.title = 'midship agent';
+  const { dataDirectory } = configuration;
+  const files = filesOf(dataDirectory);
+  await refuseRunning(dataDirectory);
+  await ensureDataDirectory(dataDirectory);
+  const logFile = openLogFile({ path: join(files.logs, 'midship.log') });
+  process.once('exit', logFile.flush);
+  const log = createLog({ level: configuration.logLevel, destination: logFile });
+  stdout.removeAllListeners('error').on('error', (err) => log.debug({ err }, 'Lost the terminal'));
+  const terminal = createTerminal(stdout);
+  const abort = new AbortController();
+  setMaxListeners(100, abort.signal);
+  const stopped = createStopRequests(abort);
+  terminal.line(`  midship ${version}   agent\n`);
+  let agent: Running | undefined;
+  try {
+    agent = await startAgent({
+      configuration,
+      log,
+      version,
+      signal: abort.signal,
+      clock: systemClock,
+      random: Math.random,
+      onStep: terminal.step,
+      onWaiting: (why) => terminal.warning(`${configuration.server} does not answer (${why}); waiting for it`),
+    });
+    // By this file "midship down" finds the process.
+    const running = { api: configuration.server, http: '', git: '', kubeconfig: '', ...(await thisProcess()) };
+    await writeDurableFile(files.endpoints, `${JSON.stringify(running, undefined, 2)}\n`);
+    terminal.line('\n  midship down stops it');
+    await stopped.reason;
+    return stopped.exitCode();
+  } catch (err) {
+    if (abort.signal.aborted) return stopped.exitCode();
+    throw err;
+  } finally {
+    if (agent !== undefined) {
+      terminal.line('\n  stopping the pods');
+      await rm(files.endpoints, { force: true });
+      await agent.stop();
+      terminal.line('  stopped');
+    }
+    stopped.close();
+  }
+}

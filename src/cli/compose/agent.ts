@@ -1,0 +1,172 @@
+import { mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { authorityHashOf, type JoinToken } from '../../api/join-token.ts';
+import { serviceCidrs } from '../../api/networking/v1/service-cidr.ts';
+import { sleep } from '../../base/clock.ts';
+import { writeDurableFile } from '../../base/durable-file.ts';
+import { createCertificateKeeper } from '../../base/pki/certificate-keeper.ts';
+import { createHttpClient, type HttpClient } from '../../client/http-client.ts';
+import { createInformerSet } from '../../client/informer-set.ts';
+import { isStatusError, isUnauthorized } from '../../machinery/status-error.ts';
+import { fetchClusterAuthority, OtherAuthority, ServerUnreachable } from '../../node-agent/join/cluster-authority.ts';
+import { JoinError } from '../../node-agent/join/join-error.ts';
+import { type NodeCertificates, openNodeCertificates } from '../../node-agent/join/node-certificates.ts';
+import { createPodSource } from '../../node-agent/pod-source.ts';
+import { createWatchedConfigSource } from '../../node-agent/watched-config-source.ts';
+import { createEventQueue } from '../../reconcile/event-recorder.ts';
+import { createStepLog } from '../../reconcile/step-log.ts';
+import { type Configuration, filesOf, type NodeSettings } from '../configuration.ts';
+import { claimNetwork } from '../data-directory.ts';
+import { Failure } from '../failure.ts';
+import { createMetricsPaths } from './metrics-paths.ts';
+import { type KubeletTls, startNodes } from './nodes.ts';
+import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
+
+/** A machine that joins a cluster. */
+export interface AgentConfiguration extends NodeSettings, Pick<Configuration, 'dataDirectory' | 'runtime' | 'pods'> {
+  /** `https://HOST:PORT` */
+  readonly server: string;
+  readonly token: JoinToken;
+  /** The address of this machine. */
+  readonly nodeAddress: string;
+  readonly logLevel: string;
+}
+
+export interface StartAgentOptions extends Surroundings {
+  readonly configuration: AgentConfiguration;
+  onStep(name: string, text: string): void;
+  /** Called once for a server that does not answer; the agent waits for it. */
+  onWaiting(why: string): void;
+}
+
+const retryMs = 2_000;
+
+/**
+ * Joins this machine to a cluster and runs the pods that it assigns.
+ *
+ * @throws Failure when the cluster refuses the machine, or the machine lacks something
+ */
+export async function startAgent(options: StartAgentOptions): Promise<Running> {
+  try {
+    return await startPart(options, (part) => compose(options, part));
+  } catch (err) {
+    if (err instanceof JoinError) throw new Failure(err.message, { why: err.why, fix: err.fix, cause: err });
+    if (!isStatusError(err)) throw err;
+    const { server, nodeName } = options.configuration;
+    throw new Failure(`${server} does not let this machine run as ${nodeName}`, {
+      why: err.message,
+      fix: 'See the log of the server, and start the agent again.',
+      cause: err,
+    });
+  }
+}
+
+async function compose(options: StartAgentOptions, { start, onClose }: PartStart): Promise<object> {
+  const { configuration, clock, log, random, version, signal, onStep } = options;
+  const { server, nodeName, nodeAddress, dataDirectory } = configuration;
+
+  // 1. The cluster, and this machine's place in it.
+  const caCertificate = await obtainAuthority(options);
+  const clientWith = (credentials: Pick<Parameters<typeof createHttpClient>[0], 'token' | 'clientCertificate'>): HttpClient => {
+    const client = createHttpClient({ server, caCertificate, ...credentials, userAgent: `midship-agent/${version}`, clock });
+    onClose(async () => client.close());
+    return client;
+  };
+  const certificates = await openNodeCertificates({
+    directory: filesOf(dataDirectory).agentPki,
+    nodeName,
+    joiningClient: async () => clientWith({ token: configuration.token.bootstrapToken }),
+    clock,
+    signal,
+  }).catch((err: unknown) => {
+    throw isUnauthorized(err) ? refusedToken(server, err) : err;
+  });
+  const client = clientWith({ clientCertificate: certificates.client });
+  const network = await joinNetwork(options, client, onClose);
+  onStep('Joined', `${server} as ${nodeName}`);
+
+  // 2. Caches and events; the server lets a machine see its own pods and what they use.
+  const metrics = createMetricsPaths();
+  const informers = createInformerSet({ client, clock, log });
+  const caches = new AbortController();
+  informers.start({ signal: caches.signal });
+  onClose(async () => caches.abort(new Error('the agent stops')));
+  const config = createWatchedConfigSource({ client, informers, clock, log, random });
+  onClose(async () => config.stop());
+  const events = createEventQueue({ client, clock, log, metrics: metrics.controllerManager });
+  await start([events]);
+
+  // 3. The node.
+  const nodes = await startNodes({
+    ...options,
+    configuration: { ...configuration, simulatedNodes: 0, machines: { ...configuration, ...network.machines } },
+    network: network.network,
+    kubeletTls: joinedKubeletTls(caCertificate, certificates, client),
+    podsOf: (name) => createPodSource(informers, name),
+    config,
+    informers,
+    events,
+    steps: createStepLog({ clock, log, metrics: metrics.controllerManager }),
+    metrics: metrics.kubelet,
+    clientFor: () => client,
+  });
+  onClose(nodes.stop);
+  await start([
+    createCertificateKeeper({
+      authorities: { cluster: { caCertificate, renew: certificates.renew } },
+      onTrouble: (message) => log.warn({ problem: message }, 'Found trouble with the certificate authority'),
+      clock,
+      log,
+    }),
+  ]);
+  onStep('Node', `${nodes.text} at ${nodeAddress}`);
+  return {};
+}
+
+/** The authority of the cluster; waits for a server that does not answer yet. */
+async function obtainAuthority({ configuration, clock, signal, onWaiting }: StartAgentOptions): Promise<string> {
+  const { server, token, dataDirectory } = configuration;
+  const directory = filesOf(dataDirectory).agentPki;
+  const path = join(directory, 'server-ca.crt');
+  const kept = await readFile(path, 'utf8').catch(() => '');
+  // A token that has ended goes on naming its cluster, and an authority that was replaced may still be trusted.
+  const isKnown = authorityHashOf(kept) === token.authorityHash;
+  for (let said = ''; ; ) {
+    try {
+      const fetched = await fetchClusterAuthority({ server, authorityHash: token.authorityHash, now: clock.now, signal });
+      if (isKnown) return kept;
+      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await writeDurableFile(path, fetched);
+      return fetched;
+    } catch (err) {
+      if (err instanceof OtherAuthority && isKnown) return kept;
+      if (!(err instanceof ServerUnreachable)) throw err;
+      if (said !== err.message) onWaiting(err.message);
+      said = err.message;
+    }
+    await sleep(clock, retryMs, signal);
+  }
+}
+
+/** The network of the cluster, claimed for this data directory; it names the range of Services. */
+async function joinNetwork({ configuration }: StartAgentOptions, client: HttpClient, onClose: PartStart['onClose']) {
+  const { items } = await client.list(serviceCidrs);
+  const serviceCidr = items.find(({ metadata }) => metadata.name === 'kubernetes')?.spec?.cidrs?.[0] ?? '';
+  // Each Node learns its own part of the pods' addresses alone.
+  const machines = { kind: 'machines', clusterCidr: '', serviceCidr, nodeAddress: configuration.nodeAddress } as const;
+  const { network, release } = await claimNetwork(configuration.dataDirectory, undefined, machines);
+  onClose(release);
+  return { network, machines };
+}
+
+const joinedKubeletTls = (caCertificate: string, certificates: NodeCertificates, client: HttpClient): KubeletTls => ({
+  caCertificate,
+  certificateFor: ({ nodeName, address }) => certificates.server([nodeName, address], client),
+});
+
+const refusedToken = (server: string, cause: unknown): JoinError =>
+  new JoinError(`${server} refuses the token`, {
+    why: 'It has ended, was deleted, or is mistyped.',
+    fix: 'Make another one on the server: midship token create',
+    cause,
+  });

@@ -1,0 +1,141 @@
+import { readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import { type JoinToken, tryParseJoinToken } from '../api/join-token.ts';
+import { Failure } from './failure.ts';
+import { findDataDirectory } from './find-cluster.ts';
+import { defaultMachineDirectory } from './machine-directory.ts';
+import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from './node-flags.ts';
+import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
+import type { RunCommandContext } from './run-commands.ts';
+
+interface AgentFlags extends NodeFlags, PodFlags {
+  readonly server?: string;
+  readonly token?: string;
+  readonly tokenFile?: string;
+  readonly dataDir: string;
+  readonly runtime: 'auto' | 'containerd';
+}
+
+interface TokenFlags {
+  readonly dataDir?: string;
+}
+
+/** The commands for clusters of several machines. */
+export function addMachineCommands(program: Command, { environment, stdout, version, done }: RunCommandContext): void {
+  const agent = program.command('agent').description('join this machine to a cluster of "midship server" and run pods');
+  agent
+    .addOption(new Option('--server <url>', 'address of the server: https://HOST:6443').env('MIDSHIP_URL').argParser(parseServer))
+    .addOption(
+      new Option('--token <token>', 'token of the server; --token-file keeps it out of the list of processes').env('MIDSHIP_TOKEN'),
+    )
+    .option('--token-file <file>', 'file with the token')
+    .addOption(
+      new Option('--data-dir <dir>', 'where the machine keeps its pods and certificates').default(
+        defaultMachineDirectory(environment),
+        '$MIDSHIP_DATA_DIR, or /var/lib/midship',
+      ),
+    )
+    .addOption(new Option('--runtime <runtime>', 'runs the pods; auto: containerd').choices(['auto', 'containerd']).default('auto'));
+  withPodFlags(withNodeFlags(agent))
+    .addHelpText('after', ['', 'Example:', '  midship agent --server https://192.168.1.10:6443 --token-file token', ''].join('\n'))
+    .action(async (flags: AgentFlags) => {
+      const configuration = {
+        ...nodeSettingsOf(flags),
+        nodeAddress: nodeAddressOf(flags),
+        server: serverOf(flags),
+        token: tokenOf(flags),
+        dataDirectory: resolve(flags.dataDir),
+        runtime: 'containerd',
+        pods: podSettingsOf(flags),
+        logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+      } as const;
+      const { runAgent } = await import('./agent.ts');
+      done(await runAgent(configuration, { stdout, version }));
+    });
+
+  const token = program.command('token').description('make, list and delete the tokens by which machines join');
+  const withDataDirectory = (command: Command): Command =>
+    command.option('--data-dir <dir>', 'of the server; default: $MIDSHIP_DATA_DIR, .midship here or above, or the cluster of $KUBECONFIG');
+  const dataDirectoryOf = async ({ dataDir }: TokenFlags): Promise<string> =>
+    dataDir === undefined ? findDataDirectory({ environment, from: process.cwd() }) : resolve(dataDir);
+
+  withDataDirectory(token.command('create').description('print a new token'))
+    .addOption(
+      new Option('--ttl <duration>', 'time until it ends: 30m, 24h; 0: it has no end').argParser(parseTtl).default(86_400_000, '24h'),
+    )
+    .option('--description <text>', 'shown by "midship token list"', '')
+    .action(async (flags: TokenFlags & { readonly ttl: number; readonly description: string }) => {
+      const { createToken } = await import('./token.ts');
+      const { ttl: ttlMs, description } = flags;
+      done(
+        await createToken({ dataDirectory: await dataDirectoryOf(flags), output: stdout, version, ttlMs, description, now: Date.now() }),
+      );
+    });
+  withDataDirectory(token.command('list').description('list tokens, without their secrets')).action(async (flags: TokenFlags) => {
+    const { listTokens } = await import('./token.ts');
+    done(await listTokens({ dataDirectory: await dataDirectoryOf(flags), output: stdout, version }));
+  });
+  withDataDirectory(token.command('delete').description('delete a token: it admits no machine any more, and joined machines stay'))
+    .argument('<id>', 'its first six letters, or the token')
+    .action(async (id: string, flags: TokenFlags) => {
+      const { deleteToken } = await import('./token.ts');
+      done(await deleteToken({ dataDirectory: await dataDirectoryOf(flags), output: stdout, version, id }));
+    });
+}
+
+function serverOf({ server }: AgentFlags): string {
+  if (server !== undefined) return server;
+  throw new Failure('missing flag: --server', {
+    why: 'An agent runs what a server assigns.',
+    fix: 'Name it: midship agent --server https://HOST:6443 --token-file FILE',
+  });
+}
+
+function tokenOf({ token, tokenFile }: AgentFlags): JoinToken {
+  if (token !== undefined && tokenFile !== undefined) {
+    throw new Failure('--token and --token-file exclude each other', { why: 'Both name the token.', fix: 'Leave one of them out.' });
+  }
+  const text = tokenFile === undefined ? token : readToken(resolve(tokenFile));
+  if (text === undefined) {
+    throw new Failure('missing flag: --token-file', {
+      why: 'The token proves that this machine may join, and names the cluster.',
+      fix: 'Print one on the server: midship token create',
+    });
+  }
+  const parsed = tryParseJoinToken(text);
+  if (parsed !== undefined) return parsed;
+  // The text itself is a secret, whatever is wrong with it.
+  throw new Failure('the token is not one of a Midship server', {
+    why: 'A token is K10, 64 hexadecimal digits, two colons, and ID.SECRET.',
+    fix: 'Copy it whole: midship token create prints it on the server.',
+  });
+}
+
+function readToken(path: string): string {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch (cause) {
+    throw new Failure(`${path} cannot be read`, {
+      why: cause instanceof Error ? cause.message : String(cause),
+      fix: 'Name a readable file with --token-file.',
+      cause,
+    });
+  }
+}
+
+function parseServer(value: string): string {
+  const url = URL.canParse(value) ? new URL(value) : undefined;
+  if (url?.protocol !== 'https:' || url.pathname !== '/' || url.search !== '')
+    throw new InvalidArgumentError('The address of a server is https://HOST:PORT.');
+  return url.origin;
+}
+
+const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+function parseTtl(value: string): number {
+  const [, count = '', unit = ''] = /^(\d{1,6})(s|m|h|d)$/.exec(value) ?? [];
+  if (value === '0') return 0;
+  if (unit === '') throw new InvalidArgumentError('A duration is a number with s, m, h or d: 24h.');
+  return Number(count) * unitMs[unit as keyof typeof unitMs];
+}

@@ -1,0 +1,93 @@
+import { readFileSync } from 'node:fs';
+import { isIPv4 } from 'node:net';
+import { hostname, networkInterfaces } from 'node:os';
+import { type Command, InvalidArgumentError, Option } from 'commander';
+import type { Taint } from '../api/core/v1/node.ts';
+import { dnsSubdomainErrors } from '../api/formats.ts';
+import type { NodeSettings } from './configuration.ts';
+import { Failure } from './failure.ts';
+
+/** The flags of the Node that this machine is, named as in k3s. */
+export interface NodeFlags {
+  readonly nodeName?: string;
+  readonly nodeIp?: string;
+  readonly nodeLabel: Readonly<Record<string, string>>;
+  readonly nodeTaint: readonly Taint[];
+}
+
+export const withNodeFlags = (command: Command): Command =>
+  command
+    .addOption(new Option('--node-name <name>', 'name of the Node of this machine; default: the host name').argParser(parseName))
+    .addOption(
+      new Option('--node-ip <address>', 'address by which other machines reach this one; default: that of the default route').argParser(
+        parseAddress,
+      ),
+    )
+    .addOption(
+      new Option('--node-label <key=value>', 'label of the Node; may be given several times').argParser(parseLabel).default({}, 'none'),
+    )
+    .addOption(
+      new Option('--node-taint <key=value:effect>', 'taint of the Node; may be given several times')
+        .argParser(parseTaint)
+        .default([], 'none'),
+    );
+
+export const nodeSettingsOf = ({ nodeName = parseName(hostname()), nodeLabel, nodeTaint }: NodeFlags): NodeSettings => ({
+  nodeName,
+  labels: nodeLabel,
+  taints: nodeTaint,
+});
+
+/** @throws Failure when no address can be found */
+export function nodeAddressOf({ nodeIp }: NodeFlags): string {
+  const address = nodeIp ?? tryDefaultAddress();
+  if (address !== undefined) return address;
+  throw new Failure('this machine has no address that other machines reach', {
+    why: 'It has no default route and no IPv4 address beside loopback.',
+    fix: 'Name one with --node-ip ADDRESS.',
+  });
+}
+
+/** The IPv4 address of the interface with the default route, or the first one beside loopback. */
+function tryDefaultAddress(): string | undefined {
+  const routes = readFileSync('/proc/net/route', 'utf8').split('\n').slice(1);
+  const [device = ''] = routes.map((line) => line.split('\t')).find(([, destination]) => destination === '00000000') ?? [];
+  const interfaces = networkInterfaces();
+  for (const candidates of [interfaces[device] ?? [], ...Object.values(interfaces).map((all) => all ?? [])]) {
+    const found = candidates.find(({ family, internal }) => family === 'IPv4' && !internal);
+    if (found !== undefined) return found.address;
+  }
+  return undefined;
+}
+
+function parseName(value: string): string {
+  const name = value.toLowerCase();
+  const [problem] = dnsSubdomainErrors(name);
+  if (problem !== undefined) throw new InvalidArgumentError(`${JSON.stringify(value)} is no name of a Node: ${problem}`);
+  return name;
+}
+
+function parseAddress(value: string): string {
+  if (!isIPv4(value)) throw new InvalidArgumentError('An IPv4 address of this machine; IPv6 is not supported yet.');
+  return value;
+}
+
+function parseLabel(value: string, before: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const [, key, text = ''] = /^([^=,\s]+)=([^=,\s]*)$/.exec(value) ?? [];
+  if (key === undefined) throw new InvalidArgumentError('A label is KEY=VALUE.');
+  const domain = key.includes('/') ? key.slice(0, key.indexOf('/')) : '';
+  const isReserved = /(?:^|\.)(?:kubernetes|k8s)\.io$/.test(domain) && !/(?:^|\.)(?:node|kubelet)\.kubernetes\.io$/.test(domain);
+  if (isReserved && !ownLabels.has(key))
+    throw new InvalidArgumentError(`A node may not give itself the label ${key}; set it with "kubectl label node".`);
+  return { ...before, [key]: text };
+}
+
+/** Labels of Kubernetes that a kubelet may set, beside those below node.kubernetes.io and kubelet.kubernetes.io. */
+const ownLabels: ReadonlySet<string> = new Set(['topology.kubernetes.io/region', 'topology.kubernetes.io/zone']);
+
+function parseTaint(value: string, before: readonly Taint[]): readonly Taint[] {
+  const [, key, text, effect] = /^([^=:,\s]+)(?:=([^=:,\s]*))?:(NoSchedule|PreferNoSchedule|NoExecute)$/.exec(value) ?? [];
+  if (key === undefined || effect === undefined)
+    throw new InvalidArgumentError('A taint is KEY=VALUE:EFFECT, with the effect NoSchedule, PreferNoSchedule or NoExecute.');
+  return [...before, { key, ...(text === undefined ? {} : { value: text }), effect }];
+}
