@@ -11,9 +11,9 @@ export interface FindOptions {
 }
 
 /**
- * The data directory of the cluster that is meant. The first of these counts: `MIDSHIP_DATA_DIR`; the nearest `.midship` from `from`
- * upwards; the cluster of the kubeconfig that kubectl would use; that of the server on this machine. Without any it is `.midship` in
- * `from`, which may not exist.
+ * The data directory of the cluster that is meant: `MIDSHIP_DATA_DIR`, or the nearest `.midship` from `from` upwards. Next come the
+ * cluster of the kubeconfig that kubectl would use, and the server of this machine. Without any it is `.midship` in `from`, which may
+ * not exist.
  */
 export async function findDataDirectory({ environment, from }: FindOptions): Promise<string> {
   if (environment.MIDSHIP_DATA_DIR) return resolve(from, environment.MIDSHIP_DATA_DIR);

@@ -104,7 +104,8 @@ export function createBuiltInRemote({ repositories, token, findUser, preReceive,
       // Clients show a text only here. Later git itself says "unpacker error".
       if (action === 'info/refs' && service === 'git-receive-pack' && (await isFull(repository.gitdir))) {
         refuse(response, 507, {
-          message: 'The disk of the cluster is full, so it takes no push. Your commits are safe in your clone: free some room and push again.',
+          message:
+            'The disk of the cluster is full, so it takes no push. Your commits are safe in your clone: free some room and push again.',
         });
         return;
       }

@@ -81,20 +81,23 @@ const push = (tree: WorkTree, ...args: string[]): Promise<{ readonly taken: bool
 
 const canMount = process.getuid?.() === 0;
 
-it.skipIf(!canMount)('a push to a full disk is refused with the reason, and taken when there is room again (needs the right to mount)', async () => {
-  const data = await temporaryDirectory('full');
-  execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', data]);
-  onTestFinished(() => void execFileSync('umount', [data]));
-  const remote = await startRemote({ data });
-  const tree = await clone(remote);
-  await tree.commit('first', { 'a.yaml': 'a' });
-  const others = join(data, 'others');
-  await writeFile(others, Buffer.alloc(3.5 * 1024 * 1024));
-  const { taken, text } = await push(tree);
-  expect([taken, text]).toEqual([false, expect.stringMatching(/remote: The disk of the cluster is full.*Your commits are safe/)]);
-  await rm(others);
-  expect((await push(tree)).taken).toBe(true);
-});
+it.skipIf(!canMount)(
+  'a push to a full disk is refused with the reason, and taken when there is room again (needs the right to mount)',
+  async () => {
+    const data = await temporaryDirectory('full');
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=4m', 'tmpfs', data]);
+    onTestFinished(() => void execFileSync('umount', [data]));
+    const remote = await startRemote({ data });
+    const tree = await clone(remote);
+    await tree.commit('first', { 'a.yaml': 'a' });
+    const others = join(data, 'others');
+    await writeFile(others, Buffer.alloc(3.5 * 1024 * 1024));
+    const { taken, text } = await push(tree);
+    expect([taken, text]).toEqual([false, expect.stringMatching(/remote: The disk of the cluster is full.*Your commits are safe/)]);
+    await rm(others);
+    expect((await push(tree)).taken).toBe(true);
+  },
+);
 
 describe('a user of the built-in remote', () => {
   const users = new Map([

@@ -14,7 +14,8 @@ describe('kinds without a controller', () => {
     expect([...kindsWithoutController.keys()].filter((name) => !served.has(name))).toEqual([]);
     const limits = readFileSync(`${root}/docs/reference/limits.md`, 'utf8').replaceAll(/\s+/g, ' ');
     const [, named = ''] =
-      /\*\*Kinds without a controller\*\* are stored, validated and served, and nothing acts on them. They are ([^.]*)\./.exec(limits) ?? [];
+      /\*\*Kinds without a controller\*\* are stored, validated and served, and nothing acts on them. They are ([^.]*)\./.exec(limits) ??
+      [];
     expect(named.split(', ')).toEqual(kindsOf(kindsWithoutController.keys()));
   });
 
