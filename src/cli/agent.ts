@@ -9,7 +9,7 @@ import { thisProcess } from '../base/process-identity.ts';
 import { type AgentConfiguration, startAgent } from './compose/agent.ts';
 import type { Running } from './compose/part.ts';
 import { filesOf } from './configuration.ts';
-import { ensureDataDirectory, refuseRunning } from './data-directory.ts';
+import { type Endpoints, ensureDataDirectory, refuseRunning } from './data-directory.ts';
 import type { ProgramContext } from './program.ts';
 import { createStopRequests } from './stop-requests.ts';
 import { createTerminal } from './terminal.ts';
@@ -47,7 +47,14 @@ export async function runAgent(
       onWaiting: (why) => terminal.warning(`${configuration.server} does not answer (${why}); waiting for it`),
     });
     // By this file "midship down" finds the process.
-    const running = { api: configuration.server, http: '', git: '', kubeconfig: '', ...(await thisProcess()) };
+    const running: Endpoints = {
+      api: configuration.server,
+      agentOf: configuration.server,
+      http: '',
+      git: '',
+      kubeconfig: '',
+      ...(await thisProcess()),
+    };
     await writeDurableFile(files.endpoints, `${JSON.stringify(running, undefined, 2)}\n`);
     terminal.line('\n  midship down stops it');
     await stopped.reason;

@@ -312,6 +312,8 @@ async function networksInUse(kind: NetworkKind): Promise<ReadonlySet<number>> {
 /** The file by which scripts find a running cluster. */
 export interface Endpoints extends KnownProcess {
   readonly api: string;
+  /** Of an agent: the address of its server. It has no other address. */
+  readonly agentOf?: string;
   /** Page, metrics and Git remote, for programs on this machine. */
   readonly http: string;
   /** The same for people, where it differs. */
@@ -345,8 +347,18 @@ export async function refuseRunning(dataDirectory: string): Promise<void> {
   });
 }
 
-/** The same. @throws Failure when none runs */
+/** The same. @throws Failure when none runs, and for the data directory of an agent, whose server has the answers */
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
+  const running = await readProcess(dataDirectory);
+  if (running.agentOf === undefined) return running;
+  throw new Failure(`${dataDirectory} is that of an agent`, {
+    why: `It runs pods for ${running.agentOf} and knows nothing of the cluster.`,
+    fix: 'Ask on the server, or with a kubeconfig of the cluster: --kubeconfig FILE',
+  });
+}
+
+/** The process of the data directory, server or agent. @throws Failure when none runs */
+export async function readProcess(dataDirectory: string): Promise<Endpoints> {
   const running = await tryEndpoints(dataDirectory);
   if (running !== undefined) return running;
   const { endpoints: path } = filesOf(dataDirectory);

@@ -2,7 +2,7 @@ import { access } from 'node:fs/promises';
 import { isRunning } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { filesOf } from './configuration.ts';
-import { claimKeptNetwork, type Endpoints, type Network, NetworkInUse, readEndpoints } from './data-directory.ts';
+import { claimKeptNetwork, type Endpoints, type Network, NetworkInUse, readProcess } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { agreesToPurge } from './purge.ts';
 
@@ -23,7 +23,7 @@ const deadlineMs = 120_000;
 
 /** Asks the running cluster to stop its pods and itself, and waits until it has. If it was killed, stops its pods from here. */
 export async function down({ dataDirectory, purge, isAgreed, ask, now, output }: DownOptions): Promise<ExitCode> {
-  const running = await readEndpoints(dataDirectory).catch((err: unknown) => {
+  const running = await readProcess(dataDirectory).catch((err: unknown) => {
     if (err instanceof Failure) return err;
     throw err;
   });

@@ -1,6 +1,7 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, describe, expect, it } from 'vitest';
+import { thisProcess } from '../../../src/base/process-identity.ts';
 import { claimNetwork, ensureDataDirectory, ensureToken, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 
@@ -13,6 +14,46 @@ it('a data directory where none can be made is refused, with the next step', asy
       fix: expect.stringContaining('--data-dir'),
     });
   }
+});
+
+it('the data directory of an agent sends questions about the cluster to its server', async () => {
+  const data = await temporaryDirectory('data');
+  const agentOf = 'https://192.0.2.1:6443';
+  await writeFile(
+    join(data, 'endpoints.json'),
+    JSON.stringify({ api: agentOf, agentOf, http: '', git: '', kubeconfig: '', ...(await thisProcess()) }),
+  );
+  await expect(readEndpoints(data)).rejects.toMatchObject({
+    message: `${data} is that of an agent`,
+    why: expect.stringContaining(agentOf),
+    fix: expect.stringContaining('--kubeconfig'),
+  });
+});
+
+describe('the network of a server that machines join', () => {
+  const wanted = { kind: 'machines', clusterCidr: '10.42.0.0/16', serviceCidr: '10.43.0.0/16', nodeAddress: '192.0.2.1' } as const;
+
+  it('has the ranges that were chosen, and this machine answers for Services', async () => {
+    const data = await temporaryDirectory('data');
+    for (const nodeAddress of ['192.0.2.1', '192.0.2.2']) {
+      const { network, release } = await claimNetwork(data, undefined, { ...wanted, nodeAddress });
+      await release();
+      expect(network).toMatchObject({ clusterCidr: '10.42.0.0/16', serviceCidr: '10.43.0.0/16', localRanges: ['10.43.0.0/16'] });
+      expect([network.nodeAddress(0), network.podCidr(0)]).toEqual([nodeAddress, undefined]);
+    }
+  });
+
+  it.each([
+    [{ ...wanted, clusterCidr: '10.50.0.0/16' }, '--cluster-cidr cannot change to 10.50.0.0/16'],
+    [{ ...wanted, serviceCidr: '10.51.0.0/16' }, '--service-cidr cannot change to 10.51.0.0/16'],
+    [{ kind: 'routed' } as const, 'was made for a server that machines join'],
+    [{ kind: 'loopback' } as const, 'was made for a server that machines join'],
+  ])('refuses another one, and keeps its own: %#', async (other, message) => {
+    const data = await temporaryDirectory('data');
+    await (await claimNetwork(data, undefined, wanted)).release();
+    await expect(claimNetwork(data, undefined, other)).rejects.toThrow(message);
+    await (await claimNetwork(data, undefined, wanted)).release();
+  });
 });
 
 describe('files of the data directory that a power cut damaged', () => {

@@ -1,0 +1,34 @@
+import { Command } from 'commander';
+import { expect, it } from 'vitest';
+import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from '../../../src/cli/node-flags.ts';
+
+function parse(...args: string[]): NodeFlags {
+  const command = withNodeFlags(new Command().exitOverride().configureOutput({ writeErr: () => undefined }));
+  return command.parse(args, { from: 'user' }).opts();
+}
+
+it('reads name, address, labels and taints as k3s does', () => {
+  const flags = parse(
+    ...['--node-name', 'Worker-1', '--node-ip', '192.0.2.7', '--node-label', 'disk=ssd', '--node-label', 'topology.kubernetes.io/zone=a'],
+    ...['--node-taint', 'only=gpu:NoSchedule', '--node-taint', 'old:PreferNoSchedule'],
+  );
+  expect(nodeSettingsOf(flags)).toEqual({
+    nodeName: 'worker-1',
+    labels: { disk: 'ssd', 'topology.kubernetes.io/zone': 'a' },
+    taints: [
+      { key: 'only', value: 'gpu', effect: 'NoSchedule' },
+      { key: 'old', effect: 'PreferNoSchedule' },
+    ],
+  });
+  expect(nodeAddressOf(flags)).toBe('192.0.2.7');
+});
+
+it.each([
+  [['--node-name', 'a_b'], 'is no name of a Node'],
+  [['--node-ip', '::1'], 'IPv6 is not supported yet'],
+  [['--node-label', 'disk'], 'A label is KEY=VALUE.'],
+  [['--node-label', 'node-role.kubernetes.io/control-plane=true'], 'A node may not give itself the label'],
+  [['--node-taint', 'only=gpu:Sometimes'], 'A taint is KEY=VALUE:EFFECT'],
+])('refuses %j', (args, message) => {
+  expect(() => parse(...args)).toThrow(message);
+});
