@@ -312,7 +312,7 @@ async function networksInUse(kind: NetworkKind): Promise<ReadonlySet<number>> {
 /** The file by which scripts find a running cluster. */
 export interface Endpoints extends KnownProcess {
   readonly api: string;
-  /** Of an agent: the address of its server. It has no other address. */
+  /** The server of an agent, which has no address of its own. */
   readonly agentOf?: string;
   /** Page, metrics and Git remote, for programs on this machine. */
   readonly http: string;
