@@ -300,7 +300,7 @@ describe('midship history, why, trace, tree and events', () => {
     expect(why.code).toBe(1);
     expect(why.json).toMatchObject({
       verdict: 'why is not applied.',
-      blocking: 'why/a.yaml:4:1 ConfigMap web/why-a: unknown field "date"',
+      blocking: 'why/a.yaml:4:1 ConfigMap web/why-a: unknown field "date". Did you mean data?',
       commit: { sha: bad, author: 'Mara', subject: 'why: a typo' },
       nextRetryAt: expect.stringMatching(/^20/),
     });

@@ -8,6 +8,7 @@ import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { describeObject } from '../objects/object-id.ts';
 import type { DesiredObject } from './plan.ts';
 import type { Redaction } from './secret-values.ts';
+import { nearestField } from './spelling.ts';
 
 /** The server refuses a change of an object that it would take as a new one, because a fixed field has another value. */
 export class FixedFieldError extends StatusError {
@@ -35,13 +36,14 @@ export async function errorsOf(
     err instanceof FixedFieldError || isImmutable(err)
       ? `It cannot be changed in place: give the object a new name, or annotate it with ${annotations.fluxForce}: enabled to have it deleted and created again`
       : undefined;
-  const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, , field = '']) => ({
+  const unknown = [...err.message.matchAll(/(unknown|duplicate) field "([^"]+)"/g)].map(([text, what, field = '']) => ({
     field,
     message: quoted(text),
+    ...(what === 'unknown' ? spellingOf(object, field) : {}),
   }));
   const undeclared = [...err.message.matchAll(/\.(\S+): field not declared in schema/g)].map(([, path = '']) => {
     const field = indexPath(object, path);
-    return { field, message: `unknown field "${named(field)}"` };
+    return { field, message: `unknown field "${named(field)}"`, ...spellingOf(object, field) };
   });
   const mistyped = [...err.message.matchAll(/ \.(\S+): expected ([a-z]+)/g)].map(([, path = '', type = '']) => {
     const field = indexPath(object, path);
@@ -52,13 +54,30 @@ export async function errorsOf(
     // An error about the object as a whole has no field to name.
     message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withoutLongValue(message))}`,
   }));
-  const [found = []] = [unknown, undeclared, mistyped, causes].filter(({ length }) => length > 0);
+  const kinds: readonly (readonly FieldFinding[])[] = [unknown, undeclared, mistyped, causes];
+  const [found = []] = kinds.filter(({ length }) => length > 0);
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
   const who = named(describeObject(object));
   if (found.length === 0) return [{ ...base, message: `${who}: ${quoted(err.message)}` }];
   const locators = await locatorsOf(manifest.blob, revision);
   const locate = locators?.(manifest.line);
-  return found.map(({ field, message }) => ({ ...base, ...locate?.(field), message: `${who}: ${message}` }));
+  return found.map(({ field, message, hint }) => ({
+    ...base,
+    ...(hint === undefined ? {} : { hint }),
+    ...locate?.(field),
+    message: `${who}: ${message}`,
+  }));
+}
+
+interface FieldFinding {
+  readonly field: string;
+  readonly message: string;
+  readonly hint?: string;
+}
+
+function spellingOf(object: DynamicObject, field: string): Pick<FieldFinding, 'hint'> {
+  const meant = nearestField(object, field);
+  return meant === undefined ? {} : { hint: `Did you mean ${meant}?` };
 }
 
 /** `Too long` of a whole object, with how much it is and how much it may be. */

@@ -9,6 +9,7 @@ import { describeObject, idOf, type ObjectId, tryParseId } from '../objects/obje
 import { type ObjectPolicy, policyOf } from '../objects/object-policy.ts';
 import type { ResourceMapper } from '../objects/resource-mapper.ts';
 import { fluxGroup } from './left-out.ts';
+import { hintOfKind } from './spelling.ts';
 
 /** An object as it is sent to the API: the manifest's content with its namespace and the labels that say which app it belongs to. */
 export interface DesiredObject {
@@ -80,7 +81,7 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
         file: manifest.file,
         line: manifest.line,
         message: `the cluster has no kind ${manifest.object.kind} in ${manifest.object.apiVersion}`,
-        hint: 'Check apiVersion and kind, or apply the CustomResourceDefinition first.',
+        hint: hintOfKind(manifest.object, await mapper.all()),
       });
       continue;
     }
