@@ -38,10 +38,17 @@ const refusals: Readonly<Record<string, { readonly why: string; readonly fix: st
   EMFILE: { why: 'Too many files are open.', fix: 'Raise the limit (ulimit -n), and run it again.' },
 };
 
-/** An error of the operating system in three lines; undefined for everything else. */
+/** An error of the operating system, or of a store without room, in three lines; undefined for everything else. */
 export function tryExplainSystemError(err: unknown): Failure | undefined {
   if (!(err instanceof Error)) return undefined;
-  const { code = '', path, message } = err as NodeJS.ErrnoException;
+  const { code = '', path, message, reason } = err as NodeJS.ErrnoException & { readonly reason?: unknown };
+  // The store refuses a write before the disk is full, and its message names the directory.
+  if (reason === 'InsufficientStorage') {
+    return new Failure(message, {
+      why: 'The disk of the data directory has no room.',
+      fix: 'Make room, or choose another one: --data-dir DIR.',
+    });
+  }
   const refusal = refusals[code];
   return refusal === undefined
     ? undefined

@@ -1,6 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { describe, expect, it } from 'vitest';
 import { tryExplainSystemError } from '../../../src/cli/failure.ts';
+import { insufficientStorage } from '../../../src/machinery/status-error.ts';
 
 describe('an error of the operating system', () => {
   it('that a person can repair is no defect of the program', () => {
@@ -8,6 +9,8 @@ describe('an error of the operating system', () => {
     expect(tryExplainSystemError(err)).toMatchObject({ message: '/x cannot be used (EACCES)', exitCode: 2 });
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
     expect(tryExplainSystemError(full)).toMatchObject({ message: full.message, why: 'The disk is full.' });
+    const refused = insufficientStorage('the disk of /x is full: all else is refused');
+    expect(tryExplainSystemError(refused)).toMatchObject({ message: refused.message, fix: expect.stringContaining('--data-dir DIR') });
   });
 
   it('that says something about the program is one', async () => {
