@@ -113,7 +113,7 @@ function judge(commit: Commit, outcome: CommitOutcome | undefined, { now, newest
     return { state: 'unknown', outcome: join(applied, rollback, 'followed by the next commit before all was healthy') };
   const healthyAt = words.flatMap((word) => (word.type === 'healthy' ? [word.at] : []));
   if (words.every(({ type }) => type === 'recovered'))
-    return { state: 'ok', outcome: join(applied, rollback, 'the revision before it stays in force') };
+    return { state: 'ok', outcome: join(applied, rollback, `${namesOf(words)} ${words.length === 1 ? 'is' : 'are'} what Git says again`) };
   const healthy = healthyAt.length === 0 ? 'healthy' : `healthy ${durationText(Math.max(...healthyAt) - commit.at)} after it was seen`;
   return { state: 'ok', outcome: join(applied, rollback, healthy) };
 

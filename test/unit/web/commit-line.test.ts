@@ -138,7 +138,7 @@ describe('commit line', () => {
     const recovered: Activity = { type: 'recovered', at: 40, app: 'web', sha: fix, from: 'failed' };
     const marks = commitLine([commit(bad, 0), failed, commit(fix, 30), recovered], [appAt('web', fix)]);
     expect(marks.map(({ state, outcome }) => [state, outcome])).toEqual([
-      ['ok', 'the revision before it stays in force'],
+      ['ok', 'web is what Git says again'],
       ['failed', 'web not applied: a.yaml:3:1 no'],
     ]);
   });
