@@ -118,7 +118,7 @@ class HttpApiServer implements ApiServer {
 
   constructor(options: ApiServerOptions) {
     this.#options = options;
-    this.#onClientError = createClientErrorListener(options.clock);
+    this.#onClientError = createClientErrorListener({ clock: options.clock, log: options.log });
     // Every watch listens.
     setMaxListeners(0, this.#stopping.signal);
     this.#kubelet = options.kubelet === undefined ? undefined : createKubeletClient(options.kubelet);

@@ -207,7 +207,7 @@ class HttpWeb implements Web {
           ? undefined
           : refusalOf({ headers: request.headers, localAddress: request.raw.socket.localAddress, scheme, names: ownNames });
       if (refusal !== undefined) return refuse(reply, 403, refusal);
-      const isForm = request.method === 'POST' && !mountByRoute.has(route) && route !== linksPath;
+      const isForm = request.method === 'POST' && !request.is404 && !mountByRoute.has(route) && route !== linksPath;
       const formRefusal = isForm ? formRefusalOf(request.headers) : undefined;
       if (token !== undefined && !openRoutes.has(route)) {
         const { authorization, cookie } = request.headers;

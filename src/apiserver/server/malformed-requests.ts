@@ -2,8 +2,20 @@ import { STATUS_CODES } from 'node:http';
 import type { Duplex } from 'node:stream';
 import type { FastifyError } from 'fastify';
 import type { Clock } from '../../base/clock.ts';
+import type { Log } from '../../base/log.ts';
 import { badRequest, methodNotAllowed, StatusError } from '../../machinery/status-error.ts';
 import { maxBodyBytes } from '../http/request-body.ts';
+
+export interface ClientErrorOptions {
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** As the parser of Node.js reports it. */
+interface ParseError extends NodeJS.ErrnoException {
+  readonly reason?: string;
+  readonly bytesParsed?: number;
+}
 
 /** Time in which a client can read the refusal while it still sends. */
 const lingerMs = 2_000;
@@ -12,12 +24,14 @@ const lingerMs = 2_000;
  * Makes the listener of `clientError`: it answers a connection whose bytes are no HTTP, or came too slowly. There is no request to answer,
  * only a socket. The socket stays for a moment, because the kernel drops an answer whose sender left bytes unread.
  */
-export function createClientErrorListener(clock: Clock): (err: NodeJS.ErrnoException, socket: Duplex) => void {
+export function createClientErrorListener({ clock, log }: ClientErrorOptions): (err: ParseError, socket: Duplex) => void {
   const answered = new WeakSet<Duplex>();
   return (err, socket) => {
     // The parser reports each further piece of the same request.
     if (answered.has(socket)) return;
     if (!answer(err, socket)) return;
+    // Not the bytes: they may hold a token.
+    log.info({ code: err.code, reason: err.reason, bytesParsed: err.bytesParsed }, 'Refused bytes that are no request');
     answered.add(socket);
     const cancel = clock.after(lingerMs, () => socket.destroy());
     socket.once('close', cancel);
