@@ -75,6 +75,7 @@ function decide(
   const [healthMessage = ''] = (conditionOf(conditions, 'Healthy')?.message ?? '').split('\n');
   const isSuspended = app.spec.suspend === true;
   const state = stateOf(app);
+  const unread = conditionOf(source?.status?.conditions, 'Ready');
   if (state === 'Deleting')
     return ready?.status === 'False' ? { state: 'Differs', reason: readyMessage } : { state: 'OnTheWay', reason: readyMessage };
   if (ready === undefined)
@@ -83,6 +84,9 @@ function decide(
     return { state: 'OnTheWay', reason: 'its spec was changed just now' };
   // A suspended app is not tried: what its last try came to is no answer to what Git says now.
   if (ready.status === 'False' && !isSuspended && !hasFailedOnHealth(app)) {
+    // Nothing was ever read of it: the source says why, and what to do.
+    if (ready.reason === reasons.artifactFailed && unread?.status === 'False')
+      return { state: 'Waiting', reason: `Git cannot be read: ${unread.message}` };
     if (state === 'Waiting') return { state: 'Waiting', reason: readyMessage };
     return { state: ready.reason === reasons.pruneFailed ? 'Differs' : 'NotApplied', reason: readyMessage };
   }
@@ -104,7 +108,6 @@ function decide(
   if (isMoving || health === 'Progressing' || health === 'Missing')
     return { state: 'OnTheWay', reason: healthMessage || (ready.status === 'Unknown' ? readyMessage : '') };
   // The app's own condition reports a source that is not there.
-  const unread = conditionOf(source?.status?.conditions, 'Ready');
   if (unread?.status === 'False') return { state: 'Unknown', reason: `Git cannot be read: ${unread.message}` };
   if (health === 'Unknown' && conditionOf(conditions, 'Healthy') !== undefined) return { state: 'Unknown', reason: healthMessage };
   return hold === '' ? { state: 'Matches', reason: '' } : { state: 'Held', reason: hold };

@@ -123,6 +123,18 @@ describe('the verdict on an app', () => {
     });
   });
 
+  it('waits for a source that was never read, with the reason that the source gives', () => {
+    const conditions = { Ready: ['False', 'ArtifactFailed', 'Source artifact not found, retrying: flux-system/cluster'] } as const;
+    const message = 'main does not exist in x.git. The repository has no commits yet: push one.';
+    const unread = { type: 'Ready', status: 'False', reason: 'GitOperationFailed', message, lastTransitionTime: at } as const;
+    const { artifact: _, ...status } = sourceAt(good).status ?? {};
+    expect(judgeApp(app({ conditions, entries: [] }), { ...sourceAt(good), status: { ...status, conditions: [unread] } })).toMatchObject({
+      state: 'Waiting',
+      reason: `Git cannot be read: ${message}`,
+    });
+    expect(judge({ conditions, entries: [] })).toMatchObject({ state: 'Waiting', reason: conditions.Ready[2] });
+  });
+
   it('does not hide behind a suspension what does not work', () => {
     const conditions = { ...ready, Healthy: ['False', 'Degraded', 'Pod a crashes'] } as const;
     expect(judge({ suspend: true, conditions })).toMatchObject({ state: 'Broken', health: 'Degraded' });
