@@ -8,7 +8,7 @@ import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { describeObject } from '../objects/object-id.ts';
 import type { DesiredObject } from './plan.ts';
 import type { Redaction } from './secret-values.ts';
-import { nearestField } from './spelling.ts';
+import { nearestField, wrongQuantities } from './spelling.ts';
 
 /** The server refuses a change of an object that it would take as a new one, because a fixed field has another value. */
 export class FixedFieldError extends StatusError {
@@ -54,7 +54,11 @@ export async function errorsOf(
     // An error about the object as a whole has no field to name.
     message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withoutLongValue(message))}`,
   }));
-  const kinds: readonly (readonly FieldFinding[])[] = [unknown, undeclared, mistyped, causes];
+  const amounts = (err.message.includes('quantities must match') ? wrongQuantities(object) : []).map((field) => ({
+    field,
+    message: `${named(field)} must be a quantity, such as 500m, 2 or 128Mi`,
+  }));
+  const kinds: readonly (readonly FieldFinding[])[] = [unknown, undeclared, mistyped, amounts, causes];
   const [found = []] = kinds.filter(({ length }) => length > 0);
   const base = { file: manifest.file, line: manifest.line, ...(hint === undefined ? {} : { hint }) };
   const who = named(describeObject(object));

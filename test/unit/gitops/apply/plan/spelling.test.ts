@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { hintOfKind, nearestField } from '../../../../../src/gitops/apply/plan/spelling.ts';
+import { hintOfKind, nearestField, wrongQuantities } from '../../../../../src/gitops/apply/plan/spelling.ts';
 
 const deployment = { apiVersion: 'apps/v1', kind: 'Deployment' };
 
@@ -21,6 +21,22 @@ describe('a misspelled field', () => {
     expect(nearestField({ apiVersion: 'example.com/v1', kind: 'Widget' }, 'spec.replica')).toBeUndefined();
     expect(nearestField({ apiVersion: 'apps/v1', kind: 'toString' }, 'spec')).toBeUndefined();
   });
+});
+
+it('an amount that is no quantity is named by its field', () => {
+  const containers = [
+    { name: 'a', image: 'i', resources: { requests: { cpu: 1, memory: '32MiB' }, limits: { cpu: '0.5', memory: '1Gi' } } },
+  ];
+  const object = {
+    ...deployment,
+    metadata: { name: 'a' },
+    spec: { template: { spec: { containers, volumes: [{ emptyDir: { sizeLimit: 'x' } }] } } },
+  };
+  expect(wrongQuantities(object)).toEqual([
+    'spec.template.spec.containers[0].resources.requests.memory',
+    'spec.template.spec.volumes[0].emptyDir.sizeLimit',
+  ]);
+  expect(wrongQuantities({ apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: 'a' }, spec: { memory: 'x' } })).toEqual([]);
 });
 
 describe('a kind that the cluster does not have', () => {
