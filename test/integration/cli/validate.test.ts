@@ -256,7 +256,8 @@ describe('midship validate', () => {
     expect(code).toBe(1);
     expect(errors[0]).toContain('spec.path: .. is not a directory of the repository');
     const output = new Writable({ write: (_chunk, _, done) => done() });
-    const missing = validate({ path: '/nonexistent', root: undefined, strict: false, output, format: 'text', openApi: openEmptyApi });
+    const path = `${await temporaryDirectory('gone')}/gone`;
+    const missing = validate({ path, root: undefined, strict: false, output, format: 'text', openApi: openEmptyApi });
     await expect(missing).rejects.toBeInstanceOf(Failure);
   });
 });
