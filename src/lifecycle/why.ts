@@ -168,7 +168,7 @@ function fixOf(app: Kustomization, { state, differences, hold, cause }: AppVerdi
       return hasFailedOnHealth(app) ? 'midship status' : 'midship get sources';
     }
     case 'Unknown':
-      return unread === undefined ? '' : 'midship get sources; the last good revision stays in force';
+      return unread === undefined ? '' : 'midship get sources; a revision that was read before stays in force';
     case 'OnTheWay':
       return healthFix(app);
     case 'Matches':

@@ -126,6 +126,6 @@ export const timedOut = (url: string, cause: unknown): SourceError =>
 
 export const unreachable = (url: string, cause: unknown): SourceError =>
   new SourceError('Unreachable', `${url} cannot be reached: ${cause instanceof Error ? cause.message : String(cause)}`, {
-    hint: 'Check the address and the network; the last good revision stays in force.',
+    hint: 'Check the address and the network; a revision that was read before stays in force.',
     cause,
   });

@@ -118,7 +118,7 @@ describe("reasons of an app's state", () => {
     expect(whyOf(app(applied), source('False', 'https://example.com cannot be reached'))).toMatchObject({
       verdict: 'web is unknown.',
       blocking: 'Git cannot be read: https://example.com cannot be reached',
-      fix: 'midship get sources; the last good revision stays in force',
+      fix: 'midship get sources; a revision that was read before stays in force',
     });
     expect(results(whyOf(app(applied), undefined)).fetch).toBe('failed');
   });
