@@ -1,4 +1,5 @@
 import type { PodSpec } from '../../api/core/v1/pod.ts';
+import { nearest } from '../../base/nearest.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
 import { describeObject } from '../apply/objects/object-id.ts';
 import type { DesiredObject } from '../apply/plan/plan.ts';
@@ -17,6 +18,21 @@ export function missingReferences(objects: readonly DesiredObject[]): readonly B
       line: manifest.line,
       message: `${describeObject(object)}: ${need.replace('/', ` ${namespace}/`)} is not among the files`,
     }));
+  });
+}
+
+/** Namespaces that no manifest defines and that are spelled like one that a manifest does: a slip, most likely. Each is named once. */
+export function misspelledNamespaces(objects: readonly DesiredObject[]): readonly BuildError[] {
+  const known = objects.flatMap(({ object }) => (object.kind === 'Namespace' ? object.metadata.name : []));
+  const seen = new Set(['default', ...known]);
+  return objects.flatMap(({ object, manifest: { file, line } }) => {
+    const { namespace } = object.metadata;
+    if (namespace === undefined || seen.has(namespace)) return [];
+    seen.add(namespace);
+    const meant = nearest(namespace, known);
+    if (meant === undefined) return [];
+    const message = `${describeObject(object)}: namespace ${JSON.stringify(namespace)} is not among the files`;
+    return [{ file, line, message, hint: `Did you mean ${meant}?` }];
   });
 }
 

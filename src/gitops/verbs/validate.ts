@@ -25,7 +25,7 @@ import type { BuildTools } from '../render/tools.ts';
 import { viewOfTree } from './app-tree.ts';
 import { circles, findRivals, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
-import { missingReferences } from './references.ts';
+import { missingReferences, misspelledNamespaces } from './references.ts';
 
 /** Errors of a directory and of the apps that it defines, as far as they show without their cluster. */
 export interface Validation {
@@ -89,6 +89,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
   warnings.push(
     ...missingDependencies(found),
     ...missingReferences(all),
+    ...misspelledNamespaces(all),
     ...(options.hasControllers === true ? [] : withoutController(all)),
   );
   return {

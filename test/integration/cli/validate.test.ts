@@ -154,6 +154,21 @@ describe('midship validate', () => {
     expect((await check(files, '', true)).code).toBe(1);
   });
 
+  it('warns of a namespace that is spelled like one among the files, once', async () => {
+    const files = {
+      'ns.yaml': 'apiVersion: v1\nkind: Namespace\nmetadata: {name: staging}\n',
+      'a.yaml': configMap('a', 'stagin'),
+      'b.yaml': configMap('b', 'stagin'),
+      'c.yaml': configMap('c', 'staging'),
+      'd.yaml': configMap('d', 'elsewhere'),
+    };
+    expect(await check(files)).toMatchObject({
+      code: 0,
+      errors: [],
+      warnings: ['a.yaml:1 ConfigMap stagin/a: namespace "stagin" is not among the files'],
+    });
+  });
+
   it('knows the bases and components that apps are built from', async () => {
     const files = {
       'clusters/home/apps.yaml': app('shop', './apps/shop/production'),
