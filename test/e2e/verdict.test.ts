@@ -506,7 +506,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
       'status.json: the sentence': states.includes('Unknown') || verdict === verdictOver(states),
       'status.json: matches': matches === states.every(isMatch),
       [`status: ${status.stdout}`]:
-        status.stdout.startsWith(verdict) && new RegExp(`${app.name} +flux-system +${word} `).test(`${status.stdout} `),
+        status.stdout.startsWith(verdict) && new RegExp(`${app.name} +\\S+(?: \\+\\d+)? +${word} `).test(`${status.stdout} `),
       [`status --exit-code: ${status.code}`]: status.code === (matches ? 0 : 1),
       [`status: an undo only for a commit: ${status.stdout}`]: !isBlamed || /undo: +midship revert/.test(status.stdout),
       [`why: ${why.stdout}`]: why.stdout.startsWith(`${app.name} ${one}.\n`),
