@@ -16,7 +16,12 @@ const maxRefDirectories = 1_000;
  */
 export async function syncNames(gitdir: string, since: number): Promise<void> {
   const changed = namedDirectories(gitdir).filter((directory) => (changedAt(directory) ?? 0) >= since - marginMs);
-  await Promise.all(changed.map(syncDirectory));
+  await Promise.all(changed.map((directory) => syncDirectory(directory).catch(ignoreGone)));
+}
+
+/** Another push removes the directory in which git kept its objects, and empty directories of refs go with their last one. */
+function ignoreGone(err: NodeJS.ErrnoException): void {
+  if (err.code !== 'ENOENT') throw err;
 }
 
 /** Makes all of a directory survive a power cut: each file, and each name. */
@@ -51,9 +56,14 @@ function namedDirectories(gitdir: string): readonly string[] {
 }
 
 function subdirectories(directory: string): readonly string[] {
-  return readdirSync(directory, { withFileTypes: true })
-    .filter((entry) => entry.isDirectory())
-    .map(({ name }) => join(directory, name));
+  try {
+    return readdirSync(directory, { withFileTypes: true })
+      .filter((entry) => entry.isDirectory())
+      .map(({ name }) => join(directory, name));
+  } catch (err) {
+    ignoreGone(err as NodeJS.ErrnoException);
+    return [];
+  }
 }
 
 function changedAt(directory: string): number | undefined {
