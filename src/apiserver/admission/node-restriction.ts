@@ -26,8 +26,9 @@ const nodePrefix = 'system:node:';
 
 /**
  * Restricts an agent to its own node. It must not change fields that decide which pods come there: taints, and labels
- * that administrators set. A compromised node could otherwise attract pods of others. The authorizer decides about the
- * objects that it may write at all.
+ * that administrators set. A compromised node could otherwise attract pods of others. It must not choose its range of pod
+ * addresses either, which the other machines route to it. The authorizer decides about the objects that it may write at
+ * all.
  *
  * @throws StatusError `Forbidden`
  * @see Kubernetes reference, "Admission Controllers", "NodeRestriction"
@@ -54,6 +55,7 @@ export function nodeRestriction(): AdmissionStep {
       const { metadata, spec } = object as Node;
       const old = before as Node | undefined;
       const labels = changedLabels(metadata.labels, old?.metadata.labels).filter(isForbidden);
+      if (!deepEqual(rangesOf(spec), rangesOf(old?.spec))) throw refuse('is not allowed to choose its podCIDR');
       if (old === undefined) {
         if (labels.length > 0) throw refuse(`is not allowed to set the following labels: ${labels.join(', ')}`);
         return object;
@@ -67,6 +69,8 @@ export function nodeRestriction(): AdmissionStep {
     },
   };
 }
+
+const rangesOf = (spec: Node['spec']): readonly string[] => [spec?.podCIDR ?? '', ...(spec?.podCIDRs ?? [])];
 
 /** The node whose agent the user is. */
 const nodeOf = ({ name, groups }: UserInfo): string | undefined =>

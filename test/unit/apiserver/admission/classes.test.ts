@@ -268,12 +268,15 @@ describe('an agent', () => {
     expect(await refusalOf(agent().create(nodes, node({ 'node-role.kubernetes.io/admin': '' })))).toBe(
       'node "n" is not allowed to set the following labels: node-role.kubernetes.io/admin',
     );
+    const everything = { podCIDR: '0.0.0.0/0', podCIDRs: ['0.0.0.0/0'] };
+    expect(await refusalOf(agent().create(nodes, { ...node({}), spec: everything }))).toBe('node "n" is not allowed to choose its podCIDR');
     await agent().create(nodes, node({ 'kubernetes.io/hostname': 'n', 'node.kubernetes.io/rack': '1', 'example.com/x': 'y' }));
     await patch({ metadata: { labels: { 'topology.kubernetes.io/zone': 'z' } } });
     expect(await refusalOf(patch({ metadata: { labels: { 'x.node-restriction.kubernetes.io/pci': 'yes' } } }))).toBe(
       'node "n" is not allowed to modify labels: x.node-restriction.kubernetes.io/pci',
     );
     expect(await refusalOf(patch({ spec: { taints: null } }))).toBe('node "n" is not allowed to modify taints');
+    expect(await refusalOf(patch({ spec: everything }))).toBe('node "n" is not allowed to choose its podCIDR');
     expect(await refusalOf(patch({ metadata: { ownerReferences: [{ apiVersion: 'v1', kind: 'Node', name: 'n', uid: 'u' }] } }))).toBe(
       'node "n" is not allowed to modify ownerReferences',
     );
