@@ -35,6 +35,9 @@ const maxFrameBytes = 64 * 1024;
 /** Connects a command with the channels of a client, whose socket comes paused, until the command has ended, and tells how. */
 export async function serveRemoteCommand({ socket, command, wants, clock }: ServeRemoteCommandOptions): Promise<void> {
   const { stdin, stdout, stderr, exitCode } = command;
+  // A runtime that could not run the command says so here. It may do so at any moment from now on, and a rejection that
+  // nobody handles ends the process.
+  const ended = exitCode?.then(statusOf, (err: unknown) => failureStatus(errorText(err)));
   socket.on('message', (data: Buffer) => receive(socket, command, data));
   socket.once('close', () => stdin?.end());
   socket.resume();
@@ -46,13 +49,11 @@ export async function serveRemoteCommand({ socket, command, wants, clock }: Serv
     pump({ socket, channel: wants.stdout ? channels.stdout : undefined, stream: stdout, progress, clock }),
     pump({ socket, channel: wants.stderr ? channels.stderr : undefined, stream: stderr, progress, clock }),
   ]);
-  if (exitCode === undefined) {
+  if (ended === undefined) {
     await output;
     await finish(socket, { metadata: {}, status: 'Success' });
     return;
   }
-  // A runtime that could not run the command says so here.
-  const ended = exitCode.then(statusOf, (err: unknown) => failureStatus(errorText(err)));
   const status = await Promise.race([ended, failureOf(output)]);
   await Promise.race([output, untilQuiet(progress, clock)]);
   stdout?.destroy();

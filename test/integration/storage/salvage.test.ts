@@ -19,7 +19,7 @@ beforeAll(async () => {
   store = await populate(scratch, createRandom(15));
 });
 
-afterAll(() => rm(scratch, { recursive: true }));
+afterAll(() => rm(scratch, { recursive: true, maxRetries: 10 }));
 
 /** A copy of the stopped store whose files `change` has damaged. */
 async function damaged(change: (file: string, bytes: Buffer) => void): Promise<string> {
