@@ -7,7 +7,7 @@ import type { Clock } from './clock.ts';
 import { writeDurableFile } from './durable-file.ts';
 import { backdateMs, createAuthority, dayMs, importSigningKey, pemOf, serialNumber, signing, tryReadAuthority } from './pki/authority.ts';
 import type { CertificateRequest } from './pki/certificate-request.ts';
-import { type KeyPair, type Life, lifeOf, tryReadKeyPair, tryReadText, writeKeyPair } from './pki/key-pair.ts';
+import { isDue, type KeyPair, type Life, lifeOf, tryReadKeyPair, tryReadText, writeKeyPair } from './pki/key-pair.ts';
 import { extendedKeyUsages, keyUsages } from './pki/usages.ts';
 import { loadX509 } from './pki/x509-library.ts';
 
@@ -190,9 +190,6 @@ interface HeldKeyPair {
   /** Users that do not use the current one yet. */
   readonly pending: Set<() => void | Promise<void>>;
 }
-
-/** True when two thirds of it are over, or when the clock is outside of it. */
-const isDue = ({ from, to }: Life, now: number): boolean => now < from || now > to - (to - from) / 3;
 
 async function openSigningKey(path: string): Promise<SigningKey> {
   let pem = await tryReadText(path);

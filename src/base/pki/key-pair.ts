@@ -20,6 +20,9 @@ export function lifeOf(certificate: string): Life {
   return { from: Date.parse(validFrom), to: Date.parse(validTo) };
 }
 
+/** True when two thirds of it are over, or when the clock is outside of it. */
+export const isDue = ({ from, to }: Life, now: number): boolean => now < from || now > to - (to - from) / 3;
+
 /** Undefined when it is not there, or is no pair because a crash or a disk left it incomplete. The certificate is written last. */
 export async function tryReadKeyPair(directory: string, name: string): Promise<KeyPair | undefined> {
   const certificate = await tryReadText(join(directory, `${name}.crt`));

@@ -2,7 +2,7 @@ import { X509Certificate } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import type { Clock } from '../../base/clock.ts';
-import { type KeyPair, type Life, lifeOf, tryReadKeyPair, writeKeyPair } from '../../base/pki/key-pair.ts';
+import { isDue, type KeyPair, type Life, lifeOf, tryReadKeyPair, writeKeyPair } from '../../base/pki/key-pair.ts';
 import type { LiveKeyPair } from '../../base/pki.ts';
 import type { Client } from '../../client/client.ts';
 import { type CertificateOrder, orderCertificate } from './certificate-order.ts';
@@ -117,5 +117,3 @@ function isUsable({ certificate }: KeyPair, { names }: Order, now: number): bool
     (names.ipAddresses ?? []).every((address) => parsed.checkIP(address) !== undefined)
   );
 }
-
-const isDue = ({ from, to }: Life, now: number): boolean => now < from || now > to - (to - from) / 3;
