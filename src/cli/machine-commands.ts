@@ -6,10 +6,10 @@ import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
 import { defaultMachineDirectory } from './machine-directory.ts';
 import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from './node-flags.ts';
-import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
+import { type ContainerFlags, containerSettingsOf, withContainerFlags } from './pod-flags.ts';
 import type { RunCommandContext } from './run-commands.ts';
 
-interface AgentFlags extends NodeFlags, PodFlags {
+interface AgentFlags extends NodeFlags, ContainerFlags {
   readonly server?: string;
   readonly token?: string;
   readonly tokenFile?: string;
@@ -37,7 +37,7 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
       ),
     )
     .addOption(new Option('--runtime <runtime>', 'runs the pods; auto: containerd').choices(['auto', 'containerd']).default('auto'));
-  withPodFlags(withNodeFlags(agent))
+  withContainerFlags(withNodeFlags(agent))
     .addHelpText('after', ['', 'Example:', '  midship agent --server https://192.168.1.10:6443 --token-file token', ''].join('\n'))
     .action(async (flags: AgentFlags) => {
       const configuration = {
@@ -47,7 +47,7 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
         token: tokenOf(flags),
         dataDirectory: resolve(flags.dataDir),
         runtime: 'containerd',
-        pods: podSettingsOf(flags),
+        pods: containerSettingsOf(flags),
         logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
       } as const;
       const { runAgent } = await import('./agent.ts');

@@ -2,11 +2,15 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 
 /** Flags about what pods may do to this machine. */
-export interface PodFlags {
-  readonly allowHostPath: readonly string[];
+export interface PodFlags extends ContainerFlags {
   readonly insecurePlainPods: boolean;
-  readonly resolvConf?: string;
   readonly podSecurityDefault: 'privileged' | 'baseline' | 'restricted';
+}
+
+/** Those that a machine with containers needs, whose API server is elsewhere. */
+export interface ContainerFlags {
+  readonly allowHostPath: readonly string[];
+  readonly resolvConf?: string;
 }
 
 export interface PodSettings {
@@ -18,13 +22,21 @@ export interface PodSettings {
   readonly securityDefault: PodFlags['podSecurityDefault'];
 }
 
+const hostPathOption = (): Option =>
+  new Option('--allow-host-path <prefix>', 'directory of this machine that hostPath volumes may mount, with all below; may be repeated')
+    .default([], 'none')
+    .argParser((value, all: readonly string[]) => [...all, resolve(value)]);
+
+const resolverOption = (): Option =>
+  new Option('--resolv-conf <file>', 'resolvers of this machine for cluster DNS and containers; default: /etc/resolv.conf').argParser(
+    (value) => resolve(value),
+  );
+
+export const withContainerFlags = (command: Command): Command => command.addOption(hostPathOption()).addOption(resolverOption());
+
 export const withPodFlags = (command: Command): Command =>
   command
-    .addOption(
-      new Option('--allow-host-path <prefix>', 'directory of this machine that hostPath volumes may mount, with all below; may be repeated')
-        .default([], 'none')
-        .argParser((value, all: readonly string[]) => [...all, resolve(value)]),
-    )
+    .addOption(hostPathOption())
     .addOption(
       new Option('--pod-security-default <level>', 'Pod Security level that namespaces without a label for it enforce')
         .choices(['privileged', 'baseline', 'restricted'])
@@ -36,11 +48,7 @@ export const withPodFlags = (command: Command): Command =>
         'run pods also where this machine cannot isolate them: as processes that may do what you may',
       ).default(false),
     )
-    .addOption(
-      new Option('--resolv-conf <file>', 'resolvers of this machine for cluster DNS and containers; default: /etc/resolv.conf').argParser(
-        (value) => resolve(value),
-      ),
-    );
+    .addOption(resolverOption());
 
 export const podSettingsOf = ({ allowHostPath, insecurePlainPods, podSecurityDefault, resolvConf }: PodFlags): PodSettings => ({
   allowedHostPaths: allowHostPath,
@@ -48,3 +56,7 @@ export const podSettingsOf = ({ allowHostPath, insecurePlainPods, podSecurityDef
   resolverFile: resolvConf,
   securityDefault: podSecurityDefault,
 });
+
+/** The API server decides about Pod Security, and containers are isolated. */
+export const containerSettingsOf = (flags: ContainerFlags): PodSettings =>
+  podSettingsOf({ ...flags, insecurePlainPods: false, podSecurityDefault: 'privileged' });
