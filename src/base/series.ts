@@ -51,7 +51,8 @@ export interface Family<T> {
 }
 
 /**
- * One for each object of some families, so it holds nothing that is the same for all. It has no closure, and its labels as one flat string.
+ * Some families have a series for each object, so it holds nothing that is the same for all. It has no closure, and its labels as one flat
+ * string.
  */
 class CounterSeries implements BoundCounter {
   readonly family: string;

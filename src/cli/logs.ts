@@ -63,7 +63,7 @@ export function showLogs(options: LogsOptions): Promise<ExitCode> {
   });
 }
 
-/** One pod without a log, for example one that has not started, does not hide those of the others. */
+/** A pod without a log, for example one that has not started, does not hide the logs of the others. */
 async function printEach(
   sources: readonly Source[],
   { print, isOne, notes }: { print(source: Source): Promise<void>; readonly isOne: boolean; readonly notes: NodeJS.WritableStream },

@@ -27,7 +27,7 @@ export interface HttpClientOptions {
   readonly caCertificate?: string;
   /** The name the server's certificate must be for, when it is not that of the URL. */
   readonly serverName?: string;
-  /** One that is renewed calls back, and later connections use the new one. */
+  /** A certificate that is renewed calls back, and later connections use the new one. */
   readonly clientCertificate?: {
     readonly certificate: string;
     readonly key: string;

@@ -12,7 +12,7 @@ export const rcodes = {
 } as const;
 export type Rcode = (typeof rcodes)[keyof typeof rcodes];
 
-/** One question of a client. */
+/** The question of a client. */
 export interface Query {
   readonly id: number;
   /** In lower case, without the final dot; empty for the root. */

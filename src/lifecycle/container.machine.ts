@@ -19,7 +19,7 @@ export type StopReason = 'LivenessProbeFailed' | 'StartupProbeFailed' | 'SpecCha
 type Next = { readonly next: Extract<ContainerEvent, { type: 'EXITED' }>['next'] };
 
 /**
- * One container of a pod on its node. It waits for its start, runs, or waits for its back-off after an exit or a failed start. It may have
+ * A container of a pod on its node. It waits for its start, runs, or waits for its back-off after an exit or a failed start. It may have
  * ended permanently, or be stopped because the pod goes.
  */
 export const containerMachine = setup({

@@ -27,7 +27,7 @@ export type ConfigKind = 'ConfigMap' | 'Secret' | 'Service';
 
 export const configReference = (kind: 'ConfigMap' | 'Secret', namespace: string, name: string): string => `${kind}/${namespace}/${name}`;
 
-/** One for all agents in the process of the control plane: it follows whole kinds, which are in memory there anyway. */
+/** All agents in the process of the control plane share a source that follows whole kinds, which are in memory there anyway. */
 export function createConfigSource(informers: InformerSet): ConfigSource {
   const listeners = new Set<(reference: string) => void>();
   const followed = new Set<ConfigKind>();

@@ -13,7 +13,7 @@ export interface RegistryCounters {
 }
 
 /**
- * One change as the watchers of its revision see it: at most three records, made on first use and shared. ADDED and MODIFIED have one JSON
+ * A change as the watchers of its revision see it: at most three records, made on first use and shared. ADDED and MODIFIED have one JSON
  * text. The text that was made for the store is used when it is still at hand, and goes away with the record.
  */
 export class SharedChange {

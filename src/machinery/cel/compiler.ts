@@ -32,7 +32,7 @@ import {
   typeOfValue,
 } from './values.ts';
 
-/** One way to call a function: which of several is meant is decided by the types of the arguments, if need be at run time. */
+/** A way to call a function. The types of the arguments decide between several, if need be at run time. */
 export interface CelFunction {
   readonly name: string;
   /** The first argument is before the dot: `text.startsWith(prefix)`. */

@@ -2,7 +2,7 @@ import type { Schema } from '../../../machinery/schema.ts';
 import { durationPattern, schemaOf } from '../../flux.ts';
 import { crossNamespaceReferenceSchema } from '../cross-namespace-reference.ts';
 
-/** Those of Flux, and `gitea` and `gogs`, whose signatures have headers of their own. */
+/** The types of Flux, and `gitea` and `gogs`, whose signatures have headers of their own. */
 export const receiverTypes = [
   'generic',
   'generic-hmac',

@@ -27,7 +27,7 @@ export interface SyncAttemptsOptions {
   passingFailure(pass: Pass, failure: SyncFailure): Promise<PassingFailure | undefined>;
 }
 
-/** One attempt at a revision; what takes longer is given up and tried again. */
+/** Longest time of an attempt at a revision; it is then given up and tried again. */
 const maxSyncMs = 10 * 60_000;
 
 export function createSyncAttempts({ clock, object, load, passingFailure }: SyncAttemptsOptions): SyncAttempts {

@@ -10,7 +10,7 @@ import type { OwnedObjects } from '../observe/owned-objects.ts';
 import type { DesiredObject } from '../plan/plan.ts';
 import type { ObjectRecords } from '../records/app-records.ts';
 
-/** One object of an app that is written, or tried out. */
+/** An object of an app that is written, or tried out. */
 export interface Write {
   readonly app: Kustomization;
   readonly state: ObjectRecords;

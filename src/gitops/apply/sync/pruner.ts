@@ -66,7 +66,7 @@ interface Candidate extends ObjectPlace {
   readonly live: DynamicObject;
 }
 
-/** One prune of one app. */
+/** A prune of an app. */
 interface Prune extends PruneOptions {
   readonly app: Kustomization;
   readonly state: ObjectRecords;
