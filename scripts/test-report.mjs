@@ -1,5 +1,7 @@
-// The end of a test run: the time of each tier, the slowest files, and what was skipped, grouped by why. Loaded by vitest.
+// The end of a test run: the time of each tier, the slowest files, what was skipped, grouped by why, and what failed. Loaded by vitest.
+import { writeFileSync } from 'node:fs';
 import { relative } from 'node:path';
+import { failureLines, outcomeOf } from './gate/outcome.mjs';
 import { root } from './setup.mjs';
 
 const slowestFiles = 10;
@@ -21,8 +23,13 @@ export default class TestReport {
     if (span !== undefined) span.to = performance.now();
   }
 
-  onTestRunEnd(modules) {
-    process.stdout.write(`\n${[tierLines(modules, this.#spans), slowestLines(modules), skippedLines(modules)].flat().join('\n')}\n`);
+  onTestRunEnd(modules, unhandledErrors) {
+    const outcome = outcomeOf(modules, unhandledErrors);
+    const lines = [tierLines(modules, this.#spans), slowestLines(modules), skippedLines(modules), failedLines(outcome.failures)];
+    process.stdout.write(`\n${lines.flat().join('\n')}\n`);
+    // The gate reads it, whatever the lines above look like.
+    const file = process.env.MIDSHIP_TEST_OUTCOME;
+    if (file !== undefined) writeFileSync(file, JSON.stringify(outcome));
   }
 }
 
@@ -73,6 +80,11 @@ function skippedLines(modules) {
       ];
     }),
   ];
+}
+
+/** Last of all, because a reader of a failed run looks at its end first. */
+function failedLines(failures) {
+  return failures.length === 0 ? [] : ['', ...failureLines(failures).map((line) => ` ${line}`)];
 }
 
 /** The note of the skipped test; else the words in brackets of its title, or of the title of a suite around it. */
