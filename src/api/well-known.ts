@@ -15,6 +15,7 @@ export const labels = {
   legacyTokenInvalidSince: 'kubernetes.io/legacy-token-invalid-since',
   headlessService: 'service.kubernetes.io/headless',
   podTemplateHash: 'pod-template-hash',
+  controllerRevisionHash: 'controller-revision-hash',
   jobName: 'batch.kubernetes.io/job-name',
   legacyJobName: 'job-name',
   controllerUid: 'batch.kubernetes.io/controller-uid',

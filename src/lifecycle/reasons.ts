@@ -13,11 +13,17 @@ export interface Health {
   readonly reason: string;
   /** A command or a sentence that helps with just this reason. */
   readonly fix?: string;
+  /** Pods of an older template that work meanwhile, as `3 old pods go on serving`. */
+  readonly serving?: string;
   /** Milliseconds since the epoch from which on time alone makes it another one. */
   readonly recheckAt?: number;
   /** Another app is not ready, which reports its own trouble: nothing is wrong with the app itself. */
   readonly isOfApp?: true;
 }
+
+/** The reason for a person; a failure also says which pods work meanwhile. */
+export const sentenceOf = ({ status, reason, serving }: Health): string =>
+  status === 'Degraded' && serving !== undefined ? `${reason.replace(/\.$/, '')}; ${serving}` : reason;
 
 export const healthy: Health = { status: 'Healthy', reason: '' };
 

@@ -268,8 +268,9 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
       what: 'an image that nobody has',
       act: () => push('nginx', { 'shop/web.yaml': web({ replicas: 3, image: 'nginx:1.27' }) }),
       state: 'Broken',
-      reason: /nginx:1\.27/,
+      reason: /nginx:1\.27.*; 3 old pods go on serving$/,
       blames: 'HEAD',
+      prints: /▲ shop .*nginx:1\.27.*; 3 old pods go on serving/,
     },
     { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
     {

@@ -14,6 +14,7 @@ import {
   statusOf,
 } from '../../lifecycle/deployment.facts.ts';
 import { deploymentMachine } from '../../lifecycle/deployment.machine.ts';
+import { byTemplate, revisionOf, sameTemplate } from '../../lifecycle/deployment-templates.ts';
 import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
@@ -25,9 +26,9 @@ import { claim, controllerKeyOf, controllerReference, indexByOwner, ownedBy } fr
 import { isPodFinished } from '../pod-conditions.ts';
 import { isNamespaceTerminating, messageOf } from '../refusals.ts';
 import { writePacedStatus } from '../workload.ts';
-import { annotationsFor, byTemplate, nextRevision, revisionOf, surplusHistory } from './revisions.ts';
+import { annotationsFor, nextRevision, surplusHistory } from './revisions.ts';
 import { type Generations, isResized, newSize, oldSizes, proportionalSizes, type Resize, sizeAnnotations, sizeOf } from './rollout-plan.ts';
-import { sameTemplate, templateHash, withHash } from './template.ts';
+import { templateHash, withHash } from './template.ts';
 
 const refused = { type: 'REPLICA_SET_REFUSED' } as const;
 

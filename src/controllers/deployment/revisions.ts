@@ -1,7 +1,7 @@
 import type { Deployment } from '../../api/apps/v1/deployment.ts';
 import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
 import { annotations } from '../../api/well-known.ts';
-import { sameTemplate } from './template.ts';
+import { revisionOf } from '../../lifecycle/deployment-templates.ts';
 
 type Annotations = Readonly<Record<string, string>>;
 
@@ -17,20 +17,6 @@ const notCopied: ReadonlySet<string> = new Set([
 
 /** Earlier revisions that the annotation keeps, as characters; older ones are cut off. */
 const maxHistoryLength = 2_000;
-
-/** The number under which `kubectl rollout history` lists it; 0 when it has none. */
-export const revisionOf = ({ metadata }: Deployment | ReplicaSet): number =>
-  Number(metadata.annotations?.[annotations.deploymentRevision] ?? 0) || 0;
-
-/** Splits the ReplicaSets of a Deployment by template. Should several have the newest template, the oldest of them counts. */
-export function byTemplate(
-  deployment: Deployment,
-  owned: readonly ReplicaSet[],
-): { readonly newReplicaSet: ReplicaSet | undefined; readonly oldReplicaSets: readonly ReplicaSet[] } {
-  const sorted = owned.toSorted(byAge);
-  const newReplicaSet = sorted.find(({ spec }) => sameTemplate(spec.template, deployment.spec.template));
-  return { newReplicaSet, oldReplicaSets: sorted.filter((replicaSet) => replicaSet !== newReplicaSet) };
-}
 
 /** The revision that the new ReplicaSet has to have: above all others. */
 export const nextRevision = (oldReplicaSets: readonly ReplicaSet[]): number =>
@@ -70,12 +56,4 @@ export function surplusHistory(deployment: Deployment, oldReplicaSets: readonly 
       ({ metadata, spec, status }) =>
         (status?.replicas ?? 0) === 0 && (spec.replicas ?? 0) === 0 && (metadata.generation ?? 0) <= (status?.observedGeneration ?? 0),
     );
-}
-
-function byAge(a: ReplicaSet, b: ReplicaSet): number {
-  const first = a.metadata.creationTimestamp ?? '';
-  const second = b.metadata.creationTimestamp ?? '';
-  if (first !== second) return first < second ? -1 : 1;
-  // Timestamps have seconds only: revisions tell the order of a quick series.
-  return revisionOf(a) - revisionOf(b) || (a.metadata.name < b.metadata.name ? -1 : 1);
 }

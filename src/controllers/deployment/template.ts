@@ -1,6 +1,5 @@
 import type { PodTemplateSpec } from '../../api/core/v1/pod.ts';
 import { labels as wellKnown } from '../../api/well-known.ts';
-import { deepEqual } from '../../machinery/object.ts';
 
 /** Letters that form no words: no vowels, and nothing that looks like something else. The same as in names the API server generates. */
 const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
@@ -19,23 +18,9 @@ export function templateHash(template: PodTemplateSpec, collisionCount: number):
   return [...String(hash)].map((digit) => alphabet[digit.charCodeAt(0) % alphabet.length]).join('');
 }
 
-/** Equal but for the hash label, which a ReplicaSet's template has and a Deployment's has not. */
-export function sameTemplate(a: PodTemplateSpec | undefined, b: PodTemplateSpec | undefined): boolean {
-  if (a === undefined || b === undefined) return a === b;
-  return deepEqual(a.spec, b.spec) && deepEqual(withoutHash(a).metadata ?? {}, withoutHash(b).metadata ?? {});
-}
-
 /** A copy with the hash label; shares the spec. */
 export function withHash(template: PodTemplateSpec, hash: string): PodTemplateSpec {
   return { ...template, metadata: { ...template.metadata, labels: { ...template.metadata?.labels, [wellKnown.podTemplateHash]: hash } } };
-}
-
-function withoutHash(template: PodTemplateSpec): PodTemplateSpec {
-  const labels = template.metadata?.labels;
-  if (labels?.[wellKnown.podTemplateHash] === undefined) return template;
-  const { [wellKnown.podTemplateHash]: _, ...others } = labels;
-  const { labels: __, ...metadata } = template.metadata ?? {};
-  return { ...template, metadata: Object.keys(others).length === 0 ? metadata : { ...metadata, labels: others } };
 }
 
 function canonicalJson(value: unknown): string {

@@ -6,6 +6,7 @@ import type { Client, DiscoveredResource } from '../../client/client.ts';
 import type { CauseOptions } from '../apply/observe/causes.ts';
 import { awaitsStatusIn, type HealthView } from '../apply/observe/health.ts';
 import { ruleOfKind } from '../apply/observe/health-rules.ts';
+import type { PodsView } from '../apply/observe/pod-generations.ts';
 import { createVariables } from '../apply/plan/variables.ts';
 import type { Cause } from '../apply/records/object-healths.ts';
 import { createLookup, type Lookup } from './lookup.ts';
@@ -19,7 +20,7 @@ export interface ObjectContext {
   /** Gives the redactor what the app has from Secrets. A value that cannot be read cannot be shown either. */
   learn(app: Kustomization): Promise<void>;
   /** For rules of health; the pods of an object are added by whoever has read them. */
-  healthView(): Promise<Omit<HealthView, 'podsOf'>>;
+  healthView(): Promise<Omit<HealthView, keyof PodsView>>;
   /** Reason why the pods of an unhealthy object are not ready, as far as the cluster shows it. */
   causeOf(pods: readonly Pod[]): Promise<Cause | undefined>;
 }

@@ -1,3 +1,4 @@
+import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { mapBounded } from '../../base/concurrency.ts';
@@ -48,6 +49,8 @@ export async function treeOf(
     ...(await healthView()),
     podsOf: (object: KubeObject): readonly Pod[] =>
       below(children, object).filter((each): each is KubeObject & Pod => each.kind === 'Pod' && each.apiVersion === 'v1'),
+    replicaSetsOf: ({ metadata: { uid = '' } }) =>
+      (children.get(uid) ?? []).filter((each): each is KubeObject & ReplicaSet => each.kind === 'ReplicaSet'),
   };
   const nodeOf = (object: KubeObject, depth: number): TreeNode => ({
     kind: object.kind,

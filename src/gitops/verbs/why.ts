@@ -1,13 +1,15 @@
+import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
 import { events } from '../../api/core/v1/event.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
-import type { Health } from '../../lifecycle/reasons.ts';
+import { type Health, sentenceOf } from '../../lifecycle/reasons.ts';
 import type { Why } from '../../lifecycle/why.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { describeObject, tryParseId } from '../apply/objects/object-id.ts';
 import { healthOf } from '../apply/observe/health.ts';
+import { type PodGenerations, type PodsView, podGenerations, servingText } from '../apply/observe/pod-generations.ts';
 import { withCause } from '../apply/records/object-healths.ts';
 import { timeOfEvent } from './events.ts';
 import type { ObjectContext } from './object-context.ts';
@@ -44,8 +46,8 @@ export async function explainObject(context: ObjectContext, question: ObjectQues
   if (resource === undefined) return 'unknown-kind';
   const object = await findObject(context, resource, question);
   if (object === undefined) return undefined;
-  const podsOf = await podsBelow(context, object);
-  const health = await explainHealth(context, object, healthOf(object, { ...(await context.healthView()), podsOf }), podsOf(object));
+  const view = { ...(await context.healthView()), ...(await podsBelow(context, object)) };
+  const health = await explainHealth(context, object, healthOf(object, view), podGenerations(object, view));
   const trace = await traceObject(client, lookup, object);
   const app = trace.app === undefined ? undefined : await client.get(kustomizations, trace.app);
   if (app !== undefined) await context.learn(app);
@@ -61,12 +63,20 @@ export async function explainObject(context: ObjectContext, question: ObjectQues
   };
 }
 
-async function explainHealth({ causeOf }: ObjectContext, object: DynamicObject, health: Health, pods: readonly Pod[]): Promise<Health> {
+async function explainHealth({ causeOf }: ObjectContext, object: DynamicObject, health: Health, pods: PodGenerations): Promise<Health> {
   if (health.status !== 'Progressing' && health.status !== 'Degraded') return health;
-  const own = object.kind === 'Pod' && object.apiVersion === 'v1' ? [object as unknown as Pod] : pods;
+  const own = object.kind === 'Pod' && object.apiVersion === 'v1' ? [object as unknown as Pod] : pods.judged;
   const cause = own.length === 0 ? undefined : await causeOf(own);
-  if (cause === undefined) return health;
-  return { ...health, reason: withCause(health.reason, cause), ...(cause.fix === undefined ? {} : { fix: cause.fix }) };
+  const serving = servingText(pods);
+  return {
+    ...health,
+    reason: sentenceOf({
+      status: health.status,
+      reason: cause === undefined ? health.reason : withCause(health.reason, cause),
+      ...(serving === undefined ? {} : { serving }),
+    }),
+    ...(cause?.fix === undefined ? {} : { fix: cause.fix }),
+  };
 }
 
 /** The object that a question names; undefined when there is none. */
@@ -91,20 +101,26 @@ async function namespacesOfApps(client: Client, appRef: ObjectRef | undefined): 
   return [...found, 'default'].sort();
 }
 
-/** Pods of the object or of what it owns; read once, for the rules of health. */
-async function podsBelow({ client, lookup }: ObjectContext, object: KubeObject): Promise<(of: KubeObject) => readonly Pod[]> {
+/** Pods of the object or of what it owns, and its ReplicaSets that have pods; read once, for the rules of health. */
+async function podsBelow({ client, lookup }: ObjectContext, object: KubeObject): Promise<PodsView> {
   const { namespace } = object.metadata;
-  if (namespace === undefined || object.kind === 'Pod') return () => [];
+  const none: PodsView = { podsOf: () => [], replicaSetsOf: () => [] };
+  if (namespace === undefined || object.kind === 'Pod') return none;
   // Its definition would bring the validation of pods along.
   const pods = (await lookup.kindOf('', 'Pod')) as unknown as Resource<KubeObject & Pod> | undefined;
-  if (pods === undefined) return () => [];
+  if (pods === undefined) return none;
   const { items } = await client.list(pods, { namespace, resourceVersion: '0' });
   const owned: Pod[] = [];
+  const sets = new Map<string, ReplicaSet>();
   for (const pod of items) {
     if ((pod.metadata.ownerReferences ?? []).length === 0) continue;
-    if ((await lookup.ownersOf(pod)).some(({ metadata }) => metadata.uid === object.metadata.uid)) owned.push(pod);
+    const [owner, ...above] = await lookup.ownersOf(pod);
+    if (owner === undefined || ![owner, ...above].some(({ metadata }) => metadata.uid === object.metadata.uid)) continue;
+    owned.push(pod);
+    if (owner.kind === 'ReplicaSet') sets.set(owner.metadata.uid ?? '', owner as ReplicaSet);
   }
-  return (of) => (of.metadata.uid === object.metadata.uid ? owned : []);
+  const isObject = (of: KubeObject): boolean => of.metadata.uid === object.metadata.uid;
+  return { podsOf: (of) => (isObject(of) ? owned : []), replicaSetsOf: (of) => (isObject(of) ? [...sets.values()] : []) };
 }
 
 /** Conditions of which False is good news. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { PodTemplateSpec } from '../../../src/api/core/v1/pod.ts';
-import { sameTemplate, templateHash, withHash } from '../../../src/controllers/deployment/template.ts';
+import { templateHash, withHash } from '../../../src/controllers/deployment/template.ts';
+import { sameTemplate } from '../../../src/lifecycle/deployment-templates.ts';
 
 const template = (image: string): PodTemplateSpec => ({
   metadata: { labels: { app: 'web' } },

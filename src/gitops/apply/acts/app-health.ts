@@ -3,11 +3,12 @@ import { type Kustomization, kustomizations } from '../../../api/kustomize/v1/ku
 import type { Clock } from '../../../base/clock.ts';
 import type { Log } from '../../../base/log.ts';
 import { stateOf } from '../../../lifecycle/kustomization.facts.ts';
-import { type Health, healthy, worstOf } from '../../../lifecycle/reasons.ts';
+import { type Health, healthy, sentenceOf, worstOf } from '../../../lifecycle/reasons.ts';
 import { type DynamicObject, deepEqual, type ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { describe } from '../objects/object-id.ts';
 import { causeAt } from '../observe/causes.ts';
+import { type PodGenerations, podGenerations, servingText } from '../observe/pod-generations.ts';
 import { labelsOf, timeoutMsOf } from '../plan/app-spec.ts';
 import type { Announced } from '../records/announced.ts';
 import type { AppRecords } from '../records/app-records.ts';
@@ -47,11 +48,14 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
    * object that makes the app unhealthy. It runs at most every 5 s, and less often the longer the cause stays the same.
    */
   function explained(state: AppRecords, target: Target, health: Health): Health {
-    const pods = health.status === 'Progressing' || health.status === 'Degraded' ? podsOf(state, target, health) : [];
+    const generations = health.status === 'Progressing' || health.status === 'Degraded' ? podsOf(state, target, health) : noPods;
+    const pods = generations.judged;
+    const serving = servingText(generations);
+    const shown = serving === undefined ? health : { ...health, serving };
     const at = pods.length === 0 ? undefined : causeAt(pods, clock.now());
     if (at === undefined) {
       state.health.search(undefined);
-      return health;
+      return shown;
     }
     const of = kindOfProblem(health.reason);
     let cause = state.health.cause;
@@ -61,8 +65,8 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
     state.health.search(cause);
     if (isDue) void look(state, target, { pods, of });
     const { found } = cause;
-    if (found === undefined) return health;
-    return { ...health, reason: withCause(health.reason, found), ...(found.fix === undefined ? {} : { fix: found.fix }) };
+    if (found === undefined) return shown;
+    return { ...shown, reason: withCause(health.reason, found), ...(found.fix === undefined ? {} : { fix: found.fix }) };
   }
 
   async function look(state: AppRecords, target: Target, { pods, of }: Pick<CauseSearch, 'of'> & { readonly pods: readonly Pod[] }) {
@@ -134,7 +138,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       const problem = kindOfProblem(health.reason);
       // A short problem is not reported: an old pod's, for example, while a revert removes it.
       if (isProblem(health) && next.problem !== problem && kindOfProblem(state.announced.lastHealth.reason) === problem && speaks) {
-        feed.add(app, { type: 'degraded', ...entry, reason: health.reason });
+        feed.add(app, { type: 'degraded', ...entry, reason: sentenceOf(health) });
         return { ...next, problem, brokeAt: next.isHealthy ? inForce.sha : '' };
       }
       if (health.status !== 'Healthy' || inForce.appliedAt === 0) return next;
@@ -175,15 +179,16 @@ function podSummary(state: AppRecords, { owned }: Target): string {
   return desired === 0 ? '' : `${ready}/${desired}`;
 }
 
-function podsOf(state: AppRecords, { owned }: Target, health: Health): readonly Pod[] {
+/** Pods of the object that the health is of. */
+function podsOf(state: AppRecords, { owned }: Target, health: Health): PodGenerations {
   for (const [id, each] of state.health.known) {
     if (each !== health) continue;
     const { resource, ref } = state.ownership.applied.get(id)?.desired ?? state.health.checks.get(id) ?? {};
     const live = resource === undefined || ref === undefined ? undefined : owned.live(resource, ref);
-    if (live === undefined) return [];
-    return live.kind === 'Pod' && live.apiVersion === 'v1' ? [live as unknown as Pod] : owned.podsOf(live);
+    if (live === undefined) return noPods;
+    return live.kind === 'Pod' && live.apiVersion === 'v1' ? { judged: [live as unknown as Pod], old: [] } : podGenerations(live, owned);
   }
-  return [];
+  return noPods;
 }
 
 /** Notes since when the app is well or Degraded. A container that crashes again and again is well for a moment each time. */
@@ -205,6 +210,7 @@ const kindOfProblem = (reason: string): string => reason.replaceAll(/\b(?:once|t
 const minCauseMs = 5_000;
 const maxCauseMs = 60_000;
 
+const noPods: PodGenerations = { judged: [], old: [] };
 const unknown: Health = { status: 'Unknown', reason: '' };
 
 /** True while an app waits for health; `waitsSince` is the start. */

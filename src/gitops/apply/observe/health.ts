@@ -24,6 +24,7 @@ import {
 import type { KubeObject } from '../../../machinery/object.ts';
 import { parseApiVersion } from '../../../machinery/resource.ts';
 import { type KindRule, ruleOf } from './health-rules.ts';
+import { type PodsView, podGenerations } from './pod-generations.ts';
 
 /** Rules for the objects of one app: those of their kinds, and the app's own. */
 export interface HealthRules {
@@ -31,14 +32,12 @@ export interface HealthRules {
 }
 
 /** Input of health rules besides the object itself. */
-export interface HealthView {
-  /** Pods whose controller is the object, or a ReplicaSet of it. */
-  podsOf(object: KubeObject): readonly Pod[];
-  /** Says that nothing in the object's cluster acts on it; undefined when something does. Absent: something acts on all objects. */
+export interface HealthView extends PodsView {
   /** Milliseconds since the epoch. */
   now(): number;
   /** True when a controller is to write the status of objects of this kind. Absent: no kind is known to have one. */
   readonly awaitsStatus?: ((object: KubeObject) => boolean) | undefined;
+  /** Says that nothing in the object's cluster acts on it; undefined when something does. Absent: something acts on all objects. */
   readonly noControllerText?: ((object: KubeObject) => string | undefined) | undefined;
   /** `healthByRule`, which comes with a compiler: absent in a cluster without kinds that have rules. */
   readonly healthByRule?: ((object: KubeObject, rule: KindRule) => Health) | undefined;
@@ -68,7 +67,7 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
   if (noController !== undefined) return { status: 'NoController', reason: noController };
   switch (`${object.kind}.${object.apiVersion}`) {
     case 'Deployment.apps/v1':
-      return untilScheduled(deploymentHealth(object as Deployment, view), view.podsOf(object), view);
+      return untilScheduled(deploymentHealth(object as Deployment, view), podGenerations(object, view).judged, view);
     case 'ReplicaSet.apps/v1':
     case 'ReplicationController.v1':
       return untilScheduled(replicaSetHealth(object as ReplicaSet | ReplicationController, view), view.podsOf(object), view);
@@ -139,7 +138,7 @@ function deploymentHealth(deployment: Deployment, view: HealthView): Health {
   if (updated >= desired && replicas <= updated && replicas <= desired && available >= desired) return healthy;
   const refused = replicaFailure(deployment as Conditioned);
   if (refused !== undefined) return refused;
-  const problem = firstProblem(settled(view.podsOf(deployment), view));
+  const problem = firstProblem(settled(podGenerations(deployment, view).judged, view));
   if (problem !== undefined) return degraded(problem);
   const condition = status?.conditions?.find(({ type }) => type === 'Progressing');
   if (condition?.status === 'False') return degraded(condition.message ?? `Deployment ${metadata.name} makes no progress`);

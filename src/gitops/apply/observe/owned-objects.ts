@@ -5,7 +5,7 @@ import type { Informer, InformerSet } from '../../../client/informer.ts';
 import { controllerOf, type DynamicObject, type KubeObject } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { addressOf, type ObjectId, versionOf } from '../objects/object-id.ts';
-import type { HealthView } from './health.ts';
+import type { PodsView } from './pod-generations.ts';
 
 /** An object of an app changed, or something its health depends on. */
 export interface OwnedChange {
@@ -28,7 +28,7 @@ interface OwnedRef {
  * Follows the objects that apps own, by one informer for each kind, and tells which app a change concerns: for drift, health and
  * confirmed deletion. Costs nothing for an app whose objects do not change.
  */
-export interface OwnedObjects extends Pick<HealthView, 'podsOf'> {
+export interface OwnedObjects extends PodsView {
   /** From now on `app` gets events of the object. While it moves from one app to another, both do. */
   own(app: string, id: ObjectId, place: { readonly resource: Resource<DynamicObject>; readonly ref: OwnedRef }): void;
   /** The apps that have what is at an address, and the object's id in each. */
@@ -174,6 +174,7 @@ export function createOwnedObjects({
       const waiting = [...resources].map((resource) => informers.get(resource)).filter(({ synced }) => !synced);
       if (waiting.length > 0) await untilAborted(Promise.all(waiting.map(({ whenSynced }) => whenSynced)), signal);
     },
+    replicaSetsOf: ({ metadata: { uid } }) => (uid === undefined ? [] : setInformer.byIndex(byController, uid)),
     podsOf(object) {
       const { uid } = object.metadata;
       if (uid === undefined) return [];

@@ -5,7 +5,7 @@ import { type GitRepository, gitRepositories } from '../../../api/source/v1/git-
 import { annotations } from '../../../api/well-known.ts';
 import type { Finding } from '../../../lifecycle/flux-conditions.ts';
 import { type KustomizationState, statusOf } from '../../../lifecycle/kustomization.facts.ts';
-import type { Health } from '../../../lifecycle/reasons.ts';
+import { type Health, sentenceOf } from '../../../lifecycle/reasons.ts';
 import { appNotReady, commitWaits, judgeApp } from '../../../lifecycle/verdict.ts';
 import { setCondition } from '../../../machinery/conditions.ts';
 import { deepEqual } from '../../../machinery/object.ts';
@@ -147,7 +147,7 @@ function healthCondition(health: Health, generation: number): Omit<Condition, 'l
   const status =
     health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
   // The second line is for whoever looks for what to do.
-  const message = health.fix === undefined ? health.reason : `${health.reason}\n${health.fix}`;
+  const message = health.fix === undefined ? sentenceOf(health) : `${sentenceOf(health)}\n${health.fix}`;
   const reason = health.isOfApp === true ? appNotReady : health.status;
   return { type: 'Healthy', status, reason, message, observedGeneration: generation };
 }

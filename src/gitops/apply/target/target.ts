@@ -152,6 +152,7 @@ export function createTarget(
   let awaitsStatus = awaitsStatusIn(discovered);
   const view: HealthView = {
     podsOf: owned.podsOf,
+    replicaSetsOf: owned.replicaSetsOf,
     now: clock.now,
     noControllerText,
     healthByRule,

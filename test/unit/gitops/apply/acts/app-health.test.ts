@@ -33,7 +33,12 @@ describe('health of an app that applies a Namespace and another app', () => {
     child: { resource: kustomizations, live: { kind: 'Kustomization' }, is: { status: 'Degraded', reason: 'Kustomization web: no image' } },
   };
   const target = {
-    owned: { live: (_: unknown, { name }: { readonly name: string }) => objects[name]?.live, isSynced: () => true, podsOf: () => [] },
+    owned: {
+      live: (_: unknown, { name }: { readonly name: string }) => objects[name]?.live,
+      isSynced: () => true,
+      podsOf: () => [],
+      replicaSetsOf: () => [],
+    },
     rulesOf: () => ({ healthOf: (live: object) => Object.values(objects).find((each) => each.live === live)?.is }),
   } as unknown as Target;
   const stateWith = (ids: readonly string[]) => {

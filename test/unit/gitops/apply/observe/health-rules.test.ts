@@ -158,7 +158,7 @@ const objectOf = ([place, , status, rest = {}]: Case): KubeObject => {
   const [group = '', kind = ''] = place.split('/');
   return { apiVersion: `${group}/v1`, kind, metadata: { name: 'x', generation: 1 }, status, ...rest } as KubeObject;
 };
-const health = (object: KubeObject) => healthOf(object, { podsOf: () => [], now: () => 0, healthByRule });
+const health = (object: KubeObject) => healthOf(object, { podsOf: () => [], replicaSetsOf: () => [], now: () => 0, healthByRule });
 
 describe('health of well-known custom kinds', () => {
   it.each(cases.map((each) => [`${each[0]} ${JSON.stringify(each[2])}`, each] as const))('%s', (_, each) => {

@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Deployment } from '../../../../../src/api/apps/v1/deployment.ts';
+import type { ReplicaSet } from '../../../../../src/api/apps/v1/replica-set.ts';
 import type { Pod } from '../../../../../src/api/core/v1/pod.ts';
 import { awaitsStatusIn, type HealthView, healthOf } from '../../../../../src/gitops/apply/observe/health.ts';
+import { podGenerations, servingText } from '../../../../../src/gitops/apply/observe/pod-generations.ts';
 import { healthByRule } from '../../../../../src/gitops/apply/observe/rule-health.ts';
 import { worstOf } from '../../../../../src/lifecycle/reasons.ts';
 import type { KubeObject } from '../../../../../src/machinery/object.ts';
@@ -11,7 +13,12 @@ type State = NonNullable<NonNullable<Pod['status']>['containerStatuses']>[number
 const pod = (name: string, container: Partial<State>, extra: Partial<Pod['metadata']> = {}): Pod => ({
   apiVersion: 'v1',
   kind: 'Pod',
-  metadata: { name, creationTimestamp: '2026-01-01T00:00:00Z', ...extra },
+  metadata: {
+    name,
+    creationTimestamp: '2026-01-01T00:00:00Z',
+    ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: 'web-new', uid: 'new', controller: true }],
+    ...extra,
+  },
   spec: { containers: [] },
   status: {
     phase: 'Pending',
@@ -27,10 +34,13 @@ const deployment = (status: Deployment['status'], spec: Partial<Deployment['spec
   status: { observedGeneration: 2, ...status },
 });
 
+const replicaSet = (uid: string, template: object): ReplicaSet =>
+  ({ apiVersion: 'apps/v1', kind: 'ReplicaSet', metadata: { name: `web-${uid}`, uid }, spec: { template } }) as ReplicaSet;
+
 const now = Date.parse('2026-01-01T00:01:00Z');
 const secondsAgo = (seconds: number): string => new Date(now - seconds * 1_000).toISOString();
 const health = (object: KubeObject, pods: readonly Pod[] = [], view: Partial<HealthView> = {}) =>
-  healthOf(object, { podsOf: () => pods, now: () => now, healthByRule, ...view });
+  healthOf(object, { podsOf: () => pods, replicaSetsOf: () => [replicaSet('new', {})], now: () => now, healthByRule, ...view });
 
 describe('health of a Deployment', () => {
   it('follows the rollout in its message', () => {
@@ -122,6 +132,47 @@ describe('health of a Deployment', () => {
     expect(health(rolling, [pod('leaving', broken, { deletionTimestamp: '2026-01-01T00:00:00Z' })]).status).toBe('Progressing');
     const both = [pod('young', broken, { creationTimestamp: '2026-01-02T00:00:00Z' }), pod('old', broken)];
     expect(health(rolling, both).reason).toMatch(/ in old /);
+  });
+
+  it('judges only pods of the current template, also when an older ReplicaSet has the same hash', () => {
+    const ownedBy = (uid: string) => ({
+      ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: `web-${uid}`, uid, controller: true }],
+    });
+    const rolling = deployment({ updatedReplicas: 1, replicas: 4, availableReplicas: 3 });
+    const hashed = (image: string): object => ({
+      metadata: { labels: { 'pod-template-hash': 'same' } },
+      spec: { containers: [{ name: 'web', image }] },
+    });
+    const wanted: Deployment = {
+      ...rolling,
+      spec: { ...rolling.spec, template: { spec: { containers: [{ name: 'web', image: 'web:1' }] } } },
+    };
+    const broken = { state: { waiting: { reason: 'ErrImagePull', message: 'gone' } } };
+    const pods = [pod('bad-1', broken, ownedBy('bad'))];
+    const both = { replicaSetsOf: () => [replicaSet('bad', hashed('web:2')), replicaSet('good', hashed('web:1'))] };
+    expect(health(wanted, pods, both)).toEqual({ status: 'Progressing', reason: '1 of 3 pods updated' });
+    expect(health(wanted, [...pods, pod('good-1', broken, ownedBy('good'))], both).reason).toMatch(/ in good-1 /);
+    // The controller has not made the ReplicaSet yet.
+    expect(health(wanted, pods, { replicaSetsOf: () => [replicaSet('bad', hashed('web:2'))] }).status).toBe('Progressing');
+  });
+
+  it('counts ready pods of an older template as serving, and not those that leave', () => {
+    const ready = (name: string, uid: string, extra: Partial<Pod['metadata']> = {}): Pod => ({
+      ...pod(name, {}, { ownerReferences: [{ apiVersion: 'apps/v1', kind: 'ReplicaSet', name: uid, uid, controller: true }], ...extra }),
+      status: { phase: 'Running', conditions: [{ type: 'Ready', status: 'True' }] },
+    });
+    const servingOf = (pods: readonly Pod[]) =>
+      servingText(
+        podGenerations(deployment({}), {
+          podsOf: () => pods,
+          replicaSetsOf: () => [replicaSet('new', {}), replicaSet('old', { spec: { containers: [] } })],
+        }),
+      );
+    expect(servingOf([ready('a', 'old'), ready('b', 'old'), ready('c', 'new'), pod('d', {})])).toBe('2 old pods go on serving');
+    expect(servingOf([ready('a', 'old'), ready('b', 'old', { deletionTimestamp: '2026-01-01T00:00:00Z' })])).toBe(
+      '1 old pod goes on serving',
+    );
+    expect(servingOf([ready('c', 'new')])).toBeUndefined();
   });
 
   it('is degraded when the rollout makes no progress', () => {
