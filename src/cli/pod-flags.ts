@@ -11,6 +11,7 @@ export interface PodFlags extends ContainerFlags {
 export interface ContainerFlags {
   readonly allowHostPath: readonly string[];
   readonly resolvConf?: string;
+  readonly privateRegistry?: string;
 }
 
 export interface PodSettings {
@@ -19,6 +20,8 @@ export interface PodSettings {
   readonly insecurePlainPods: boolean;
   /** The resolvers of this machine that cluster DNS and pods use; undefined: those that the machine uses. */
   readonly resolverFile?: string | undefined;
+  /** Mirrors, passwords and certificates of registries; undefined: the usual file, if it is there. */
+  readonly registriesFile?: string | undefined;
   readonly securityDefault: PodFlags['podSecurityDefault'];
 }
 
@@ -32,7 +35,16 @@ const resolverOption = (): Option =>
     (value) => resolve(value),
   );
 
-export const withContainerFlags = (command: Command): Command => command.addOption(hostPathOption()).addOption(resolverOption());
+export const defaultRegistriesFile = '/etc/midship/registries.yaml';
+
+const registriesOption = (): Option =>
+  new Option(
+    '--private-registry <file>',
+    `mirrors, passwords and certificates of registries, in the format of k3s; default: ${defaultRegistriesFile}`,
+  ).argParser((value) => resolve(value));
+
+export const withContainerFlags = (command: Command): Command =>
+  command.addOption(hostPathOption()).addOption(resolverOption()).addOption(registriesOption());
 
 export const withPodFlags = (command: Command): Command =>
   command
@@ -48,12 +60,20 @@ export const withPodFlags = (command: Command): Command =>
         'run pods also where this machine cannot isolate them: as processes that may do what you may',
       ).default(false),
     )
-    .addOption(resolverOption());
+    .addOption(resolverOption())
+    .addOption(registriesOption());
 
-export const podSettingsOf = ({ allowHostPath, insecurePlainPods, podSecurityDefault, resolvConf }: PodFlags): PodSettings => ({
+export const podSettingsOf = ({
+  allowHostPath,
+  insecurePlainPods,
+  podSecurityDefault,
+  resolvConf,
+  privateRegistry,
+}: PodFlags): PodSettings => ({
   allowedHostPaths: allowHostPath,
   insecurePlainPods,
   resolverFile: resolvConf,
+  registriesFile: privateRegistry,
   securityDefault: podSecurityDefault,
 });
 

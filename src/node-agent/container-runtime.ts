@@ -1,5 +1,6 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { ResolverConfig } from '../base/resolv-conf.ts';
+import type { RegistryCredentials } from './registry-credentials.ts';
 
 /**
  * Runs pods for the node agent. The shape is that of the Container Runtime Interface: sandboxes (a pod's shared address and directories)
@@ -15,10 +16,8 @@ import type { ResolverConfig } from '../base/resolv-conf.ts';
  *   because they may be repeated after a crash.
  * - No call throws; all failures are rejections.
  *
- * A runtime over CRI meets questions that the present ones do not ask. The answers expected of it:
- * - Images: `pullImage` gets a name only. A CRI runtime must look (`ImageStatus`) before it pulls, because `PullImage` always asks the
- *   registry. The agent has no `imagePullPolicy: Always`, no credentials and no image collection yet, and needs parameters for them.
- *   An empty `command` means the image's entrypoint, an absent `identity` the image's user.
+ * A runtime over CRI meets questions that the others do not ask. The answers expected of it:
+ * - Images: an empty `command` means the image's entrypoint, an absent `identity` the image's user.
  * - Sandboxes: one can end by itself (its pause process dies). `list` must then say `ready: false`, and the agent makes the next attempt.
  *   CRI reserves a name by attempt also for a sandbox whose creation was interrupted: the adapter removes that one and repeats the call.
  * - Pod address: `ip` is the first address that the network plugin gave. It is undefined until there is one and with `hostNetwork`, where
@@ -51,8 +50,14 @@ export interface ContainerRuntime {
   /** Stops the sandbox, then forgets it, its containers and their files, logs included. */
   removePodSandbox(sandbox: SandboxId): Promise<void>;
 
-  /** Makes the image available; throws `ImageError`. */
-  pullImage(image: string): Promise<{ readonly imageRef: string }>;
+  /** The reference of an image that is on the machine; undefined for one that is not. Throws `ImageError`. */
+  findImage(image: string): Promise<string | undefined>;
+  /**
+   * Fetches an image from its registry, also when it is here. Absent for runtimes that know no registry. Throws `ImageError`.
+   *
+   * @param credentials  of a pull secret; absent: those that the machine has for the registry, if any
+   */
+  readonly pullImage?: (image: string, credentials?: RegistryCredentials) => Promise<PulledImage>;
 
   /**
    * Makes a container that `startContainer` can start.
@@ -145,6 +150,11 @@ export interface PodIsolation {
   readonly summary: string;
   /** A sentence or two. */
   readonly message: string;
+}
+
+export interface PulledImage {
+  readonly imageRef: string;
+  readonly sizeBytes: number;
 }
 
 export type SandboxId = string;
@@ -316,8 +326,8 @@ export interface ContainerStats {
 /** An image that cannot be had; `reason` becomes the waiting reason: `ErrImagePull`, `InvalidImageName`, `ErrImageNeverPull`. */
 export class ImageError extends Error {
   readonly reason: 'ErrImagePull' | 'InvalidImageName' | 'ErrImageNeverPull';
-  constructor(reason: ImageError['reason'], message: string) {
-    super(message);
+  constructor(reason: ImageError['reason'], message: string, options?: ErrorOptions) {
+    super(message, options);
     this.name = 'ImageError';
     this.reason = reason;
   }

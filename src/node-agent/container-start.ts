@@ -14,6 +14,7 @@ import {
 } from './container-runtime.ts';
 import { nextBackoff, nextFailureDelay } from './crash-backoff.ts';
 import { resolveContainer } from './environment.ts';
+import { ensureImage } from './image-pull.ts';
 import { allContainers } from './pod-references.ts';
 import { type ContainerProbes, startProbes } from './probes.ts';
 import type { PreparedVolumes } from './volumes.ts';
@@ -92,14 +93,7 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
   const { runtime, metrics } = context;
   const { container, attempt, previous } = start;
   const image = container.image ?? '';
-  const neverPull = container.imagePullPolicy === 'Never';
-  try {
-    await metrics.runtimeOperation('pull_image', () => runtime.pullImage(image));
-  } catch (err) {
-    if (!(err instanceof ImageError) || !neverPull || err.reason !== 'ErrImagePull') throw err;
-    throw new ImageError('ErrImageNeverPull', `Container image "${image}" is not present with pull policy of Never`);
-  }
-  event('Normal', 'Pulled', `Container image "${image}" already present on machine and can be accessed by the pod`);
+  await ensureImage({ context, pod, container, event });
 
   const resolved = runtime.runsPrograms ? await resolveForProgram(options) : { env: [], command: [], args: [], mounts: [] };
   for (const old of sandbox.containers) {

@@ -26,6 +26,7 @@ export function referencesOf(pod: Pod): ConfigNeeds {
       if (source.secret !== undefined) add('Secret', source.secret.name);
     }
   }
+  for (const { name = '' } of pod.spec.imagePullSecrets ?? []) if (name !== '') add('Secret', name);
   return { kinds, objects };
 }
 

@@ -10,6 +10,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { busyboxArchive, busyboxImage, whyNoContainerd } from '../support/containerd.ts';
 import { temporaryDirectory } from '../support/git.ts';
+import { type ImageRegistry, startImageRegistry } from '../support/image-registry.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
 
@@ -93,6 +94,18 @@ const startResolver = async (): Promise<UdpSocket> => {
   return socket;
 };
 
+const ownLogin = { username: 'reader', password: 'a:b c' };
+const mirrorLogin = { username: 'mirror', password: 'of the machine' };
+
+const basic = ({ username, password }: typeof ownLogin): string => `Basic ${Buffer.from(`${username}:${password}`).toString('base64')}`;
+
+const registriesText = (mirrorHost: string): string => `
+mirrors:
+  registry.example: { endpoint: ["http://${mirrorHost}"] }
+configs:
+  "${mirrorHost}": { auth: { username: ${mirrorLogin.username}, password: "${mirrorLogin.password}" } }
+`;
+
 const freePort = (): Promise<number> =>
   new Promise((resolve) => {
     const server = createServer().listen(0, '127.0.0.1', () => {
@@ -108,6 +121,8 @@ describe.skipIf(whyNot !== undefined)(
     let cluster: RunningCluster;
     let pod: string;
     let resolver: UdpSocket;
+    let registry: ImageRegistry;
+    let mirror: ImageRegistry;
 
     const kubectl = async (...args: string[]): Promise<string> => {
       const { code, stdout, stderr } = await cluster.kubectl(...args);
@@ -117,14 +132,40 @@ describe.skipIf(whyNot !== undefined)(
     const start = (dataDirectory: string) =>
       startCluster({
         command: 'up',
-        args: ['--runtime', 'containerd', '--resolv-conf', join(dataDirectory, 'resolv.conf')],
+        args: [
+          '--runtime',
+          'containerd',
+          '--resolv-conf',
+          join(dataDirectory, 'resolv.conf'),
+          '--private-registry',
+          join(dataDirectory, 'registries.yaml'),
+        ],
         dataDirectory,
       });
+
+    const apply = async (...objects: readonly object[]): Promise<void> => {
+      const file = join(cluster.dataDirectory, 'objects.json');
+      await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
+      await kubectl('apply', '-f', file);
+    };
+    const eventsOf = (name: string): Promise<string> =>
+      kubectl(
+        'get',
+        'events',
+        '--field-selector',
+        `involvedObject.name=${name}`,
+        '-o',
+        'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}',
+      );
 
     beforeAll(async () => {
       const dataDirectory = await temporaryDirectory('containers');
       await mkdir(join(dataDirectory, 'images'), { recursive: true });
-      await writeFile(join(dataDirectory, 'images', 'busybox.tar'), await busyboxArchive());
+      const archive = await busyboxArchive();
+      await writeFile(join(dataDirectory, 'images', 'busybox.tar'), archive);
+      registry = await startImageRegistry({ images: { 'team/app:1': archive, 'team/app:latest': archive }, login: ownLogin });
+      mirror = await startImageRegistry({ images: { 'far/app:1': archive }, login: mirrorLogin });
+      await writeFile(join(dataDirectory, 'registries.yaml'), registriesText(mirror.host));
       await writeFile(join(dataDirectory, 'resolv.conf'), `nameserver ${resolverAddress}\nsearch corp.example\n`);
       resolver = await startResolver();
       cluster = await start(dataDirectory);
@@ -137,6 +178,7 @@ describe.skipIf(whyNot !== undefined)(
     afterAll(async () => {
       await cluster?.midship('down', '--purge', '--yes');
       resolver?.close();
+      await Promise.all([registry?.close(), mirror?.close()]);
     });
 
     it('run on a node that names the runtime, with addresses of their own', async () => {
@@ -282,6 +324,64 @@ describe.skipIf(whyNot !== undefined)(
       await until(async () => (await read('failing', 'terminated.exitCode')) === '3', { what: 'the end' });
       expect(await read('failing', 'terminated.message')).toBe('why\n');
       await kubectl('delete', 'pod', 'missing', 'failing', '--wait=false');
+    });
+
+    it('get private images by the secrets of their pod or account, and ask again where the policy says so', async () => {
+      const { username, password } = ownLogin;
+      const flags = [`--docker-server=${registry.host}`, `--docker-username=${username}`, `--docker-password=${password}`];
+      await kubectl('create', 'secret', 'docker-registry', 'pull', ...flags);
+      await kubectl('create', 'serviceaccount', 'puller');
+      await kubectl('patch', 'serviceaccount', 'puller', '-p', '{"imagePullSecrets":[{"name":"pull"}]}');
+      const podOf = (name: string, spec: object, container: object = {}) => ({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name },
+        spec: {
+          restartPolicy: 'Never',
+          ...spec,
+          containers: [{ name: 'main', image: `${registry.host}/team/app:1`, command: ['echo', 'pulled'], ...container }],
+        },
+      });
+      const done = async (object: ReturnType<typeof podOf>): Promise<void> => {
+        await apply(object);
+        await kubectl('wait', `pod/${object.metadata.name}`, '--for=jsonpath={.status.phase}=Succeeded', '--timeout=30s');
+      };
+      await apply(podOf('stranger', { imagePullSecrets: [{ name: 'missing' }] }));
+      await until(async () => /ErrImagePull|ImagePullBackOff/.test(await kubectl('get', 'pod', 'stranger')), { what: 'a refused pull' });
+      const refusals = await eventsOf('stranger');
+      expect(refusals).toContain(`Pulling: Pulling image "${registry.host}/team/app:1"`);
+      expect(refusals).toContain('FailedToRetrieveImagePullSecret: Unable to retrieve some image pull secrets (missing);');
+      expect(refusals).toMatch(/Failed: Failed to pull image ".*": .*(?:401|authorization|unauthorized)/i);
+      expect(refusals).not.toContain(password);
+      await apply(podOf('never', {}, { imagePullPolicy: 'Never' }));
+      await until(async () => (await kubectl('get', 'pod', 'never')).includes('ErrImageNeverPull'), {
+        what: 'an image that is not pulled',
+      });
+
+      await done(podOf('by-secret', { imagePullSecrets: [{ name: 'pull' }] }));
+      expect(await eventsOf('by-secret')).toMatch(
+        /Pulled: Successfully pulled image ".*" in [\d.]+s \([\d.]+s including waiting\)\. Image size: \d+ bytes\./,
+      );
+      const first = registry.pulls.length;
+      expect(first).toBeGreaterThan(0);
+      await done(podOf('present', {}));
+      expect(registry.pulls).toHaveLength(first);
+      expect(await eventsOf('present')).toContain('already present on machine');
+      // The tag decides where the pod does not.
+      await done(podOf('latest', { serviceAccountName: 'puller' }, { image: `${registry.host}/team/app` }));
+      const second = registry.pulls.length;
+      await done(podOf('latest-again', { serviceAccountName: 'puller' }, { image: `${registry.host}/team/app` }));
+      expect(registry.pulls.slice(second)).toContain('team/app:latest');
+      await kubectl('delete', 'pod', 'stranger', 'never', 'by-secret', 'present', 'latest', 'latest-again', '--wait=false');
+    });
+
+    it('get images by the mirrors of the machine, whose passwords no other host sees', async () => {
+      await kubectl('run', 'mirrored', '--image=registry.example/far/app:1', '--restart=Never', '--', 'true');
+      await kubectl('wait', 'pod/mirrored', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=30s');
+      expect(mirror.pulls).toContain('far/app:1');
+      expect([...mirror.credentials]).toEqual([basic(mirrorLogin)]);
+      expect([...registry.credentials]).toEqual([basic(ownLogin)]);
+      await kubectl('delete', 'pod', 'mirrored', '--wait=false');
     });
 
     it('run on while the program is killed, and are adopted by the next one without a restart', async () => {

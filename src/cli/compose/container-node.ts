@@ -1,5 +1,6 @@
 import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Log } from '../../base/log.ts';
@@ -8,6 +9,7 @@ import { writePodNetwork } from '../../node-agent/containerd/cni-config.ts';
 import { openContainerdRuntime } from '../../node-agent/containerd/containerd-runtime.ts';
 import { addressDirectory, ContainerdError, startContainerd } from '../../node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
+import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
 import type { ProxyBackend } from '../../proxy/backend.ts';
 import { addLocalAddresses, removeLocalAddresses } from '../../proxy/local-addresses.ts';
 import { removeNftTable, whyNoNft } from '../../proxy/nft-backend.ts';
@@ -17,11 +19,13 @@ import type { BackendOptions } from '../../proxy/service-proxy.ts';
 import { anyNodeAddress, type NodeAddress } from '../../proxy/table.ts';
 import { filesOf } from '../configuration.ts';
 import { Failure } from '../failure.ts';
+import { defaultRegistriesFile } from '../pod-flags.ts';
 
 export interface ContainerNodeOptions {
   readonly dataDirectory: string;
   readonly nodeName: string;
   readonly network: ContainerNetwork;
+  readonly registries?: Registries;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -55,13 +59,15 @@ export interface NodeProxy {
 }
 
 const stopsAtOnce = 8;
+const maxRegistriesBytes = 1024 * 1024;
 
 /**
  * Starts containerd, or adopts the one that runs for this data directory, and makes the addresses of Services reachable for containers.
  *
  * @throws Failure that names what the machine lacks
  */
-export async function openContainerNode({ dataDirectory, nodeName, network, clock, log }: ContainerNodeOptions): Promise<ContainerNode> {
+export async function openContainerNode(options: ContainerNodeOptions): Promise<ContainerNode> {
+  const { dataDirectory, nodeName, network, registries = noRegistries, clock, log } = options;
   const files = filesOf(dataDirectory);
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
@@ -69,7 +75,7 @@ export async function openContainerNode({ dataDirectory, nodeName, network, cloc
   };
   try {
     await mkdir(files.containerd, { recursive: true, mode: 0o700 });
-    const service = await startContainerd({ directory: files.containerd, searchPath: process.env.PATH ?? '', clock, log });
+    const service = await startContainerd({ directory: files.containerd, searchPath: process.env.PATH ?? '', registries, clock, log });
     closers.push(() => service.stop());
     await addLocalAddresses(network.localRanges);
     closers.push(() => removeLocalAddresses(network.localRanges));
@@ -126,6 +132,26 @@ async function chooseProxy(nodeName: string, network: ContainerNetwork, log: Log
 async function stopSandboxes(runtime: ContainerRuntime): Promise<void> {
   const ready = (await runtime.list()).filter((sandbox) => sandbox.ready);
   await mapBounded(ready, stopsAtOnce, ({ id }) => runtime.stopPodSandbox(id));
+}
+
+/**
+ * Reads the registries that the machine knows.
+ *
+ * @param chosen  named by a flag; undefined: the usual file, which need not be there
+ * @throws Failure that names the line of a mistake
+ */
+export async function readRegistries(chosen: string | undefined): Promise<Registries> {
+  const path = chosen ?? defaultRegistriesFile;
+  const text = await readBoundedFile(path, maxRegistriesBytes).catch((err: NodeJS.ErrnoException) => {
+    if (err.code === 'ENOENT' && chosen === undefined) return Buffer.alloc(0);
+    throw new Failure(`${path} cannot be read`, { why: err.message, fix: 'Name a readable file with --private-registry.', cause: err });
+  });
+  try {
+    return text.length === 0 ? noRegistries : parseRegistries(text.toString('utf8'));
+  } catch (err) {
+    if (!(err instanceof RegistriesError)) throw err;
+    throw new Failure(`${path}:${err.line} cannot be used`, { why: err.message, fix: err.fix, cause: err });
+  }
 }
 
 async function archivesIn(directory: string): Promise<readonly string[]> {

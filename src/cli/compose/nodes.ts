@@ -171,7 +171,7 @@ function openRealNodes(options: NodesOptions, agents: Agents, onClose: OnClose):
 async function openContainers(options: NodesOptions, agents: Agents, onClose: OnClose): Promise<RealNodes> {
   const { configuration, clock, log, network, signal } = options;
   // Only this runtime needs gRPC and the code behind it.
-  const { containerNodeName, openContainerNode } = await import('./container-node.ts');
+  const { containerNodeName, openContainerNode, readRegistries } = await import('./container-node.ts');
   const { dnsServiceKey, openClusterDns } = await import('./cluster-dns.ts');
   const { nodeName, labels, taints } = configuration.machines ?? { nodeName: containerNodeName, labels: {}, taints: [] };
   const client = nodeClient(options, nodeName);
@@ -180,6 +180,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     dataDirectory: configuration.dataDirectory,
     nodeName,
     network,
+    registries: await readRegistries(configuration.pods.registriesFile),
     clock,
     log,
   });

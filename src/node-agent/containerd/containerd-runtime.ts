@@ -8,7 +8,6 @@ import {
   type ContainerRuntime,
   type ExecOptions,
   type ExecResult,
-  ImageError,
   type ListeningAddress,
   type SandboxId,
   UnsupportedError,
@@ -17,6 +16,7 @@ import { parseListeners } from '../process/proc.ts';
 import { connectTo } from '../process/sockets.ts';
 import type { CriClient } from './cri-client.ts';
 import { annotations, isHostNetwork, labels } from './cri-config.ts';
+import { createImages } from './images.ts';
 import { createPodChanges } from './pod-changes.ts';
 import { createPodList, type PodList, statsOf } from './pod-list.ts';
 import { openAttachedInput, openForward, openRemoteCommand } from './runtime-streams.ts';
@@ -62,7 +62,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     isolation: undefined,
 
     ...createPodChanges({ client, own, directory, pods, nodeName, log }),
-    pullImage: (image) => pullImage(client, image, abort.signal),
+    ...createImages({ client, signal: abort.signal }),
     list: (which) => pods.list(which),
     takeProblems: () => [],
     exec: (id, command, how) => execute({ client, id, command, ...how }),
@@ -103,22 +103,6 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
       client.close();
     },
   };
-}
-
-async function pullImage(client: CriClient, image: string, signal: AbortSignal): Promise<{ readonly imageRef: string }> {
-  try {
-    const present = await client.imageStatus(image);
-    return { imageRef: present === undefined ? await client.pullImage(image, signal) : (present.repoDigests[0] ?? present.id) };
-  } catch (err) {
-    throw imageError(err);
-  }
-}
-
-function imageError(err: unknown): unknown {
-  if (!(err instanceof GrpcError)) return err;
-  if (err.code === grpcCodes.invalidArgument || /invalid reference format/.test(err.message))
-    return new ImageError('InvalidImageName', err.message);
-  return new ImageError('ErrImagePull', err.message);
 }
 
 interface ExecuteOptions extends ExecOptions {

@@ -2,7 +2,7 @@ import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { access, mkdir, open, readFile, rm, stat, truncate } from 'node:fs/promises';
-import { delimiter, join } from 'node:path';
+import { delimiter, dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { readFileTail } from '../../base/bounded-file.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
@@ -11,6 +11,7 @@ import type { Log } from '../../base/log.ts';
 import { isSameProcess, processStat } from '../../base/process-identity.ts';
 import { createCriClient } from './cri-client.ts';
 import { pauseImage, pauseImageName } from './pause-image.ts';
+import { authText, hostsFiles, noRegistries, type Registries } from './registries.ts';
 import { removeWithMounts } from './sub-path.ts';
 
 /**
@@ -33,6 +34,8 @@ export interface ContainerdServiceOptions {
   readonly directory: string;
   /** PATH to find `containerd`, `ctr` and `runc` on. */
   readonly searchPath: string;
+  /** Mirrors, passwords and certificates of registries; absent: none. */
+  readonly registries?: Registries;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -110,6 +113,8 @@ interface Files {
   readonly log: string;
   readonly root: string;
   readonly cni: string;
+  /** A directory for each registry that has a mirror or a certificate. */
+  readonly registries: string;
   /** On a file system that is empty after a reboot, as the containers are. */
   readonly run: string;
   readonly socket: string;
@@ -124,6 +129,7 @@ function filesOf(directory: string): Files {
     log: join(directory, 'containerd.log'),
     root: join(directory, 'root'),
     cni: join(directory, 'cni'),
+    registries: join(directory, 'registries'),
     run,
     socket: join(run, 'containerd.sock'),
     pid: join(run, 'pid'),
@@ -147,7 +153,9 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
   const files = filesOf(options.directory);
   await mkdir(files.cni, { recursive: true, mode: 0o700 });
   await mkdir(files.run, { recursive: true, mode: 0o711 });
-  const changed = await writeConfig(files, programs);
+  const { registries = noRegistries } = options;
+  await writeHostsFiles(files.registries, registries);
+  const changed = await writeConfig({ files, programs, registries });
   const abort = new AbortController();
 
   let daemon = await findRunning(files);
@@ -290,9 +298,26 @@ async function lastLines(path: string): Promise<string> {
   }
 }
 
+/** containerd reads these files at each pull. */
+async function writeHostsFiles(directory: string, registries: Registries): Promise<void> {
+  await rm(directory, { recursive: true, force: true });
+  await mkdir(directory, { recursive: true, mode: 0o700 });
+  for (const [name, text] of hostsFiles(registries)) {
+    await mkdir(dirname(join(directory, name)), { recursive: true });
+    await writeDurableFile(join(directory, name), text, { syncEntry: false });
+  }
+}
+
+interface ConfigOptions {
+  readonly files: Files;
+  readonly programs: ContainerdPrograms;
+  readonly registries: Registries;
+}
+
 /** Resolves with true when the configuration differs from that of the running daemon. */
-async function writeConfig(files: Files, programs: ContainerdPrograms): Promise<boolean> {
-  const text = configText(files, programs, await mayRaiseOomScore());
+async function writeConfig(options: ConfigOptions): Promise<boolean> {
+  const { files } = options;
+  const text = configText(options, await mayRaiseOomScore());
   const before = await readFile(files.config, 'utf8').catch(() => undefined);
   if (before === text) return false;
   await writeDurableFile(files.config, text);
@@ -300,7 +325,7 @@ async function writeConfig(files: Files, programs: ContainerdPrograms): Promise<
 }
 
 /** Version 2 of the format, which containerd 1.7 writes and 2.x still reads. */
-function configText(files: Files, { runc, cniPlugins }: ContainerdPrograms, raisesOomScore: boolean): string {
+function configText({ files, programs: { runc, cniPlugins }, registries }: ConfigOptions, raisesOomScore: boolean): string {
   const cri = 'plugins."io.containerd.grpc.v1.cri"';
   return `version = 2
 root = ${JSON.stringify(files.root)}
@@ -326,6 +351,9 @@ oom_score = 0
     bin_dir = ${JSON.stringify(cniPlugins)}
     conf_dir = ${JSON.stringify(files.cni)}
 
+  [${cri}.registry]
+    config_path = ${JSON.stringify(files.registries)}
+${authText(registries, cri)}
   [${cri}.containerd]
     default_runtime_name = "runc"
 

@@ -38,7 +38,7 @@ export interface CriClient {
   /** The image on this machine; undefined when it is not here. */
   imageStatus(image: string): Promise<CriImage | undefined>;
   /** Asks the registry, whether or not the image is here. Resolves with the image's reference. */
-  pullImage(image: string, signal?: AbortSignal): Promise<string>;
+  pullImage(image: string, auth: CriAuth | undefined, signal?: AbortSignal): Promise<string>;
   containerStats(): Promise<readonly CriContainerStats[]>;
   /** Something happened to a container. One consumer for each runtime: two would share the events between them. */
   containerEvents(signal: AbortSignal): AsyncIterable<CriEvent>;
@@ -181,6 +181,14 @@ export interface CriImage {
   readonly username: string;
 }
 
+/** Credentials for the registry at `serverAddress`, an URL. */
+export interface CriAuth {
+  readonly username: string;
+  readonly password: string;
+  readonly serverAddress: string;
+  readonly identityToken: string;
+}
+
 export interface CriContainerStats {
   readonly attributes: { readonly id: string; readonly labels: Readonly<Record<string, string>> };
   readonly cpu?: { readonly usageCoreNanoSeconds?: { readonly value: number } | null } | null;
@@ -286,7 +294,9 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     attachUrl: async (request) => (await grpc.call(attach, request, usual)).url,
     portForwardUrl: async (podSandboxId, port) => (await grpc.call(portForward, { podSandboxId, port: [port] }, usual)).url,
     imageStatus: async (name) => (await grpc.call(imageStatus, { image: { image: name } }, usual)).image ?? undefined,
-    pullImage: async (name, signal) => (await grpc.call(pullImage, { image: { image: name } }, { timeoutMs: pullMs, signal })).imageRef,
+    pullImage: async (name, auth, signal) =>
+      (await grpc.call(pullImage, { image: { image: name }, ...(auth === undefined ? {} : { auth }) }, { timeoutMs: pullMs, signal }))
+        .imageRef,
     containerStats: async () => (await grpc.call(listContainerStats, {}, usual)).stats,
     containerEvents: (signal) => grpc.stream(containerEvents, {}, { signal }),
     close: () => grpc.close(),

@@ -43,7 +43,7 @@ export async function openProcessRuntime({ version, ...options }: ProcessRuntime
     runsPrograms: true,
     conditions: [limits.condition],
     ...createPodChanges({ pods, ends, launcher }),
-    pullImage: async (image) => acceptImage(image),
+    findImage: async (image) => acceptImage(image),
 
     list({ podUid } = {}) {
       const found = [...sandboxes.values()].filter(({ record }) => podUid === undefined || record.config.uid === podUid);
@@ -104,8 +104,8 @@ export async function openProcessRuntime({ version, ...options }: ProcessRuntime
 }
 
 /** Images are names only, so a good one is there already. */
-function acceptImage(image: string): { readonly imageRef: string } {
-  if (/^host\/[\w][\w./:@-]*$/.test(image)) return { imageRef: image };
+function acceptImage(image: string): string {
+  if (/^host\/[\w][\w./:@-]*$/.test(image)) return image;
   if (!/^[\w][\w./:@-]*$/.test(image))
     throw new ImageError('InvalidImageName', `couldn't parse image name "${image}": invalid reference format`);
   const why = 'images are not pulled in this version: pods run programs of this machine, host/NAME the program NAME';

@@ -119,9 +119,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
           else byPod.set(sandbox.config.uid, left);
         },
 
-        async pullImage(image) {
-          return { imageRef: image };
-        },
+        findImage: async (image) => image,
 
         async createContainer(sandboxId, config) {
           const sandbox = sandboxes.get(sandboxId);
