@@ -9,7 +9,7 @@ import { describeObject } from '../objects/object-id.ts';
 import { stagesOf } from '../objects/order.ts';
 import { labelsOf } from '../plan/app-spec.ts';
 import { messageOf } from '../plan/sync-failure.ts';
-import type { Drift } from '../records/drifts.ts';
+import { type Drift, driftLine } from '../records/drifts.ts';
 import type { AppliedObject } from '../records/ownership.ts';
 import { heldText } from '../status/app-status.ts';
 import type { GitOpsMetrics } from '../status/gitops-metrics.ts';
@@ -112,7 +112,7 @@ export function createDriftCorrection({ clock, recorder, feed, redactor, gitops 
     gitops.driftCorrected(labelsOf(app), desired.object.kind);
     gitops.synced(labelsOf(app), { trigger: 'drift', result: 'succeeded', durationMs: clock.now() - startedAt });
     const object = describeObject(desired.object);
-    const message = `${object}: ${found.change}${found.by === '' ? '' : ` by ${found.by}`}, put back`;
+    const message = `${driftLine(object, found)}, put back`;
     recorder.record(app, { type: 'Normal', reason: 'DriftCorrected', message });
     tell(app, found, { object, healed: true, left: '', problem: '', durationMs: clock.now() - found.detectedAt });
   }

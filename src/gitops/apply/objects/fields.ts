@@ -141,14 +141,14 @@ interface FormattedField {
   readonly redact: Redact;
 }
 
-/** A value in a line of text; Secrets' values are never shown. */
+/** A value in a line of text, without line breaks of its own; Secrets' values are never shown. */
 export function formatValue({ kind, path, redact }: FormattedField, value: unknown): string {
   if (value === undefined) return 'absent';
   // An annotation may hold the whole Secret, as `kubectl apply` leaves it.
   const isHidden = path[0] === 'f:data' || path[0] === 'f:stringData' || path[1] === 'f:annotations';
   if (kind === 'Secret' && isHidden) return '***';
   // Before it is cut: half of a value would not be known as one.
-  const text = redact(typeof value === 'string' ? value : JSON.stringify(value));
+  const text = redact(typeof value === 'string' ? value : JSON.stringify(value)).replace(/\s+/g, ' ');
   return text.length > longestValue ? `${text.slice(0, longestValue - 1)}…` : text;
 }
 

@@ -15,6 +15,15 @@ export interface Drift {
   readonly left?: 'detect' | { readonly until: number };
 }
 
+/**
+ * `Deployment web/shop: spec.replicas 3 → 9 by kubectl`. A manager follows values always. Readers without rights get the line without
+ * values, and the end of a value must not look like a manager.
+ */
+export function driftLine(object: string, { change, by }: Pick<Drift, 'change' | 'by'>): string {
+  const manager = by === '' && change.includes(' → ') ? 'an unknown manager' : by;
+  return `${object}: ${change}${manager === '' ? '' : ` by ${manager}`}`;
+}
+
 /** Fields of a live object that are not what Git says, and that stay. */
 export interface ObjectNotes {
   /** `replicas: 6 by HorizontalPodAutoscaler shop (Git says 4)`; empty when no autoscaler has set another number. */

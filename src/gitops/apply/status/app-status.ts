@@ -15,7 +15,7 @@ import { maxCorrections } from '../observe/drift.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import { sourceKeyOf } from '../plan/app-spec.ts';
 import type { AppRecords } from '../records/app-records.ts';
-import type { ObjectNotes } from '../records/drifts.ts';
+import { driftLine, type ObjectNotes } from '../records/drifts.ts';
 import type { AppMetricsState } from './gitops-metrics.ts';
 
 export interface StatusFacts {
@@ -113,7 +113,7 @@ function driftText({ drifts: { found, unhealed, blockedNamespaces }, ownership: 
     const object = known === undefined ? describeId(id) : describeObject(known.desired.object);
     const blocked = blockedNamespaces.get(known?.desired.ref.namespace ?? '')?.reason ?? unhealed.get(id)?.reason;
     const why = typeof left === 'object' ? `, ${heldText(left.until)}` : blocked === undefined ? '' : `; not healed: ${blocked}`;
-    return `${object}: ${change}${by === '' ? '' : ` by ${by}`}${why}`;
+    return `${driftLine(object, { change, by })}${why}`;
   });
   const more = texts.length - maxDriftsShown;
   return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;
