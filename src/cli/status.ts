@@ -33,7 +33,10 @@ export async function status(options: StatusOptions): Promise<ExitCode> {
   const { dataDirectory, failOnDifference, watch } = options;
   let shown = '';
   for (;;) {
-    const overview = await requestPage<Overview>(await readEndpoints(dataDirectory), '/status.json');
+    const endpoints = await readEndpoints(dataDirectory);
+    // Values of fields that differ are for the owner alone.
+    const tokenFile = endpoints.pageOwnerTokenFile ?? endpoints.pageTokenFile;
+    const overview = await requestPage<Overview>(endpoints, '/status.json', { tokenFile });
     const document = selected(overview, options);
     const text = JSON.stringify(document);
     if (text !== shown) writeResult(options, document, (shownDocument) => formatStatus(shownDocument, Date.now()));

@@ -2,6 +2,7 @@ import type { Activity } from '../base/contracts/activity.ts';
 import { isMatch } from '../base/contracts/app-states.ts';
 import type { AppOverview } from '../base/contracts/overview.ts';
 import type { State } from './state.ts';
+import { changeWithoutValues } from './without-values.ts';
 
 /** A mark of the line: a commit with what became of it, or a change by hand that was put back. */
 export interface LineMark {
@@ -152,7 +153,7 @@ function driftMark(drift: Extract<Activity, { type: 'drift' }>, index: number): 
     at: drift.at,
     state: 'drift',
     title: drift.healed ? `Drift healed in ${drift.app}` : `Drift in ${drift.app}`,
-    outcome: `${drift.object} ${drift.change}${drift.by === '' ? '' : ` by ${drift.by}`}, ${healed}`,
+    outcome: `${drift.object} ${changeWithoutValues(drift.change)}${drift.by === '' ? '' : ` by ${drift.by}`}, ${healed}`,
   };
 }
 

@@ -26,7 +26,8 @@ export interface OverviewSource {
   onChange(listener: () => void): () => void;
 }
 
-export function createOverviewSource(informers: InformerSet): OverviewSource {
+/** @param shown  gives each app as its readers may see it */
+export function createOverviewSource(informers: InformerSet, shown: (app: Kustomization) => Kustomization = unchanged): OverviewSource {
   const apps = informers.get(kustomizations);
   const repositories = informers.get(gitRepositories);
   const machines = informers.get(nodes);
@@ -35,18 +36,18 @@ export function createOverviewSource(informers: InformerSet): OverviewSource {
   return {
     read: () =>
       overviewOf({
-        apps: [...apps.list()],
+        apps: [...apps.list()].map(shown),
         repositories: [...repositories.list()],
         nodes: [...machines.list()],
         podsOn: (node) => allPods.byIndex(podsByNode, node).length,
       }),
     appOf(namespace, name) {
       const app = apps.get({ namespace, name });
-      return app === undefined ? undefined : overviewNow(app, sourceIn([...repositories.list()], app));
+      return app === undefined ? undefined : overviewNow(shown(app), sourceIn([...repositories.list()], app));
     },
     allApps() {
       const all = [...repositories.list()];
-      return [...apps.list()].map((app) => overviewNow(app, sourceIn(all, app)));
+      return [...apps.list()].map((app) => overviewNow(shown(app), sourceIn(all, app)));
     },
     onChange(listener) {
       const removers = [apps, repositories, machines, allPods].map((informer) => (informer as Informer<never>).addHandler(listener));
@@ -56,6 +57,8 @@ export function createOverviewSource(informers: InformerSet): OverviewSource {
     },
   };
 }
+
+const unchanged = (app: Kustomization): Kustomization => app;
 
 export interface World {
   readonly apps: readonly Kustomization[];

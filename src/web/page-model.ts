@@ -32,15 +32,21 @@ import { createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';
 import { containersOf, type ObjectName } from './user-api.ts';
+import { publicApp, publicMessage } from './without-values.ts';
 
 /** Data of the pages, computed when a page is rendered and not before. */
 export interface PageModel {
+  /** As anybody may read it: without values of changed fields. */
   overview(): Overview;
+  /** As the owner of the cluster reads it. */
+  overviewOfOwner(): Overview;
   home(): HomeModel;
   /** Undefined when there is no such app. */
   app(namespace: string, name: string): AppModel | undefined;
   /** An object of an app, or a pod below one, by its inventory id; undefined when the app has no such object. */
   object(app: AppModel, id: string): ObjectModel | undefined;
+  /** Differences of an object from Git with their values, for users who may read the object. */
+  differencesWithValues(app: AppModel, name: ObjectName): readonly string[];
   /** Objects of all apps with `filter` in their kind, namespace, name or app. */
   objects(filter: string, page: number): Paged<ObjectRow>;
   /** Pages, apps, nodes and objects with `text` in their names. */
@@ -212,7 +218,8 @@ const maxFound = 10;
 const maxWords = 10;
 
 export function createPageModel({ informers, activity, steps, inspection = () => undefined }: PageModelOptions): PageModel {
-  const source = createOverviewSource(informers);
+  const source = createOverviewSource(informers, publicApp);
+  const ownersSource = createOverviewSource(informers);
   const objects = createAppObjects(informers, inspection);
   const recent = createRecentEvents(informers);
   const healedDrifts = countHealedDrifts(informers);
@@ -261,6 +268,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
 
   return {
     overview: () => source.read(),
+    overviewOfOwner: () => ownersSource.read(),
     home() {
       const overview = source.read();
       const sorted = [...overview.apps].sort((a, b) => appStateNames.indexOf(a.state) - appStateNames.indexOf(b.state));
@@ -304,7 +312,12 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
         history: withCommits(app, activity.recent()),
         events: recent.list().filter(isAbout(app, owned)).slice(0, maxHomeEvents).map(eventRow),
         isSuspended: app.spec.suspend === true || holdOf(app) !== undefined,
-        conditions: (app.status?.conditions ?? []).map(({ type, status, reason, message }) => ({ type, status, reason, message })),
+        conditions: (publicApp(app).status?.conditions ?? []).map(({ type, status, reason, message }) => ({
+          type,
+          status,
+          reason,
+          message,
+        })),
       };
     },
     object({ objects: owned, overview }, id) {
@@ -328,6 +341,9 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
       if (name === undefined || parent === undefined || pod === undefined) return undefined;
       const owner = { id: parent.id, text: `${parent.kind} ${parent.name}` };
       return { ...about(name), ...podStates[pod.state], reason: pod.problem, owner, pod };
+    },
+    differencesWithValues({ overview: { namespace, name: app } }, name) {
+      return differencesOf((ownersSource.appOf(namespace, app)?.differences ?? []).join('\n'), name);
     },
     objects(filter, page) {
       const { rows, ...place } = pageOf(idsWith(filter), page);
@@ -549,7 +565,7 @@ function eventRow(event: Event): EventRow {
     warning: event.type === 'Warning',
     reason: event.reason ?? '',
     object: `${kind} ${namespace === undefined || namespace === '' ? '' : `${namespace}/`}${name}`,
-    message: (event.message ?? '').trim(),
+    message: publicMessage(event.reason ?? '', (event.message ?? '').trim()),
     count: event.series?.count ?? event.count ?? 1,
   };
 }

@@ -235,12 +235,13 @@ class HttpWeb implements Web {
       const isReady = ready();
       return sendText(reply.code(isReady ? 200 : 503), contentTypes.text, isReady ? 'ok' : 'starting');
     });
-    app.get('/status.json', (_request, reply) =>
-      send(reply, {
-        key: '/status.json',
-        make: () => sharedText(contentTypes.json, redact(`${JSON.stringify(model.overview())}\n`)),
-      }),
-    );
+    app.get('/status.json', (request, reply) => {
+      const isOwner = access.hasOwnerToken(request.headers.authorization);
+      return send(reply, {
+        key: isOwner ? '/status.json of the owner' : '/status.json',
+        make: () => sharedText(contentTypes.json, redact(`${JSON.stringify(isOwner ? model.overviewOfOwner() : model.overview())}\n`)),
+      });
+    });
     for (const [path, parts] of Object.entries(metrics)) {
       const scrape = sharedScrape({ clock, takeTurn: () => takeTurn(path), parts: () => redactedParts(parts(), redact) });
       app.get(path, async (_request, reply) => sendPacked(reply, contentTypes.metrics, await scrape()));

@@ -42,13 +42,14 @@ export function createUserAnswers({ model, userApi, inspection, clock }: UserAns
   async function objectAnswer(place: Extract<Place, { page: 'app' }>, identity: Identity): Promise<Answer | undefined> {
     const app = model.app(place.namespace, place.name);
     const chosen = app === undefined ? undefined : model.object(app, place.object);
-    if (chosen === undefined) return undefined;
+    if (app === undefined || chosen === undefined) return undefined;
     const engine = inspection();
     if (engine === undefined) return refused('The engine does not run yet, and it knows the values to mask. Load the page again.');
     const object = await userApi.read(identity, chosen.name);
     if (object === undefined) return refused('The object is not there any more.');
     const text = cut(engine.textOf(object, `${place.namespace}/${place.name}`), maxTextLength);
-    return { type: 'object', at: clock.now(), text, conditions: conditionsOf(object) };
+    const differences = model.differencesWithValues(app, chosen.name);
+    return { type: 'object', at: clock.now(), text, differences, conditions: conditionsOf(object) };
   }
 
   async function diffAnswer(place: Extract<Place, { page: 'app' }>, identity: Identity): Promise<Answer> {

@@ -13,6 +13,7 @@ export interface Endpoints {
   readonly api: string;
   readonly http: string;
   readonly pageTokenFile?: string;
+  readonly pageOwnerTokenFile?: string;
   readonly git: string;
   readonly kubeconfig: string;
   readonly pid: number;

@@ -5,6 +5,7 @@ import { type AppObject, podStates, squareState } from '../app-objects.ts';
 import { durationText } from '../commit-line.ts';
 import { type AppModel, appPath, type HistoryEntry, idOfPod, logsPath, type ObjectModel, objectPath } from '../page-model.ts';
 import type { State } from '../state.ts';
+import { changeWithoutValues } from '../without-values.ts';
 import { CommitDiff } from './commit-diff.tsx';
 import { Events, Reason } from './home.tsx';
 import { Inspector, ObjectFields } from './inspector.tsx';
@@ -451,7 +452,8 @@ function entryOf(entry: Exclude<Activity, { type: 'commit' }>): {
         state: 'ok',
         title: `Applied in ${durationText(entry.durationMs)}${entry.rollback ? ', back to an earlier state' : ''}`,
         lines: entry.changes.map(
-          ({ action, object, fields }) => `${object} ${action}${fields.length === 0 ? '' : `: ${fields.join(', ')}`}`,
+          ({ action, object, fields }) =>
+            `${object} ${action}${fields.length === 0 ? '' : `: ${fields.map(changeWithoutValues).join(', ')}`}`,
         ),
       };
     case 'healthy':
@@ -467,7 +469,7 @@ function entryOf(entry: Exclude<Activity, { type: 'commit' }>): {
         state: 'drift',
         title: entry.healed ? `Drift healed in ${durationText(entry.durationMs)}` : 'Drift',
         lines: [
-          `${entry.object} ${entry.change}${entry.by === '' ? '' : ` by ${entry.by}`}`,
+          `${entry.object} ${changeWithoutValues(entry.change)}${entry.by === '' ? '' : ` by ${entry.by}`}`,
           ...[entry.left, entry.problem].filter((text) => text !== ''),
         ],
       };

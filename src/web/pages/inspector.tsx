@@ -30,18 +30,7 @@ export function Inspector({ object, path }: { readonly object: ObjectModel | und
         )}
       </dl>
       {reason === '' ? null : <p class={state === 'failed' ? 'problem' : 'reason'}>{reason}</p>}
-      {differences.length === 0 ? null : (
-        <div class="differs">
-          <h3>Differs from Git</h3>
-          <ul>
-            {differences.map((text) => (
-              <li key={text}>
-                <code>{text}</code>
-              </li>
-            ))}
-          </ul>
-        </div>
-      )}
+      <Differences title="Differs from Git" lines={differences} />
       {pod === undefined ? null : (
         <p class="links">
           {pod.containers.map((container) => (
@@ -57,6 +46,22 @@ export function Inspector({ object, path }: { readonly object: ObjectModel | und
       </p>
       <h3>Events</h3>
       <EventLines events={events} />
+    </div>
+  );
+}
+
+function Differences({ title, lines }: { readonly title: string; readonly lines: readonly string[] }): VNode | null {
+  if (lines.length === 0) return null;
+  return (
+    <div class="differs">
+      <h3>{title}</h3>
+      <ul>
+        {lines.map((text) => (
+          <li key={text}>
+            <code>{text}</code>
+          </li>
+        ))}
+      </ul>
     </div>
   );
 }
@@ -111,6 +116,7 @@ export function ObjectFields({ viewer, answer }: ObjectFieldsProps): VNode {
   if (answer?.type !== 'object') return <LoginHint viewer={viewer} what="show its fields" />;
   return (
     <>
+      <Differences title="Values that differ" lines={answer.differences} />
       <h3>Conditions</h3>
       <ConditionLines conditions={answer.conditions} />
       <h3>

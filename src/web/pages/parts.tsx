@@ -36,7 +36,14 @@ export const anyone: Viewer = { isUser: false, name: '', formToken: '', canLogIn
 
 /** The answer of the API to a user who reads: for that user alone, so never in a region. */
 export type Answer =
-  | { readonly type: 'object'; readonly at: number; readonly text: string; readonly conditions: readonly ConditionRow[] }
+  | {
+      readonly type: 'object';
+      readonly at: number;
+      readonly text: string;
+      /** With values, a line each. */
+      readonly differences: readonly string[];
+      readonly conditions: readonly ConditionRow[];
+    }
   | { readonly type: 'diff'; readonly objects: readonly (ObjectChangeDiff & { readonly isHidden: boolean })[]; readonly more: number }
   | { readonly type: 'log'; readonly at: number; readonly text: string }
   | { readonly type: 'refused'; readonly text: string };

@@ -179,6 +179,48 @@ describe('users of the API on the page', () => {
     expect(await read(diff)).not.toContain('  greeting: shwmae');
   });
 
+  it('names changed fields to everybody, and shows their values to users who may read the object', async () => {
+    const settings = (await client.discover()).find(({ resource }) => resource === 'configmaps') as unknown as Resource<DynamicObject>;
+    const id = 'web_settings__ConfigMap';
+    const isHeld = async (): Promise<boolean> =>
+      ((await app()).status?.conditions ?? []).some(({ type, message }) => type === 'Drifted' && message.includes('held until'));
+    // The engine puts back the first three, and leaves the fourth.
+    for (let change = 1; !(await isHeld()); change += 1) {
+      expect(change).toBeLessThan(6);
+      const body = { data: { greeting: `by-hand-${change}` } };
+      await client.patch(settings, { namespace: 'web', name: 'settings' }, { type: 'merge', body }, { fieldManager: 'kubectl-edit' });
+      await until(
+        async () =>
+          (await isHeld()) || (await read('/events')).split(/ConfigMap web\/settings: data\.greeting[^<]*, put back/).length > change,
+        { what: () => `change ${change} is put back or left` },
+      );
+    }
+    const { pageOwnerTokenFile = '' } = cluster.endpoints;
+    const owner = { Authorization: `Bearer ${(await readFile(pageOwnerTokenFile, 'utf8')).trim()}` };
+    const [reader, nobody] = [await sessionOf('reader'), await sessionOf('nobody')];
+    const places = [
+      '/',
+      path,
+      objectPath(id),
+      '/events',
+      '/status.json',
+      ...['history', 'events', 'conditions'].map((tab) => `${path}?tab=${tab}`),
+    ];
+    for (const place of places) {
+      for (const Cookie of ['', nobody]) {
+        const html = await read(place, Cookie);
+        expect(html, place).toMatch(/data\.greeting/);
+        expect(html, place).not.toMatch(/hello|shwmae|by-hand/);
+      }
+    }
+    const stream = await fetch(`http://${host}/events/stream?path=${encodeURIComponent(path)}`);
+    const first = await stream.body?.getReader().read();
+    expect(Buffer.from(first?.value ?? []).toString()).not.toMatch(/hello|shwmae|by-hand/);
+
+    expect(await read(objectPath(id), reader)).toMatch(/data\.greeting shwmae → by-hand-4 by kubectl-edit/);
+    expect((await ask(port, '/status.json', { headers: owner })).body.toString()).toMatch(/data\.greeting shwmae → by-hand-4/);
+  });
+
   it('lets the rights of a user decide, not those of the page', async () => {
     const [reader, nobody] = [await sessionOf('reader'), await sessionOf('nobody')];
     expect(await read('/', reader)).toContain('system:serviceaccount:web:reader');

@@ -173,7 +173,7 @@ describe('commit line', () => {
     expect(commitLine([commit(old, 0), drift], [])[0]).toMatchObject({
       state: 'drift',
       title: 'Drift healed in web',
-      outcome: 'Deployment web/web spec.replicas 5 → 9 by kubectl, healed in 80 ms',
+      outcome: 'Deployment web/web spec.replicas by kubectl, healed in 80 ms',
     });
   });
 
