@@ -5,7 +5,8 @@ import { stateDirectoryOf } from './waiter.ts';
 
 export const environmentMarker = 'MIDSHIP_CONTAINER_ID';
 
-const tries = 20;
+/** A machine under load takes its time to end what was killed. */
+const deadlineMs = 5_000;
 const pauseMs = 10;
 
 /**
@@ -67,14 +68,15 @@ async function startedFrom(accepts: (stateDirectory: string) => boolean): Promis
 }
 
 async function endAll(find: () => Promise<readonly number[]>, clock: Clock): Promise<boolean> {
-  for (let count = 0; count < tries; count += 1) {
+  const deadline = clock.monotonicMs() + deadlineMs;
+  for (;;) {
     const pids = new Set(await find());
     pids.delete(process.pid);
     if (pids.size === 0) return true;
     for (const pid of pids) sendSignal(pid, 'SIGKILL');
+    if (clock.monotonicMs() > deadline) return false;
     await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
   }
-  return false;
 }
 
 /** A process that is gone needs no signal. */
