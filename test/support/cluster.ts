@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url';
 import { createHttpClient, type HttpClient } from '../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
 import { temporaryDirectory } from './git.ts';
+import { keepNetwork } from './network.ts';
 import { until } from './until.ts';
 
 export const program = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
@@ -78,6 +79,7 @@ export async function startCluster({
     },
     { timeoutMs, what: () => `the cluster is up; it printed:\n${text}` },
   );
+  await keepNetwork(JSON.parse(readFileSync(join(data, 'network.json'), 'utf8')).network);
   const environment = { ...process.env, KUBECONFIG: endpoints.kubeconfig, NO_COLOR: '1' };
   return {
     dataDirectory: data,

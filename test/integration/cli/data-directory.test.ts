@@ -1,9 +1,10 @@
 import { readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { thisProcess } from '../../../src/base/process-identity.ts';
 import { claimNetwork, ensureDataDirectory, ensureToken, readEndpoints } from '../../../src/cli/data-directory.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+import { keepNetwork } from '../../support/network.ts';
 
 it('a data directory where none can be made is refused, with the next step', async () => {
   const file = join(await temporaryDirectory('data'), 'file');
@@ -58,19 +59,27 @@ describe('the network of a server that machines join', () => {
 
 describe('files of the data directory that a power cut damaged', () => {
   let data: string;
+  /** A network that no other cluster of this machine takes meanwhile. */
+  let n: number;
+  let giveUpNetwork: () => void;
   beforeEach(async () => {
     data = await temporaryDirectory('data');
+    const { network, release } = await claimNetwork(await temporaryDirectory('data'));
+    n = network.n;
+    giveUpNetwork = await keepNetwork(n);
+    await release();
   });
+  afterEach(() => giveUpNetwork());
 
   it.each(['', '\0\0\0\0', '{"netw', 'null', '{"network": 3}'])(
     'network.json that reads %j is written again with the network of the stored Service',
     async (content) => {
       const path = join(data, 'network.json');
       await writeFile(path, content);
-      const { network, release } = await claimNetwork(data, async () => '127.93.0.1');
+      const { network, release } = await claimNetwork(data, async () => `127.${n}.0.1`);
       try {
-        expect(network.serviceCidr).toBe('127.93.0.0/20');
-        expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ network: 93 });
+        expect(network.serviceCidr).toBe(`127.${n}.0.0/20`);
+        expect(JSON.parse(await readFile(path, 'utf8'))).toEqual({ network: n });
       } finally {
         await release();
       }
@@ -81,7 +90,7 @@ describe('files of the data directory that a power cut damaged', () => {
     await writeFile(join(data, 'network.json'), '');
     const first = await claimNetwork(data);
     await first.release();
-    const again = await claimNetwork(data, async () => '127.93.0.1');
+    const again = await claimNetwork(data, async () => `127.${n}.0.1`);
     await again.release();
     expect(again.network.n).toBe(first.network.n);
   });

@@ -13,12 +13,14 @@ import { noteBackup } from '../../../src/cli/purge.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import { eventually, type RuntimeFixture } from '../../support/container-runtime.ts';
 import { cloneRepository } from '../../support/git.ts';
+import { keepNetwork } from '../../support/network.ts';
 import { commandLines, createProcessFixture, hosts, isolated, sleepLike } from '../../support/process-runtime.ts';
 
 let cluster: RuntimeFixture;
 let stranger: ChildProcess;
 let printed = '';
 let network = 0;
+let giveUpNetwork = (): void => {};
 let own: readonly string[] = [];
 const output = new Writable({
   write(chunk, _, done) {
@@ -33,6 +35,7 @@ beforeEach(async () => {
   await mkdir(join(cluster.directory, 'pki'));
   const claim = await claimNetwork(cluster.directory);
   network = claim.network.n;
+  giveUpNetwork = await keepNetwork(network);
   await claim.release();
   stranger = spawn('sleep', [sleepLike(601)], { stdio: 'ignore' });
   await new Promise((resolve) => stranger.once('spawn', resolve));
@@ -41,7 +44,11 @@ afterEach(async () => {
   stranger.kill('SIGKILL');
   await cluster.reopen();
   await cluster.end();
+  giveUpNetwork();
 });
+
+/** Below the ports that the kernel gives to outgoing connections, so that no connection has it. */
+const apiPort = 20_301;
 
 const runs = async (argument: string): Promise<boolean> => (await commandLines()).some((line) => line.includes(argument));
 const ask = (purge: boolean) => down({ dataDirectory: cluster.directory, purge, isAgreed: false, ask: undefined, now: Date.now(), output });
@@ -130,11 +137,11 @@ it('is not kept from it by a pod that took the addresses of the cluster, and nei
   };
   await squat(`127.${network}.255.254`, 10_255);
   await expect(claimNetwork(cluster.directory)).rejects.toThrow('in use');
-  const configuration = { dataDirectory: cluster.directory, bindAddress: '127.0.0.1', apiPort: 45_301 };
+  const configuration = { dataDirectory: cluster.directory, bindAddress: '127.0.0.1', apiPort };
   expect(await endSquatters(configuration)).toEqual([{ address: `127.${network}.255.254`, port: 10_255 }]);
   await (await claimNetwork(cluster.directory)).release();
-  await squat('0.0.0.0', 45_301);
-  expect(await endSquatters(configuration)).toEqual([{ address: '0.0.0.0', port: 45_301 }]);
+  await squat('0.0.0.0', apiPort);
+  expect(await endSquatters(configuration)).toEqual([{ address: '0.0.0.0', port: apiPort }]);
   await squat(`127.${network}.255.254`, 10_255);
   expect([await runs(willing), await runs(stubborn)]).toEqual([true, true]);
   expect(await ask(false)).toBe(0);
