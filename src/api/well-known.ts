@@ -46,6 +46,8 @@ export const annotations = {
   serviceAccountName: 'kubernetes.io/service-account.name',
   serviceAccountUid: 'kubernetes.io/service-account.uid',
   initialEventsEnd: 'k8s.io/initial-events-end',
+  /** On the ServiceCIDR `kubernetes`: addresses of all pods, for machines that join. */
+  clusterCidr: 'midship.dev/cluster-cidr',
   reconcileRequestedAt: 'reconcile.fluxcd.io/requestedAt',
   fluxPrune: 'kustomize.toolkit.fluxcd.io/prune',
   fluxReconcile: 'kustomize.toolkit.fluxcd.io/reconcile',

@@ -23,6 +23,8 @@ export interface BootstrapOptions {
   /** A local client of `apiServerUser`. */
   readonly client: Client;
   readonly serviceCidr: string;
+  /** Said to machines that join, as annotations of the ServiceCIDR. */
+  readonly networkAnnotations?: Readonly<Record<string, string>>;
   /** Address of this API server for pods. */
   readonly apiAddress: string;
   readonly apiPort: number;
@@ -77,8 +79,9 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
  * and Endpoints, priority classes and APIServices. The configuration of extension servers is one of them, too. Runs at
  * each start: existing objects stay, and the Service follows the address.
  */
-export async function bootstrap({ client, serviceCidr, apiAddress, apiPort, authorities }: BootstrapOptions): Promise<void> {
-  await bootstrapKinds(client, serviceCidr);
+export async function bootstrap(options: BootstrapOptions): Promise<void> {
+  const { client, serviceCidr, apiAddress, apiPort, authorities } = options;
+  await bootstrapKinds(options);
   await markReady(client);
   if (authorities !== undefined) await publishAuthorities(client, authorities);
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
@@ -161,7 +164,7 @@ async function publishAuthorities(client: Client, { clientCa, requestHeaderCa }:
 }
 
 /** The priority classes of system pods, the range of Service addresses, and one APIService for each group version. */
-async function bootstrapKinds(client: Client, serviceCidr: string): Promise<void> {
+async function bootstrapKinds({ client, serviceCidr, networkAnnotations: annotations }: BootstrapOptions): Promise<void> {
   const keep = <T>(stored: T): T => stored;
   const groupVersions = new Map(builtInKinds.map(({ group, version }) => [`${version}.${group}`, { group, version }]));
   await Promise.all([
@@ -176,8 +179,13 @@ async function bootstrapKinds(client: Client, serviceCidr: string): Promise<void
     ensure<ServiceCIDR>(
       client,
       serviceCidrs,
-      { apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR', metadata: { name: 'kubernetes' }, spec: { cidrs: [serviceCidr] } },
-      keep,
+      {
+        apiVersion: 'networking.k8s.io/v1',
+        kind: 'ServiceCIDR',
+        metadata: { name: 'kubernetes', ...(annotations === undefined ? {} : { annotations }) },
+        spec: { cidrs: [serviceCidr] },
+      },
+      (stored) => withAnnotations(stored, annotations ?? {}),
     ),
     ...[...groupVersions].map(([name, { group, version }]) =>
       ensure<APIService>(
@@ -193,6 +201,11 @@ async function bootstrapKinds(client: Client, serviceCidr: string): Promise<void
       ),
     ),
   ]);
+}
+
+function withAnnotations<T extends KubeObject>(stored: T, wanted: Readonly<Record<string, string>>): T {
+  const annotations = { ...stored.metadata.annotations, ...wanted };
+  return deepEqual(annotations, stored.metadata.annotations ?? {}) ? stored : { ...stored, metadata: { ...stored.metadata, annotations } };
 }
 
 /** Says of the range that it is there to take addresses from; clients that wait for a range look at this. */

@@ -1,15 +1,12 @@
-import { execFile, spawn } from 'node:child_process';
 import { BlockList } from 'node:net';
-import { promisify } from 'node:util';
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
+import { createNftKeeper } from '../base/nft/keeper.ts';
+import { type RunProgram, runProgram } from '../base/nft/run-program.ts';
 import type { ProxyBackend } from './backend.ts';
-import { isListingOf, type NftRules, type NftTable, noRules, rulesOf, writeChange, writeRemoval, writeTable } from './nft-rules.ts';
+import { frameOf, type NftTable, rulesOf } from './nft-rules.ts';
 import { anyNodeAddress, type Forward, forwardKey } from './table.ts';
-
-/** Runs a program with `input`, and gives its output. Rejects with what it wrote to stderr when it fails. */
-export type RunProgram = (program: string, args: readonly string[], input?: string) => Promise<string>;
 
 export interface NftBackendOptions {
   readonly table: NftTable;
@@ -20,13 +17,6 @@ export interface NftBackendOptions {
   readonly metrics: Metrics;
 }
 
-/** Between two transactions: a rollout of many pods is some of them, and an endpoint that ends still answers for longer than that. */
-const minIntervalMs = 100;
-const retryMs = 5_000;
-/** Between two looks for changes by others. */
-const lookMs = 30_000;
-const programTimeoutMs = 30_000;
-const maxOutputBytes = 64 * 1024 * 1024;
 /** Connections of UDP that are forgotten after one transaction. */
 const maxForgotten = 256;
 
@@ -38,16 +28,6 @@ const maxForgotten = 256;
  */
 export function createNftBackend({ table, nodeName, run = runProgram, clock, log, metrics }: NftBackendOptions): ProxyBackend {
   const desired = new Map<string, readonly Forward[]>();
-  /** Undefined when the kernel may have anything: the next transaction makes the whole table. */
-  let applied: { readonly rules: NftRules; readonly forwards: readonly Forward[] } | undefined;
-  let waiting: (() => void)[] = [];
-  let working: Promise<void> | undefined;
-  let cancelTimer = (): void => undefined;
-  let endedMs = Number.NEGATIVE_INFINITY;
-  let isFailing = false;
-  let stopped = false;
-  let cancelLook = (): void => undefined;
-
   const own = new BlockList();
   for (const range of [table.podCidr, table.serviceCidr, '127.0.0.0/8', '0.0.0.0/8']) {
     const [address = '', bits] = range.split('/');
@@ -66,42 +46,19 @@ export function createNftBackend({ table, nodeName, run = runProgram, clock, log
     labelNames: [],
   });
 
-  function schedule(delayMs: number): void {
-    cancelTimer();
-    cancelTimer = clock.after(delayMs, () => {
-      if (working !== undefined || stopped) return;
-      working = applyBatch().finally(() => {
-        working = undefined;
-        if (waiting.length > 0 && !stopped) schedule(minIntervalMs);
-      });
-    });
-  }
-
-  /** Never rejects. */
-  async function applyBatch(): Promise<void> {
-    const resolvers = waiting;
-    waiting = [];
-    const forwards = [...desired.values()].flat();
-    const rules = rulesOf(forwards, table);
-    const before = applied;
-    const text = before === undefined ? writeTable(table, rules) : writeChange(table, before.rules, rules);
-    const startedMs = clock.monotonicMs();
-    try {
-      if (text !== '') await run('nft', ['-f', '-'], text);
-      applied = { rules, forwards };
-      isFailing = false;
-      await forgetConnections(before?.forwards ?? [], forwards);
-    } catch (err) {
-      failures.inc({});
-      if (!isFailing) log.error({ err, table: table.name }, 'Could not change the rules of Services');
-      isFailing = true;
-      applied = undefined;
-      if (!stopped) schedule(retryMs);
-    }
-    endedMs = clock.monotonicMs();
-    durations.observe({}, (endedMs - startedMs) / 1_000);
-    for (const resolve of resolvers) resolve();
-  }
+  const keeper = createNftKeeper<readonly Forward[]>({
+    frame: frameOf(table),
+    read: () => [...desired.values()].flat(),
+    rulesOf: (forwards) => rulesOf(forwards, table),
+    onApplied: (before = [], after) => forgetConnections(before, after),
+    onTransaction({ seconds, isRefused }) {
+      durations.observe({}, seconds);
+      if (isRefused) failures.inc({});
+    },
+    run,
+    clock,
+    log,
+  });
 
   /** UDP knows no end of a connection: without this, packets of a client follow an endpoint that is gone for as long as it sends. */
   async function forgetConnections(before: readonly Forward[], after: readonly Forward[]): Promise<void> {
@@ -124,50 +81,18 @@ export function createNftBackend({ table, nodeName, run = runProgram, clock, log
     }
   }
 
-  async function look(): Promise<void> {
-    if (working === undefined && applied !== undefined && waiting.length === 0) {
-      const { rules } = applied;
-      const isIntact = await run('nft', ['-j', 'list', 'table', 'ip', table.name]).then(
-        (listing) => isListingOf(listing, table, rules),
-        () => false,
-      );
-      // The listing may be older than a transaction that began meanwhile.
-      if (!isIntact && applied?.rules === rules && working === undefined && !stopped) {
-        log.warn({ table: table.name }, 'Wrote the rules of Services again, which somebody else had changed');
-        applied = undefined;
-        schedule(0);
-      }
-    }
-    if (!stopped) scheduleLook();
-  }
-  const scheduleLook = (): void => {
-    cancelLook = clock.after(lookMs, () => void look());
-  };
-  scheduleLook();
-
   return {
     abilities: { protocols: ['TCP', 'UDP', 'SCTP'], nodeName, servesAddress: (address) => !own.check(address) },
     set(service, forwards) {
       if (forwards.length === 0 && !desired.has(service)) return Promise.resolve();
       if (forwards.length === 0) desired.delete(service);
       else desired.set(service, forwards);
-      return new Promise((resolve) => {
-        waiting.push(resolve);
-        if (working === undefined) schedule(Math.max(0, endedMs + minIntervalMs - clock.monotonicMs()));
-      });
+      return keeper.apply().then(() => undefined);
     },
     get serving() {
-      return (applied?.forwards ?? []).map(forwardKey);
+      return (keeper.applied ?? []).map(forwardKey);
     },
-    async stop() {
-      stopped = true;
-      cancelTimer();
-      cancelLook();
-      for (const resolve of waiting.splice(0)) resolve();
-      await working;
-      await removeNftTable(table, run);
-      applied = { rules: noRules, forwards: [] };
-    },
+    stop: () => keeper.stop(),
   };
 }
 
@@ -176,37 +101,3 @@ const connectionsTo = ({ address, port }: Forward): readonly string[] => [
   '--orig-port-dst',
   String(port),
 ];
-
-/** Removes the table, as after a crash; none is no failure. @throws Error with what `nft` says */
-export async function removeNftTable(table: Pick<NftTable, 'name'>, run: RunProgram = runProgram): Promise<void> {
-  await run('nft', ['-f', '-'], writeRemoval(table));
-}
-
-/** Tries the table out without making it. @returns why rules cannot be used here; undefined when they can */
-export async function whyNoNft(table: NftTable, run: RunProgram = runProgram): Promise<string | undefined> {
-  try {
-    await run('nft', ['-c', '-f', '-'], writeTable(table, noRules));
-    return undefined;
-  } catch (err) {
-    return (err as NodeJS.ErrnoException).code === 'ENOENT' ? 'the program nft is not installed' : (err as Error).message;
-  }
-}
-
-const execute = promisify(execFile);
-
-async function runProgram(program: string, args: readonly string[], input?: string): Promise<string> {
-  const options = { timeout: programTimeoutMs, maxBuffer: maxOutputBytes };
-  if (input === undefined) return (await execute(program, args, options)).stdout;
-  return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: ['pipe', 'ignore', 'pipe'], timeout: programTimeoutMs });
-    let complaint = '';
-    child.stderr.setEncoding('utf8').on('data', (part: string) => {
-      complaint = `${complaint}${part}`.slice(0, 2_000);
-    });
-    child.once('error', reject);
-    child.once('close', (code) => (code === 0 ? resolve('') : reject(new Error(`${program} ended with ${code}: ${complaint.trim()}`))));
-    // A program that ends before it has read everything says why on stderr.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
-  });
-}

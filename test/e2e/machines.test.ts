@@ -13,7 +13,11 @@ const manifest = `
 apiVersion: v1
 kind: ConfigMap
 metadata: { name: page }
-data: { index.html: "hello across machines" }
+data:
+  index.html: "hello across machines"
+  caller: |
+    #!/bin/sh
+    printf 'Content-Type: text/plain\\n\\n%s\\n' "$REMOTE_ADDR"
 ---
 apiVersion: apps/v1
 kind: Deployment
@@ -37,7 +41,11 @@ spec:
           command: [sh, -c, 'echo begun; trap "exit 0" TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done']
           readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 }
           volumeMounts: [{ name: page, mountPath: /www }]
-      volumes: [{ name: page, configMap: { name: page } }]
+      volumes:
+        - name: page
+          configMap:
+            name: page
+            items: [{ key: index.html, path: index.html }, { key: caller, path: cgi-bin/caller, mode: 0755 }]
 ---
 apiVersion: v1
 kind: Service
@@ -133,6 +141,13 @@ describe.skipIf(whyNot !== undefined)(
       expect(seen.match(/hello across machines/g)).toHaveLength(3);
       expect(seen).toContain('+midship.');
       expect(await kubectl('logs', here?.name ?? '')).toContain('begun');
+    });
+
+    it('run pods that see the address of the pod that calls them', async () => {
+      const [[here], [there]] = [await podsOn('second'), await podsOn('first')];
+      const seen = await kubectl('exec', here?.name ?? '', '--', 'wget', '-T', '5', '-qO-', `http://${there?.ip}:8080/cgi-bin/caller`);
+      // The server listens on both families.
+      expect(seen.trim()).toBe(`[::ffff:${here?.ip}]`);
     });
 
     it('see a changed ConfigMap', async () => {

@@ -85,7 +85,7 @@ class ContainerdFixture {
     await mkdir(place);
     const service = await startContainerd({ directory: place, searchPath, clock: systemClock, log });
     const name = `test-${process.pid}`;
-    await writePodNetwork(service.cniDirectory, { podCidr, name, addressDirectory: addressDirectory(place) });
+    await writePodNetwork(service.cniDirectory, { podCidr, name, masquerade: true, addressDirectory: addressDirectory(place) });
     const archive = join(directory, 'busybox.tar');
     await writeFile(archive, await busyboxArchive());
     await service.importImage(archive);

@@ -2,6 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { authorityHashOf, type JoinToken } from '../../api/join-token.ts';
 import { serviceCidrs } from '../../api/networking/v1/service-cidr.ts';
+import { annotations } from '../../api/well-known.ts';
 import { sleep } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import { createCertificateKeeper } from '../../base/pki/certificate-keeper.ts';
@@ -151,12 +152,15 @@ async function obtainAuthority({ configuration, clock, signal, onWaiting }: Star
 /** The network of the cluster, claimed for this data directory; it names the range of Services. */
 async function joinNetwork({ configuration }: StartAgentOptions, client: HttpClient, onClose: PartStart['onClose']) {
   const { items } = await client.list(serviceCidrs);
-  const serviceCidr = items.find(({ metadata }) => metadata.name === 'kubernetes')?.spec?.cidrs?.[0] ?? '';
+  const range = items.find(({ metadata }) => metadata.name === 'kubernetes');
+  const serviceCidr = range?.spec?.cidrs?.[0] ?? '';
   // Each Node learns its own part of the pods' addresses alone.
   const machines = { kind: 'machines', clusterCidr: '', serviceCidr, nodeAddress: configuration.nodeAddress } as const;
   const { network, release } = await claimNetwork(configuration.dataDirectory, undefined, machines);
   onClose(release);
-  return { network, machines };
+  // Not a part of the claim: an agent never chooses it.
+  const clusterCidr = range?.metadata.annotations?.[annotations.clusterCidr] ?? '';
+  return { network: { ...network, clusterCidr }, machines };
 }
 
 const joinedKubeletTls = (caCertificate: string, certificates: NodeCertificates, client: HttpClient): KubeletTls => ({

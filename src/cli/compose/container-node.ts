@@ -4,16 +4,18 @@ import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Log } from '../../base/log.ts';
+import type { NftKeeper } from '../../base/nft/keeper.ts';
+import { removeNftTable, whyNoNft } from '../../base/nft/run-program.ts';
 import type { ContainerRuntime } from '../../node-agent/container-runtime.ts';
 import { writePodNetwork } from '../../node-agent/containerd/cni-config.ts';
 import { openContainerdRuntime } from '../../node-agent/containerd/containerd-runtime.ts';
 import { addressDirectory, ContainerdError, startContainerd } from '../../node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
+import { createMasquerade } from '../../node-agent/network/masquerade.ts';
 import type { ProxyBackend } from '../../proxy/backend.ts';
 import { addLocalAddresses, removeLocalAddresses } from '../../proxy/local-addresses.ts';
-import { removeNftTable, whyNoNft } from '../../proxy/nft-backend.ts';
-import type { NftTable } from '../../proxy/nft-rules.ts';
+import { frameOf, type NftTable } from '../../proxy/nft-rules.ts';
 import { createNodeBackend } from '../../proxy/node-backend.ts';
 import type { BackendOptions } from '../../proxy/service-proxy.ts';
 import { anyNodeAddress, type NodeAddress } from '../../proxy/table.ts';
@@ -37,6 +39,8 @@ export interface ContainerNetwork {
   /** Ranges that the machine answers for, for as long as the node runs. */
   readonly localRanges: readonly string[];
   readonly serviceCidr: string;
+  /** Addresses of the pods of all machines; empty while that is not known. */
+  readonly clusterCidr: string;
   nodeAddress(node: number): string;
 }
 
@@ -80,7 +84,12 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     await addLocalAddresses(network.localRanges);
     closers.push(() => removeLocalAddresses(network.localRanges));
     const proxy = await chooseProxy(nodeName, network, log);
-    if (proxy.mode === 'nftables') closers.push(() => removeNftTable(nftTableOf(network, '')));
+    const masqueradeTable = `midship-network-${network.n}`;
+    let masquerade: NftKeeper<undefined> | undefined;
+    if (proxy.mode === 'nftables') {
+      closers.push(() => removeNftTable(nftTableOf(network, '')));
+      closers.push(() => masquerade?.stop() ?? removeNftTable({ name: masqueradeTable }));
+    }
     for (const archive of await archivesIn(files.images)) {
       await service.importImage(archive);
       log.info({ archive }, 'Imported image archive');
@@ -89,12 +98,18 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     const runtime = await openContainerdRuntime({ client, directory: join(files.containerd, 'pods'), nodeName, clock, log });
     closers.push(() => runtime.close());
     closers.push(() => stopSandboxes(runtime));
-    const connectPods = (podCidr: string): Promise<void> =>
-      writePodNetwork(service.cniDirectory, {
+    const connectPods = async (podCidr: string): Promise<void> => {
+      if (proxy.mode === 'nftables') {
+        masquerade = createMasquerade({ name: masqueradeTable, podCidr, clusterCidr: network.clusterCidr || podCidr, clock, log });
+        await masquerade.apply();
+      }
+      await writePodNetwork(service.cniDirectory, {
         podCidr,
         name: `midship-${network.n}`,
+        masquerade: masquerade === undefined,
         addressDirectory: addressDirectory(files.containerd),
       });
+    };
     return { runtime, proxy, connectPods, close };
   } catch (err) {
     await close();
@@ -113,7 +128,7 @@ const nftTableOf = ({ n, serviceCidr }: ContainerNetwork, podCidr: string): NftT
 async function chooseProxy(nodeName: string, network: ContainerNetwork, log: Log): Promise<NodeProxy> {
   // The table is written when the range of the pods is known; here it shows whether the kernel takes one.
   const table = nftTableOf(network, network.serviceCidr);
-  const why = await whyNoNft(table);
+  const why = await whyNoNft(frameOf(table));
   // No rule of the kernel reaches 127.0.0.1, where node ports are open on this machine.
   const local = { address: '127.0.0.1' };
   if (why === undefined) {

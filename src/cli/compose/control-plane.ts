@@ -6,6 +6,7 @@ import { hostname } from 'node:os';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
+import { annotations } from '../../api/well-known.ts';
 import { createAggregator } from '../../apiserver/aggregation/aggregator.ts';
 import { createAuditLog } from '../../apiserver/audit.ts';
 import { createOidcTokens } from '../../apiserver/authentication/oidc.ts';
@@ -235,6 +236,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     client: ownClient,
     serviceCidr,
     apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
+    ...(machines === undefined ? {} : { networkAnnotations: { [annotations.clusterCidr]: clusterCidr } }),
     apiPort: Number(new URL(apiServer.url).port),
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });

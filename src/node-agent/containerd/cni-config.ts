@@ -6,6 +6,8 @@ export interface PodNetwork {
   readonly podCidr: string;
   /** Names the network towards the plugins, which keep state by name: unlike any other on the machine. */
   readonly name: string;
+  /** Packets that leave for another machine get this machine's address; false where rules of the kernel see to that. */
+  readonly masquerade: boolean;
   /** Holds the addresses that are in use; empty after a reboot. */
   readonly addressDirectory: string;
 }
@@ -16,14 +18,14 @@ export interface PodNetwork {
  *
  * @see https://www.cni.dev/docs/spec/
  */
-export async function writePodNetwork(cniDirectory: string, { podCidr, name, addressDirectory }: PodNetwork): Promise<void> {
+export async function writePodNetwork(cniDirectory: string, { podCidr, name, masquerade, addressDirectory }: PodNetwork): Promise<void> {
   const configuration = {
     cniVersion: '1.0.0',
     name,
     plugins: [
       {
         type: 'ptp',
-        ipMasq: true,
+        ipMasq: masquerade,
         ipam: { type: 'host-local', dataDir: addressDirectory, ranges: [[{ subnet: podCidr }]], routes: [{ dst: '0.0.0.0/0' }] },
       },
       { type: 'portmap', capabilities: { portMappings: true }, snat: true },

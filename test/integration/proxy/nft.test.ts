@@ -5,8 +5,10 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
+import { type RunProgram, removeNftTable, whyNoNft } from '../../../src/base/nft/run-program.ts';
 import type { ProxyBackend } from '../../../src/proxy/backend.ts';
-import { createNftBackend, type RunProgram, removeNftTable, whyNoNft } from '../../../src/proxy/nft-backend.ts';
+import { createNftBackend } from '../../../src/proxy/nft-backend.ts';
+import { frameOf } from '../../../src/proxy/nft-rules.ts';
 import type { Forward } from '../../../src/proxy/table.ts';
 import { run } from '../../support/cluster.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
@@ -38,7 +40,7 @@ const runInNode: RunProgram = async (program, args, input) => {
 
 const hasTools =
   process.getuid?.() === 0 && (await run('sh', ['-c', 'command -v nft ip nsenter bash']).catch(() => ({ code: 1 }))).code === 0;
-const why = hasTools ? await whyNoNft(table) : 'no root, or no nft, ip, nsenter and bash';
+const why = hasTools ? await whyNoNft(frameOf(table)) : 'no root, or no nft, ip, nsenter and bash';
 
 /** Answers each connection with its name and the client's address, by TCP and UDP. */
 const server = `

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
-import { isListingOf, noRules, rulesOf, writeChange, writeTable } from '../../../src/proxy/nft-rules.ts';
+import { isListingOf, noRules, writeChange, writeTable } from '../../../src/base/nft/rules.ts';
+import { frameOf, rulesOf } from '../../../src/proxy/nft-rules.ts';
 import type { Forward } from '../../../src/proxy/table.ts';
 
 const table = { name: 'midship-proxy-7', podCidr: '10.7.16.0/24', serviceCidr: '10.7.0.0/20' };
@@ -31,7 +32,7 @@ const change = (before: readonly Forward[], after: readonly Forward[]): string[]
 describe('the whole table', () => {
   it('takes the place of one that may be there, in one transaction', () => {
     const lines = readable(
-      writeTable(table, rulesOf([forward({ affinityMs: 10_000, endpoints: [...forward().endpoints, other] })], table)),
+      writeTable(frameOf(table), rulesOf([forward({ affinityMs: 10_000, endpoints: [...forward().endpoints, other] })], table)),
     );
     expect(lines.slice(0, 3)).toEqual(['add table ip midship-proxy-7', 'delete table ip midship-proxy-7', 'table ip midship-proxy-7 {']);
     expect(lines).toContain(
@@ -128,8 +129,8 @@ it('a listing without a rule, chain or element is none of these rules', () => {
     ...Array.from({ length: counts[index] ?? 0 }, () => ({ rule: { chain: name } })),
   ]);
   const listing = (nftables: object[]): string => JSON.stringify({ nftables });
-  expect(isListingOf(listing(items), table, noRules)).toBe(true);
-  expect(isListingOf(listing(items.slice(0, -1)), table, noRules)).toBe(false);
-  expect(isListingOf(listing([...items, { map: { elem: [['x', 'y']] } }]), table, noRules)).toBe(false);
-  expect(isListingOf(listing(items), table, rulesOf([forward()], table))).toBe(false);
+  expect(isListingOf(listing(items), frameOf(table), noRules)).toBe(true);
+  expect(isListingOf(listing(items.slice(0, -1)), frameOf(table), noRules)).toBe(false);
+  expect(isListingOf(listing([...items, { map: { elem: [['x', 'y']] } }]), frameOf(table), noRules)).toBe(false);
+  expect(isListingOf(listing(items), frameOf(table), rulesOf([forward()], table))).toBe(false);
 });
