@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { type Answer, decode, encode } from 'dns-packet';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -105,14 +104,6 @@ mirrors:
 configs:
   "${mirrorHost}": { auth: { username: ${mirrorLogin.username}, password: "${mirrorLogin.password}" } }
 `;
-
-const freePort = (): Promise<number> =>
-  new Promise((resolve) => {
-    const server = createServer().listen(0, '127.0.0.1', () => {
-      const { port } = server.address() as { readonly port: number };
-      server.close(() => resolve(port));
-    });
-  });
 
 describe.skipIf(whyNot !== undefined)(
   `pods as containers (skipped where they cannot run: ${whyNot ?? 'they can here'})`,
@@ -265,10 +256,9 @@ describe.skipIf(whyNot !== undefined)(
       await kubectl('cp', file, `${name}:/scratch/big`);
       await kubectl('cp', `${name}:/scratch/big`, `${file}.back`);
       expect((await readFile(`${file}.back`)).equals(await readFile(file))).toBe(true);
-      const port = await freePort();
-      const command =
-        'kubectl port-forward "$0" "$1:8080" & until wget -qO- http://127.0.0.1:$1/ 2>/dev/null || ! kill -0 $!; do sleep 0.1; done; kill $!';
-      const forwarded = await run('sh', ['-c', command, pod, String(port)], { ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig });
+      // The port is one that kubectl chooses and prints.
+      const command = `kubectl port-forward "$0" :8080 > "$1" & until wget -qO- "http://$(sed -n 's/^Forwarding from \\(127[^ ]*\\) .*/\\1/p' "$1")/" 2>/dev/null || ! kill -0 $!; do sleep 0.1; done; kill $!`;
+      const forwarded = await run('sh', ['-c', command, pod, `${file}.log`], { ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig });
       expect(forwarded.stdout).toContain('hello from a container');
       await until(async () => (await cluster.kubectl('top', 'pods')).stdout.includes(name), { what: 'a measurement', timeoutMs: 60_000 });
     });

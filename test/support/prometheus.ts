@@ -1,7 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { temporaryDirectory } from './git.ts';
@@ -9,6 +8,9 @@ import { until } from './until.ts';
 
 const prometheusPath = '/usr/bin/prometheus';
 export const hasPrometheus = existsSync(prometheusPath);
+
+/** Characters of the end of its log that are kept. */
+const keptLog = 20_000;
 
 const dashboards = fileURLToPath(new URL('../../dashboards/', import.meta.url));
 
@@ -84,34 +86,35 @@ export interface PrometheusProcess {
   stop(): Promise<void>;
 }
 
-/** A real Prometheus on a free port; resolves when it is ready. */
+/** A real Prometheus on a port that it chooses itself, as one that a test chooses may be taken meanwhile; resolves when it is ready. */
 export async function startPrometheusProcess(config: string): Promise<PrometheusProcess> {
   const directory = await temporaryDirectory('prometheus-data');
-  const port = await freePort();
-  const url = `http://127.0.0.1:${port}`;
   const child = spawn(
     prometheusPath,
-    [
-      `--config.file=${config}`,
-      `--storage.tsdb.path=${join(directory, 'data')}`,
-      `--web.listen-address=127.0.0.1:${port}`,
-      '--log.level=error',
-    ],
+    [`--config.file=${config}`, `--storage.tsdb.path=${join(directory, 'data')}`, '--web.listen-address=127.0.0.1:0'],
     { stdio: ['ignore', 'ignore', 'pipe'] },
   );
-  let errors = '';
-  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (errors += chunk));
+  let log = '';
+  child.stderr.setEncoding('utf8').on('data', (chunk: string) => (log = `${log}${chunk}`.slice(-keptLog)));
   const exited = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  const url = await until(
+    () => {
+      if (child.exitCode !== null) throw new Error(`Prometheus ended: ${log}`);
+      const [, address] = /msg="Listening on" address=(127\.0\.0\.1:\d+)\n/.exec(log) ?? [];
+      return address === undefined ? undefined : `http://${address}`;
+    },
+    { what: () => `Prometheus listens: ${log}` },
+  );
   const isReady = async (): Promise<boolean> => {
-    if (child.exitCode !== null) throw new Error(`Prometheus ended: ${errors}`);
+    if (child.exitCode !== null) throw new Error(`Prometheus ended: ${log}`);
     try {
       return (await fetch(`${url}/-/ready`)).ok;
     } catch {
-      // Not listening yet.
+      // Its server does not answer yet.
       return false;
     }
   };
-  await until(isReady, { what: 'Prometheus is ready' });
+  await until(isReady, { what: () => `Prometheus is ready: ${log}` });
   return {
     url,
     async targets() {
@@ -125,15 +128,4 @@ export async function startPrometheusProcess(config: string): Promise<Prometheus
       await exited;
     },
   };
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.on('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const address = server.address();
-      server.close(() => (typeof address === 'object' && address !== null ? resolve(address.port) : reject(new Error('no port'))));
-    });
-  });
 }

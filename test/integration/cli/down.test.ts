@@ -128,6 +128,8 @@ it('ends also pods whose records are gone or damaged', async () => {
 
 it('is not kept from it by a pod that took the addresses of the cluster, and neither is a start', async () => {
   const [willing, stubborn] = await crash();
+  // Below the ports that the kernel gives to connections, one of which may have any other, and of its own beside other runs.
+  const apiPort = 20_000 + (process.pid % 8_000);
   const squat = async (address: string, port: number): Promise<void> => {
     const script = `require('net').createServer().listen(${port}, '${address}', () => console.log('listens'))`;
     await cluster.reopen();
