@@ -52,8 +52,10 @@ function textOf(history: readonly JudgedEntry[], { app, changes, now }: HistoryO
     .join('');
 }
 
-/** `revert of 3f2a9c1, works` */
-const outcomeOf = ({ outcome, rollback, revertOf }: JudgedEntry): string =>
-  rollback ? `revert of ${(revertOf ?? '').slice(0, 7) || 'a commit'}, ${outcome}` : outcome;
+/** `revert of 3f2a9c1, works`, `back to an earlier state, works`, `works` */
+function outcomeOf({ outcome, rollback, revertOf }: JudgedEntry): string {
+  if (!rollback) return outcome;
+  return `${revertOf === undefined ? 'back to an earlier state' : `revert of ${revertOf.slice(0, 7)}`}, ${outcome}`;
+}
 
 const countOf = ({ changes, moreChanges = 0 }: JudgedEntry): string => String(changes.length + moreChanges);

@@ -6,7 +6,7 @@ import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import type { Announced } from '../records/announced.ts';
 import type { AppRecords } from '../records/app-records.ts';
 import type { AttemptRecord } from '../records/attempt-record.ts';
-import { addToHistory, findRevertedCommit, noteOutcome, replaceInHistory, revertedSha } from '../records/history.ts';
+import { addToHistory, findRevertedCommit, noteOutcome, replaceInHistory } from '../records/history.ts';
 
 /** Adds how far an attempt came to what the status says; `now` is in milliseconds since the epoch. */
 export function tellAttempt(
@@ -43,8 +43,8 @@ export interface RememberedSync {
 export function remember(announced: Announced, sync: RememberedSync): Announced {
   const { app, revision, result, digest, changes, durationMs, isRollback, now } = sync;
   const { commit } = revision;
-  const isRevert = result === 'applied' && (isRollback || revertedSha(commit.message) !== undefined);
-  const revertOf = isRevert ? findRevertedCommit(announced.history, commit.message) : undefined;
+  const { message, revision: committed } = commit;
+  const revertOf = result === 'applied' ? findRevertedCommit(announced.history, { message, revision: committed, digest }) : undefined;
   const attempts = attemptsOf({ status: { ...app.status, history: snapshotsOf(app, announced) } });
   const history = addToHistory(noteOutcome(announced.history, attempts), {
     revision: commit.revision,
@@ -54,7 +54,7 @@ export function remember(announced: Announced, sync: RememberedSync): Announced 
     durationMs: Math.round(durationMs),
     author: commit.author,
     subject: commit.subject,
-    rollback: isRevert,
+    rollback: result === 'applied' && (isRollback || revertOf !== undefined),
     ...(revertOf === undefined ? {} : { revertOf }),
     changes,
   });

@@ -17,8 +17,9 @@ export interface HistoryEntry {
   readonly durationMs: number;
   readonly author: string;
   readonly subject: string;
+  /** The app is what it was at an earlier revision, or the commit says that it takes one back. */
   readonly rollback: boolean;
-  /** For a rollback: SHA of the reverted commit. */
+  /** SHA of the commit that this one takes back; absent when that is not known, or more than one. */
   readonly revertOf?: string;
   readonly changes: readonly ObjectChange[];
   /** Changes that were made beyond those of `changes`. */
@@ -100,11 +101,22 @@ export function isRollback(history: readonly HistoryEntry[], digest: string, mes
   return applied.some((entry) => entry.digest === digest) || (applied.length > 0 && revertedSha(message) !== undefined);
 }
 
-/** The commit that a rollback takes back: the one that its message names, or else the one that was in force. */
-export function findRevertedCommit(history: readonly HistoryEntry[], message: string): string | undefined {
-  const inForce = history.findLast(({ result }) => result === 'applied')?.revision;
-  return revertedSha(message) ?? inForce?.slice(inForce.lastIndexOf(':') + 1);
+/**
+ * The commit that a new one takes back: the one that its message names, or else the newest. The newest counts when the app is again what
+ * it was before that. Undefined for a commit that takes back several, and for one that was in force before, as after a pin.
+ */
+export function findRevertedCommit(
+  history: readonly HistoryEntry[],
+  { message, revision, digest }: { readonly message: string; readonly revision: string; readonly digest: string },
+): string | undefined {
+  const named = revertedSha(message);
+  if (named !== undefined) return named;
+  const [before, undone] = history.slice(-2);
+  if (before === undefined || undone === undefined || history.some((entry) => entry.revision === revision)) return undefined;
+  // A revision that could not be rendered has no digest.
+  if (before.digest === '' || before.digest !== digest || undone.digest === digest) return undefined;
+  return undone.revision.slice(undone.revision.lastIndexOf(':') + 1);
 }
 
 /** The commit that a message says it takes back, as `git revert` writes it. */
-export const revertedSha = (message: string): string | undefined => /^This reverts commit ([0-9a-f]{7,40})/m.exec(message)?.[1];
+const revertedSha = (message: string): string | undefined => /^This reverts commit ([0-9a-f]{7,40})/m.exec(message)?.[1];

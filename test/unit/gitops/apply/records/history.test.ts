@@ -34,10 +34,22 @@ describe('a history', () => {
     expect(history[0]).toMatchObject({ moreChanges: 1_000, changes: [] });
   });
 
-  it('knows what a rollback takes back: what its message names, or else what was in force', () => {
-    const history = [entry('aaa'), entry('bbb'), { ...entry('ccc'), result: 'failed' as const }];
-    expect(findRevertedCommit(history, 'Revert "x"\n\nThis reverts commit 0123456789abcdef.\n')).toBe('0123456789abcdef');
-    expect(findRevertedCommit(history, 'back to before')).toBe('bbb');
-    expect(findRevertedCommit([], 'back to before')).toBeUndefined();
+  it('calls a commit a revert of what its message names, or of the newest when the app is what it was before that', () => {
+    const found = (history: readonly HistoryEntry[], digest: string, message = 'back', revision = 'main@sha1:new') =>
+      findRevertedCommit(history, { message, revision, digest });
+    const three = [entry('aaa'), entry('bbb'), entry('ccc')];
+    expect(found(three, 'bbb', 'Revert "x"\n\nThis reverts commit 0123456789abcdef.\n')).toBe('0123456789abcdef');
+    expect(found(three, 'bbb')).toBe('ccc');
+    // Taking back ccc alone leads to bbb, not to aaa.
+    expect(found(three, 'aaa')).toBeUndefined();
+    expect(found(three, 'ccc')).toBeUndefined();
+    // A pin puts a revision in force that was there before.
+    expect(found(three, 'bbb', 'back', 'main@sha1:bbb')).toBeUndefined();
+    const refused: HistoryEntry = { ...entry('ccc'), result: 'failed', digest: '' };
+    expect(found([entry('aaa'), entry('bbb'), refused], 'bbb')).toBe('ccc');
+    // Nobody knows what the tree of a refused commit would have made of the app.
+    expect(found([entry('aaa'), refused, entry('bbb')], 'aaa')).toBeUndefined();
+    expect(found([entry('aaa'), refused, { ...refused, revision: 'main@sha1:ddd' }], '')).toBeUndefined();
+    expect(found([], 'aaa')).toBeUndefined();
   });
 });
