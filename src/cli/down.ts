@@ -1,4 +1,4 @@
-import { access } from 'node:fs/promises';
+import { access, readFile } from 'node:fs/promises';
 import { isRunning } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { filesOf } from './configuration.ts';
@@ -68,6 +68,13 @@ const isThere = (path: string): Promise<boolean> =>
 
 async function stop(endpoints: Endpoints, output: NodeJS.WritableStream): Promise<void> {
   const { pid } = endpoints;
+  const service = serviceIn(await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => ''));
+  if (service !== undefined) {
+    throw new Failure(`process ${pid} is the service ${service}`, {
+      why: 'systemd starts it again when it ends.',
+      fix: `Stop it by "systemctl stop ${service}", or remove the service: midship uninstall-service`,
+    });
+  }
   process.kill(pid, 'SIGTERM');
   const deadline = performance.now() + deadlineMs;
   while (await isRunning(endpoints)) {
@@ -81,6 +88,9 @@ async function stop(endpoints: Endpoints, output: NodeJS.WritableStream): Promis
   }
   output.write('stopped\n');
 }
+
+/** The unit of "midship install-service" in `/proc/PID/cgroup`; undefined for a process that no unit keeps. */
+export const serviceIn = (cgroups: string): string | undefined => /\/(midship(?:-agent)?\.service)(?:\/|$)/m.exec(cgroups)?.[1];
 
 /** Gives the number of pods that were stopped. @throws Failure naming what could not be */
 async function stopLeftovers(

@@ -9,7 +9,7 @@ import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from './
 import { type ContainerFlags, containerSettingsOf, withContainerFlags } from './pod-flags.ts';
 import type { RunCommandContext } from './run-commands.ts';
 
-interface AgentFlags extends NodeFlags, ContainerFlags {
+export interface AgentFlags extends NodeFlags, ContainerFlags {
   readonly server?: string;
   readonly token?: string;
   readonly tokenFile?: string;
@@ -43,8 +43,8 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
       const configuration = {
         ...nodeSettingsOf(flags),
         nodeAddress: nodeAddressOf(flags),
-        server: serverOf(flags),
-        token: tokenOf(flags),
+        server: requireServer(flags),
+        token: requireToken(flags),
         dataDirectory: resolve(flags.dataDir),
         runtime: 'containerd',
         pods: containerSettingsOf(flags),
@@ -84,7 +84,8 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
     });
 }
 
-function serverOf({ server }: AgentFlags): string {
+/** @throws Failure without one */
+export function requireServer({ server }: AgentFlags): string {
   if (server !== undefined) return server;
   throw new Failure('missing flag: --server', {
     why: 'An agent runs what a server assigns.',
@@ -92,7 +93,8 @@ function serverOf({ server }: AgentFlags): string {
   });
 }
 
-function tokenOf({ token, tokenFile }: AgentFlags): JoinToken {
+/** @throws Failure without one, and for what is none; the text itself is in no message */
+export function requireToken({ token, tokenFile }: AgentFlags): JoinToken {
   if (token !== undefined && tokenFile !== undefined) {
     throw new Failure('--token and --token-file exclude each other', { why: 'Both name the token.', fix: 'Leave one of them out.' });
   }

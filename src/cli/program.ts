@@ -9,6 +9,7 @@ import { confirmAt } from './confirm.ts';
 import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
 import { type Format, formats } from './format.ts';
+import { addServiceCommands } from './install-service-command.ts';
 import { addMachineCommands } from './machine-commands.ts';
 import type { RepairContext } from './repair.ts';
 import { addRunCommands } from './run-commands.ts';
@@ -105,6 +106,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
 
   addRunCommands(program, { ...context, commandLine, done });
   addMachineCommands(program, { ...context, commandLine, done });
+  addServiceCommands(program, { ...context, commandLine, done });
   withDataDirectory(program.command('down').description('stop the cluster and its pods; the data stays'))
     .option('--purge', 'delete the data too', false)
     .option('-y, --yes', 'with --purge: do not ask, even when the built-in remote has commits', false)

@@ -1,10 +1,25 @@
-import { readdir, readFile } from 'node:fs/promises';
+import { readdir, readFile, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { type CommandResult, type Endpoints, program, run } from '../support/cluster.ts';
 import { temporaryDirectory } from '../support/git.ts';
 
 const midship = (...args: string[]): Promise<CommandResult> => run(process.execPath, [program, ...args], { ...process.env, NO_COLOR: '1' });
+
+it('is a package that runs elsewhere, with its dependencies beside it', async () => {
+  const directory = await temporaryDirectory('package');
+  const root = join(import.meta.dirname, '../..');
+  const packed = await run('npm', ['pack', '--ignore-scripts', '--pack-destination', directory, root], process.env);
+  expect(packed).toMatchObject({ code: 0 });
+  const [archive = ''] = await readdir(directory);
+  expect(await run('tar', ['-xzf', join(directory, archive), '-C', directory])).toMatchObject({ code: 0 });
+  await symlink(join(root, 'node_modules'), join(directory, 'package/node_modules'));
+  const installed = (...args: string[]) => run(process.execPath, [join(directory, 'package/dist/main.js'), ...args]);
+  expect(await installed('--version')).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/), stderr: '' });
+  expect(await readdir(join(directory, 'package'))).toEqual(expect.arrayContaining(['dashboards', 'examples-repo']));
+  const service = ['install-service', 'server', '--print'];
+  expect((await installed(...service)).stdout).toContain(`${directory}/package/dist/main.js server\n`);
+});
 
 it('init makes a repository that runs, open prints its page, and dashboards asks that page', async () => {
   const repository = join(await temporaryDirectory('init'), 'cluster');
