@@ -77,6 +77,8 @@ export interface MachinesSettings extends MachinesNetwork, NodeSettings {
 /** The Node that a machine is. */
 export interface NodeSettings {
   readonly nodeName: string;
+  /** The address of the machine for those outside; absent: it has none of its own. */
+  readonly externalAddress?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
 }

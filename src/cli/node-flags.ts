@@ -3,7 +3,7 @@ import { isIPv4 } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Taint } from '../api/core/v1/node.ts';
-import { dnsSubdomainErrors } from '../api/formats.ts';
+import { dnsSubdomainErrors, specialAddressErrors } from '../api/formats.ts';
 import type { NodeSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -11,6 +11,7 @@ import { Failure } from './failure.ts';
 export interface NodeFlags {
   readonly nodeName?: string;
   readonly nodeIp?: string;
+  readonly nodeExternalIp?: string;
   readonly nodeLabel: Readonly<Record<string, string>>;
   readonly nodeTaint: readonly Taint[];
 }
@@ -24,6 +25,11 @@ export const withNodeFlags = (command: Command): Command =>
       ),
     )
     .addOption(
+      new Option('--node-external-ip <address>', 'address by which this machine is reached from outside; default: none').argParser(
+        parseExternalAddress,
+      ),
+    )
+    .addOption(
       new Option('--node-label <key=value>', 'label of the Node; may be given several times').argParser(parseLabel).default({}, 'none'),
     )
     .addOption(
@@ -32,8 +38,9 @@ export const withNodeFlags = (command: Command): Command =>
         .default([], 'none'),
     );
 
-export const nodeSettingsOf = ({ nodeName = parseName(hostname()), nodeLabel, nodeTaint }: NodeFlags): NodeSettings => ({
+export const nodeSettingsOf = ({ nodeName = parseName(hostname()), nodeExternalIp, nodeLabel, nodeTaint }: NodeFlags): NodeSettings => ({
   nodeName,
+  ...(nodeExternalIp === undefined ? {} : { externalAddress: nodeExternalIp }),
   labels: nodeLabel,
   taints: nodeTaint,
 });
@@ -69,6 +76,14 @@ function parseName(value: string): string {
 
 function parseAddress(value: string): string {
   if (!isIPv4(value)) throw new InvalidArgumentError('An IPv4 address of this machine; IPv6 is not supported yet.');
+  return value;
+}
+
+/** A router may hold it, so the machine need not. */
+function parseExternalAddress(value: string): string {
+  if (!isIPv4(value)) throw new InvalidArgumentError('An IPv4 address; IPv6 is not supported yet.');
+  const [problem] = specialAddressErrors(value);
+  if (problem !== undefined) throw new InvalidArgumentError(`Nobody outside reaches ${value}: ${problem}.`);
   return value;
 }
 

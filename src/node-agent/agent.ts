@@ -27,8 +27,8 @@ import { createVolumes, type HostPaths } from './volumes.ts';
 
 export interface NodeAgentOptions {
   readonly nodeName: string;
-  /** Addresses of the node: its InternalIP, and the port of its kubelet API (0: none). */
-  readonly address: { readonly internalIP: string; readonly kubeletPort: number };
+  /** Addresses of the node: its InternalIP, the port of its kubelet API (0: none), and the address for those outside. */
+  readonly address: { readonly internalIP: string; readonly kubeletPort: number; readonly externalIP?: string };
   readonly runtime: ContainerRuntime;
   readonly client: Client;
   readonly pods: PodSource;
@@ -134,8 +134,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     random: options.random,
     describe: () => ({
       name: nodeName,
-      internalIP: options.address.internalIP,
-      kubeletPort: options.address.kubeletPort,
+      ...options.address,
       capacity,
       allocatable: capacity,
       labels: options.labels ?? {},

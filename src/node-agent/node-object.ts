@@ -9,6 +9,7 @@ export interface NodeDescription {
   readonly name: string;
   /** Empty when it cannot be reached, as a simulated one. */
   readonly internalIP: string;
+  readonly externalIP?: string;
   /** 0 when there is no kubelet API. */
   readonly kubeletPort: number;
   readonly capacity: Readonly<Record<string, string>>;
@@ -56,7 +57,7 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
-  const { name, internalIP, kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
+  const { kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
   const { isolation, disk, conditions, notReady } = description;
   const own = [
     report('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
@@ -76,7 +77,7 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
     capacity,
     allocatable,
     conditions: [...others, ...own],
-    addresses: [...(internalIP === '' ? [] : [{ type: 'InternalIP', address: internalIP }]), { type: 'Hostname', address: name }],
+    addresses: nodeAddressesOf(description),
     daemonEndpoints: { kubeletEndpoint: { Port: kubeletPort } },
     nodeInfo: {
       machineID: machine.machineID,
@@ -98,6 +99,13 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
     return { type, status, reason, message, lastHeartbeatTime: time, lastTransitionTime };
   }
 }
+
+/** In the order of a kubelet: clients take the first that they can use. */
+const nodeAddressesOf = ({ name, internalIP, externalIP = '' }: NodeDescription): NonNullable<NodeStatus['addresses']> => [
+  ...(internalIP === '' ? [] : [{ type: 'InternalIP', address: internalIP }]),
+  ...(externalIP === '' ? [] : [{ type: 'ExternalIP', address: externalIP }]),
+  { type: 'Hostname', address: name },
+];
 
 /** True when the statuses differ in more than the time of the report. */
 export function isNewsInStatus(before: NodeStatus | undefined, after: NodeStatus, same: (a: unknown, b: unknown) => boolean): boolean {

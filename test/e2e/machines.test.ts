@@ -105,7 +105,7 @@ describe.skipIf(whyNot !== undefined)(
         await writeFile(join(directory, 'images', 'busybox.tar'), await busyboxArchive());
         directories.push(directory);
       }
-      await machines.start(1, serverDirectory(), 'server', '--node-name', 'first');
+      await machines.start(1, serverDirectory(), 'server', '--node-name', 'first', '--node-external-ip', '198.51.100.1');
       agent = await startAgent();
       await writeFile(join(serverDirectory(), 'web.yaml'), manifest);
       await kubectl('apply', '-f', join(serverDirectory(), 'web.yaml'));
@@ -122,9 +122,12 @@ describe.skipIf(whyNot !== undefined)(
         'get',
         'nodes',
         '-o',
-        'jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR} {.status.addresses[0].address}{"\\n"}{end}',
+        'jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR} {.status.addresses[*].address}{"\\n"}{end}',
       );
-      expect(text).toBe(`first 10.42.0.0/24 ${machines.address(1)}\nsecond 10.42.1.0/24 ${machines.address(2)}\n`);
+      expect(text).toBe(
+        `first 10.42.0.0/24 ${machines.address(1)} 198.51.100.1 first\nsecond 10.42.1.0/24 ${machines.address(2)} second\n`,
+      );
+      expect(await kubectl('get', 'nodes', '-o', 'wide')).toMatch(/first .*198\.51\.100\.1 /);
       expect(await kubectl('get', 'nodes', '--no-headers')).toMatch(/^first +Ready +control-plane .*\nsecond +Ready +<none> /);
     });
 

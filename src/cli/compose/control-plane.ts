@@ -330,6 +330,7 @@ function apiHosts({ bindAddress, tlsNames, machines }: Configuration, { serviceC
     serviceAddress,
     ...(bindAddress === '0.0.0.0' || bindAddress === '127.0.0.1' ? [] : [bindAddress]),
     ...(machines === undefined ? [] : [machines.nodeName, machines.nodeAddress]),
+    ...(machines?.externalAddress === undefined ? [] : [machines.externalAddress]),
     ...tlsNames,
   ];
 }

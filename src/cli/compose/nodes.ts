@@ -25,7 +25,7 @@ import { createSimulatedHost } from '../../node-agent/simulated/simulated-host.t
 import { createServiceProxy, type ServiceProxyOptions } from '../../proxy/service-proxy.ts';
 import type { EventQueue } from '../../reconcile/event-recorder.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
-import { type Configuration, filesOf } from '../configuration.ts';
+import { type Configuration, filesOf, type NodeSettings } from '../configuration.ts';
 import type { Network } from '../data-directory.ts';
 import { kubeletPort, maxStopGraceMs, realNodes } from './node-settings.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
@@ -173,7 +173,11 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   // Only this runtime needs gRPC and the code behind it.
   const { containerNodeName, openContainerNode, readRegistries } = await import('./container-node.ts');
   const { dnsServiceKey, openClusterDns } = await import('./cluster-dns.ts');
-  const { nodeName, labels, taints } = configuration.machines ?? { nodeName: containerNodeName, labels: {}, taints: [] };
+  const { nodeName, labels, taints, externalAddress }: NodeSettings = configuration.machines ?? {
+    nodeName: containerNodeName,
+    labels: {},
+    taints: [],
+  };
   const client = nodeClient(options, nodeName);
   const dns = await openClusterDns({ ...options, client, resolverFile: configuration.pods.resolverFile });
   const { runtime, proxy, connectPods, close } = await openContainerNode({
@@ -185,7 +189,11 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     log,
   });
   onClose(close);
-  const address = { internalIP: network.nodeAddress(0), kubeletPort };
+  const address = {
+    internalIP: network.nodeAddress(0),
+    ...(externalAddress === undefined ? {} : { externalIP: externalAddress }),
+    kubeletPort,
+  };
   const agent = agents.create(nodeName, {
     runtime,
     address,

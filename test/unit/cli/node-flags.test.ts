@@ -9,11 +9,23 @@ function parse(...args: string[]): NodeFlags {
 
 it('reads name, address, labels and taints as k3s does', () => {
   const flags = parse(
-    ...['--node-name', 'Worker-1', '--node-ip', '192.0.2.7', '--node-label', 'disk=ssd', '--node-label', 'topology.kubernetes.io/zone=a'],
+    ...[
+      '--node-name',
+      'Worker-1',
+      '--node-ip',
+      '192.0.2.7',
+      '--node-external-ip',
+      '198.51.100.7',
+      '--node-label',
+      'disk=ssd',
+      '--node-label',
+      'topology.kubernetes.io/zone=a',
+    ],
     ...['--node-taint', 'only=gpu:NoSchedule', '--node-taint', 'old:PreferNoSchedule'],
   );
   expect(nodeSettingsOf(flags)).toEqual({
     nodeName: 'worker-1',
+    externalAddress: '198.51.100.7',
     labels: { disk: 'ssd', 'topology.kubernetes.io/zone': 'a' },
     taints: [
       { key: 'only', value: 'gpu', effect: 'NoSchedule' },
@@ -26,6 +38,10 @@ it('reads name, address, labels and taints as k3s does', () => {
 it.each([
   [['--node-name', 'a_b'], 'is no name of a Node'],
   [['--node-ip', '::1'], 'IPv6 is not supported yet'],
+  [['--node-external-ip', '2001:db8::1'], 'IPv6 is not supported yet'],
+  [['--node-external-ip', 'gateway.example.com'], 'An IPv4 address'],
+  [['--node-external-ip', '127.0.0.1'], 'Nobody outside reaches 127.0.0.1: may not be in the loopback range'],
+  [['--node-external-ip', '0.0.0.0'], 'Nobody outside reaches 0.0.0.0: may not be unspecified'],
   [['--node-label', 'disk'], 'A label is KEY=VALUE.'],
   [['--node-label', 'node-role.kubernetes.io/control-plane=true'], 'A node may not give itself the label'],
   [['--node-taint', 'only=gpu:Sometimes'], 'A taint is KEY=VALUE:EFFECT'],
