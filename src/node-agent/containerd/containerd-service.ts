@@ -61,7 +61,8 @@ export class ContainerdError extends Error {
 
 const run = promisify(execFile);
 
-const startMs = 20_000;
+/** A machine under load takes its time; one that ended is noticed at once. */
+const startMs = 60_000;
 const startPauseMs = 50;
 const watchMs = 1_000;
 const restartMs = { first: 1_000, most: 30_000 };
