@@ -20,6 +20,8 @@ const tier = (name: string, { testTimeout, maxWorkers, isolate, order }: Tier) =
     include: [`test/${name}/**/*.test.ts`],
     testTimeout,
     hookTimeout: testTimeout,
+    // As long as `until` waits. The one second of vitest ends while another file has the cores.
+    expect: { poll: { timeout: 30_000 } },
     maxWorkers,
     isolate,
     // The targets of a GitOps suite, which are tests that run side by side in one process.
