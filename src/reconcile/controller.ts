@@ -26,6 +26,10 @@ export interface ControllerOptions {
   reconcile(key: string, context: ReconcileContext): Promise<Result | undefined>;
   /** Resolves when the caches the reconciler reads are synced; informer handlers should enqueue from then on. */
   readonly waitForSync?: (options: { readonly signal: AbortSignal }) => Promise<void>;
+  /** Starts timers of the controller, after the caches have synced. */
+  readonly onStarted?: () => void;
+  /** Ends those timers, before the queue closes. */
+  readonly onStopping?: () => void;
   readonly observer?: ControllerObserver;
 }
 
@@ -124,8 +128,10 @@ export function createController(options: ControllerOptions): Controller {
       await options.waitForSync?.({ signal });
       running = true;
       schedule();
+      options.onStarted?.();
     },
     async stop() {
+      options.onStopping?.();
       running = false;
       abort.abort(new Error(`controller ${name} stops`));
       queue.close();

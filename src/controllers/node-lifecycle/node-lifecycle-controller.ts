@@ -70,6 +70,12 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     workers: 8,
     observer: metrics.observerOf('node-lifecycle'),
     waitForSync: (wait) => informers.waitForSync(wait),
+    onStarted() {
+      // A node that was silent while this process was down gets the whole grace period from now.
+      heartbeats.reset();
+      scan();
+    },
+    onStopping: () => cancelScan?.(),
     reconcile,
   });
   nodeInformer.addHandler(onNodeChange);
@@ -83,27 +89,7 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     if (node !== undefined && unreachable.has(node)) controller.enqueue(node);
   });
 
-  return {
-    name: controller.name,
-    enqueue: controller.enqueue,
-    enqueueAfter: controller.enqueueAfter,
-    get depth() {
-      return controller.depth;
-    },
-    get active() {
-      return controller.active;
-    },
-    async start(start) {
-      await controller.start(start);
-      // A node that was silent while this process was down gets the whole grace period from now.
-      heartbeats.reset();
-      scan();
-    },
-    async stop() {
-      cancelScan?.();
-      await controller.stop();
-    },
-  };
+  return controller;
 
   function onNodeChange({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
     if (after === undefined) {
