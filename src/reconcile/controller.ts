@@ -2,6 +2,7 @@ import { createBackoff } from '../base/backoff.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
+import { createSliceLoop } from '../base/slice-loop.ts';
 import { createWorkQueue, type WorkQueueObserver } from '../base/work-queue.ts';
 import { isConflict } from '../machinery/status-error.ts';
 
@@ -52,42 +53,25 @@ export interface Controller extends Component {
   readonly active: number;
 }
 
-/** Longest stretch of reconciles started in one turn of the event loop, so that API requests get their turn. */
-const sliceMs = 3;
-
 export function createController(options: ControllerOptions): Controller {
   const { name, clock, log, reconcile, observer } = options;
   const workers = options.workers ?? 4;
   const backoff = createBackoff({ baseMs: options.minBackoffMs ?? 5, maxMs: options.maxBackoffMs ?? 60_000 });
   const abort = new AbortController();
   const idle: (() => void)[] = [];
-  let scheduled = false;
-  let running = false;
   let active = 0;
   let sequence = 0;
 
-  const queue = createWorkQueue({ clock, backoff, onReady: schedule, ...(observer === undefined ? {} : { observer }) });
+  const loop = createSliceLoop({ work: startNext });
+  const queue = createWorkQueue({ clock, backoff, onReady: loop.wake, ...(observer === undefined ? {} : { observer }) });
 
-  // setImmediate bounds a turn and lets the changes of one commit collect into one reconcile.
-  function schedule(): void {
-    if (scheduled || !running) return;
-    scheduled = true;
-    setImmediate(drain);
-  }
-
-  function drain(): void {
-    scheduled = false;
-    const startedAt = performance.now();
-    while (running && active < workers) {
-      if (performance.now() - startedAt > sliceMs) {
-        schedule();
-        return;
-      }
-      const key = queue.take();
-      if (key === undefined) return;
-      active += 1;
-      void work(key);
-    }
+  function startNext(): boolean {
+    if (active >= workers) return false;
+    const key = queue.take();
+    if (key === undefined) return false;
+    active += 1;
+    void work(key);
+    return true;
   }
 
   async function work(key: string): Promise<void> {
@@ -110,7 +94,7 @@ export function createController(options: ControllerOptions): Controller {
       active -= 1;
       queue.done(key);
       if (active === 0) for (const resolve of idle.splice(0)) resolve();
-      schedule();
+      loop.wake();
     }
   }
 
@@ -126,13 +110,12 @@ export function createController(options: ControllerOptions): Controller {
     },
     async start({ signal }) {
       await options.waitForSync?.({ signal });
-      running = true;
-      schedule();
+      loop.start();
       options.onStarted?.();
     },
     async stop() {
       options.onStopping?.();
-      running = false;
+      loop.stop();
       abort.abort(new Error(`controller ${name} stops`));
       queue.close();
       if (active > 0) await new Promise<void>((resolve) => idle.push(resolve));

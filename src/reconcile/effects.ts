@@ -73,7 +73,7 @@ export async function advance<M extends Machine>({
 }
 
 /** Does what one intent asks for. */
-export function perform<M extends Machine>(intent: IntentOf<M>, effects: Effects<M>): Outcome<M> | Promise<Outcome<M>> {
+function perform<M extends Machine>(intent: IntentOf<M>, effects: Effects<M>): Outcome<M> | Promise<Outcome<M>> {
   const table = effects as Readonly<Record<string, (params: unknown) => Outcome<M> | Promise<Outcome<M>>>>;
   const effect = table[String(intent.type)];
   invariant(effect !== undefined, `no effect for intent ${String(intent.type)}`);

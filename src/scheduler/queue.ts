@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { SchedulerHold } from '../lifecycle/pod-scheduling.facts.ts';
+import type { NodeRecord } from './cache.ts';
 import { createHeap } from './heap.ts';
 import type { PodRecord } from './pod-record.ts';
 
@@ -17,10 +18,16 @@ export interface QueuedPod {
   backoffUntil: number;
   /** Since when it waits for the cluster to change. */
   parkedAt: number;
+  /** Monotonic time when the last attempt began. */
+  triedAt: number;
+  /** Message about the failure of the last attempt, for the condition and the event. */
+  failure: string;
   /** The last attempt ended in an error, not with a rejection: its back-off is kept in any case. */
   erred: boolean;
   /** Plugins that rejected it last. */
   rejectedBy: ReadonlySet<string>;
+  /** The node that the last attempt chose. */
+  node: NodeRecord | undefined;
 }
 
 /**
@@ -106,8 +113,11 @@ export function createSchedulingQueue({ clock, initialBackoffMs = 1_000, maxBack
         activeSince: 0,
         backoffUntil: 0,
         parkedAt: 0,
+        triedAt: 0,
+        failure: '',
         erred: false,
         rejectedBy: noPlugins,
+        node: undefined,
       };
       held.gated += 1;
       all.set(record.key, pod);

@@ -1,0 +1,104 @@
+import { pods } from '../api/core/v1/pod.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Client } from '../client/client.ts';
+import { refOf } from '../machinery/object.ts';
+import { isNotFound } from '../machinery/status-error.ts';
+import type { EventRecorder } from '../reconcile/event-recorder.ts';
+import type { SchedulerCache } from './cache.ts';
+import type { SchedulerMetrics } from './metrics.ts';
+import type { PodSteps } from './pod-steps.ts';
+import type { QueuedPod, SchedulingQueue } from './queue.ts';
+
+/** Bindings under way at the same time. The store takes them in commits of 128. */
+const maxBindings = 1_024;
+const timedBindingEvery = 10;
+
+/** Tells the API which node each pod gets; many at the same time. */
+export interface Binder {
+  /** Binds an assumed pod to the node of this name. A refusal takes the pod to its next state. */
+  bind(pod: QueuedPod, nodeName: string): void;
+  /** No more bindings may begin now; `onEnded` says when they may. */
+  readonly isFull: boolean;
+  /** Resolves when no binding is under way. */
+  stop(): Promise<void>;
+}
+
+export interface BinderOptions {
+  readonly client: Client;
+  readonly clock: Clock;
+  readonly log: Log;
+  readonly recorder: EventRecorder;
+  readonly measures: SchedulerMetrics;
+  readonly queue: SchedulingQueue;
+  readonly cache: SchedulerCache;
+  readonly advance: PodSteps['advance'];
+  /** A binding ended; `wasFull`: no other could begin before. */
+  onEnded(wasFull: boolean): void;
+}
+
+export function createBinder(options: BinderOptions): Binder {
+  const { client, clock, log, recorder, measures, queue, cache, advance, onEnded } = options;
+  let underWay = 0;
+  let bound = 0;
+  let onIdle: (() => void) | undefined;
+
+  async function bind(pod: QueuedPod, nodeName: string): Promise<void> {
+    const { record, triedAt } = pod;
+    const { key, uid } = record;
+    const ref = refOf(key);
+    underWay += 1;
+    const startedAt = clock.monotonicMs();
+    try {
+      await client.createSubresource(pods, ref, 'binding', {
+        apiVersion: 'v1',
+        kind: 'Binding',
+        metadata: { ...ref, ...(uid === '' ? {} : { uid }) },
+        target: { kind: 'Node', name: nodeName },
+      });
+      const now = clock.monotonicMs();
+      cache.bindingFinished(key);
+      measures.attempted('scheduled', now - triedAt);
+      measures.scheduled(pod.attempts, now - pod.addedAt);
+      bound += 1;
+      if (bound % timedBindingEvery === 0) measures.extensionPointTook('Bind', true, now - startedAt);
+      recorder.record(pod.record.pod, { type: 'Normal', reason: 'Scheduled', message: `Successfully assigned ${key} to ${nodeName}` });
+    } catch (err) {
+      const now = clock.monotonicMs();
+      measures.extensionPointTook('Bind', false, now - startedAt);
+      measures.attempted('error', now - triedAt);
+      onRefused(pod, err);
+    } finally {
+      underWay -= 1;
+      if (underWay === 0) onIdle?.();
+      onEnded(underWay === maxBindings - 1);
+    }
+  }
+
+  function onRefused(pod: QueuedPod, err: unknown): void {
+    const { key } = pod.record;
+    // Meanwhile bound by someone else, or gone: the cache has the truth already.
+    if (queue.get(key) !== pod) return;
+    if (isNotFound(err)) {
+      cache.forget(key);
+      advance(pod, { type: 'DELETED' });
+      return;
+    }
+    log.warn({ pod: key, err }, 'Could not bind pod');
+    pod.failure = `binding rejected: running Bind plugin "DefaultBinder": ${err instanceof Error ? err.message : String(err)}`;
+    advance(pod, { type: 'BIND_FAILED' });
+  }
+
+  return {
+    bind: (pod, nodeName) => void bind(pod, nodeName),
+    get isFull() {
+      return underWay >= maxBindings;
+    },
+    async stop() {
+      if (underWay === 0) return;
+      await new Promise<void>((resolve) => {
+        onIdle = resolve;
+      });
+    },
+  };
+}

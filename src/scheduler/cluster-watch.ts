@@ -1,0 +1,109 @@
+import type { Node } from '../api/core/v1/node.ts';
+import type { Pod } from '../api/core/v1/pod.ts';
+import type { Informer } from '../client/informer.ts';
+import { isPodLeaving, nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
+import { keyOf } from '../machinery/object.ts';
+import type { SchedulerCache } from './cache.ts';
+import type { ClusterChange } from './plugin.ts';
+import { createShapeReader } from './pod-record.ts';
+import type { PodSteps } from './pod-steps.ts';
+import type { QueuedPod, SchedulingQueue } from './queue.ts';
+
+export interface ClusterWatchOptions {
+  readonly nodes: Informer<Node>;
+  readonly pods: Informer<Pod>;
+  /** Pods with another `spec.schedulerName` are left alone. */
+  readonly schedulerName: string;
+  readonly cache: SchedulerCache;
+  readonly queue: SchedulingQueue;
+  readonly observe: PodSteps['observe'];
+  /** Something changed that may help a parked pod. */
+  onChange(change: ClusterChange): void;
+  /** A parked pod itself changed in a way that may help it. */
+  onParkedPodChanged(pod: QueuedPod): void;
+  /** Gates hold the pod. */
+  onGated(pod: Pod): void;
+}
+
+/**
+ * Keeps cache and queue as the API says: pods with a node are in the cache, pods without one are in the queue. Returns a function that
+ * ends it.
+ */
+export function watchCluster(options: ClusterWatchOptions): () => void {
+  const { schedulerName, cache, queue, observe, onChange, onParkedPodChanged, onGated } = options;
+  const shapes = createShapeReader();
+
+  function onPod({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
+    if (after === undefined) {
+      if (before !== undefined) onPodGone(keyOf(before));
+      return;
+    }
+    if (before !== undefined && isSameForUs(before, after)) return;
+    const nodeName = nodeNameOf(after);
+    if (nodeName !== undefined) onPodPlaced(after, nodeName, before);
+    else if (isPodLeaving(after)) onPodGone(keyOf(after));
+    else if ((after.spec.schedulerName ?? schedulerName) === schedulerName) onPodWaits(after);
+  }
+
+  function onPodGone(key: string): void {
+    if (cache.removePod(key)) onChange('AssignedPodDeleted');
+    const queued = queue.get(key);
+    if (queued !== undefined) observe(queued, undefined);
+  }
+
+  function onPodPlaced(pod: Pod, nodeName: string, before: Pod | undefined): void {
+    const key = keyOf(pod);
+    const queued = queue.get(key);
+    const phase = pod.status?.phase;
+    if (phase === 'Succeeded' || phase === 'Failed') {
+      if (cache.removePod(key)) onChange('AssignedPodDeleted');
+    } else {
+      cache.setPod(shapes.read(pod, cache.shapeOf(key)), nodeName);
+      if (before === undefined || nodeNameOf(before) === undefined) onChange('AssignedPodAdded');
+      else if (before.metadata.labels !== pod.metadata.labels) onChange('AssignedPodChanged');
+    }
+    if (queued !== undefined) observe(queued, pod);
+  }
+
+  function onPodWaits(pod: Pod): void {
+    let queued = queue.get(keyOf(pod));
+    if (queued !== undefined && queued.record.uid !== (pod.metadata.uid ?? '')) {
+      cache.removePod(queued.record.key);
+      observe(queued, undefined);
+      queued = undefined;
+    }
+    const record = shapes.read(pod, queued?.record.shape);
+    if (queued === undefined) queued = queue.add(record);
+    else {
+      const changed = queued.record.shape !== record.shape;
+      queued.record = record;
+      if (queued.hold === 'unschedulable' && changed) onParkedPodChanged(queued);
+    }
+    observe(queued, pod);
+    if (queued.hold === 'gated') onGated(pod);
+  }
+
+  function onNode({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
+    if (after !== undefined) for (const change of cache.setNode(after)) onChange(change);
+    else if (before !== undefined) {
+      cache.removeNode(before.metadata.name);
+      onChange('NodeRemoved');
+    }
+  }
+
+  const removeHandlers = [options.nodes.addHandler(onNode), options.pods.addHandler(onPod)];
+  return () => {
+    for (const remove of removeHandlers) remove();
+  };
+}
+
+/** True when no field that scheduling depends on differs: most updates of a running pod change its status. */
+function isSameForUs(before: Pod, after: Pod): boolean {
+  return (
+    before.spec === after.spec &&
+    before.metadata.labels === after.metadata.labels &&
+    before.metadata.uid === after.metadata.uid &&
+    before.metadata.deletionTimestamp === after.metadata.deletionTimestamp &&
+    before.status?.phase === after.status?.phase
+  );
+}
