@@ -13,7 +13,7 @@ import { labelsOf, timeoutMsOf } from '../plan/app-spec.ts';
 import type { Announced } from '../records/announced.ts';
 import type { AppRecords } from '../records/app-records.ts';
 import { type CauseSearch, type CheckedObject, withCause } from '../records/object-healths.ts';
-import type { AppliedObject } from '../records/ownership.ts';
+import type { AppliedObject } from '../records/object-sets.ts';
 import type { GitOpsMetrics } from '../status/gitops-metrics.ts';
 import type { AppFeed } from '../status/redacted-feed.ts';
 import type { Target } from '../target/target.ts';

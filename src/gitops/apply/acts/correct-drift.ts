@@ -10,7 +10,7 @@ import { stagesOf } from '../objects/order.ts';
 import { labelsOf } from '../plan/app-spec.ts';
 import { messageOf } from '../plan/sync-failure.ts';
 import { type Drift, driftLine } from '../records/drifts.ts';
-import type { AppliedObject } from '../records/ownership.ts';
+import type { AppliedObject } from '../records/object-sets.ts';
 import { heldText } from '../status/app-status.ts';
 import type { GitOpsMetrics } from '../status/gitops-metrics.ts';
 import type { AppFeed } from '../status/redacted-feed.ts';

@@ -23,7 +23,7 @@ import { describeObject, type ObjectId, ownerOf, versionOf } from '../objects/ob
 import { isSuspended, policyOf } from '../objects/object-policy.ts';
 import type { AppRecords } from '../records/app-records.ts';
 import type { Drift, Drifts } from '../records/drifts.ts';
-import type { AppliedObject } from '../records/ownership.ts';
+import type { AppliedObject } from '../records/object-sets.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import { additionsIn, additionsOfOthers, hasOverridden, type IsOverridden, type TakeoverRules } from './takeover.ts';
 

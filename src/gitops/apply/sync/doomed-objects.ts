@@ -6,7 +6,7 @@ import type { Resource } from '../../../machinery/resource.ts';
 import { isConflict, isNotFound, StatusError } from '../../../machinery/status-error.ts';
 import { type ObjectId, tryParseId } from '../objects/object-id.ts';
 import type { ResourceMapper } from '../objects/resource-mapper.ts';
-import type { DoomedObject } from '../records/ownership.ts';
+import type { DoomedObject } from '../records/object-sets.ts';
 
 /** An object on the server. */
 export interface ObjectPlace {

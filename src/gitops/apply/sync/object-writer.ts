@@ -14,7 +14,7 @@ import { additionsIn, type IsOverridden } from '../observe/takeover.ts';
 import type { DesiredObject } from '../plan/plan.ts';
 import type { ObjectRecords } from '../records/app-records.ts';
 import type { ApplyMode } from '../records/attempt.ts';
-import type { AppliedObject } from '../records/ownership.ts';
+import type { AppliedObject } from '../records/object-sets.ts';
 import { createFieldTakeover, type TakenOver } from './field-takeover.ts';
 import { createLeftOverFields } from './left-over.ts';
 import { createObjectRequests, isFieldConflict, type Write } from './object-requests.ts';

@@ -10,7 +10,7 @@ import { createDriftWatch } from '../../../../../src/gitops/apply/observe/drift.
 import { overriddenBy } from '../../../../../src/gitops/apply/observe/takeover.ts';
 import type { DesiredObject } from '../../../../../src/gitops/apply/plan/plan.ts';
 import { newAppRecords } from '../../../../../src/gitops/apply/records/app-records.ts';
-import type { AppliedObject } from '../../../../../src/gitops/apply/records/ownership.ts';
+import type { AppliedObject } from '../../../../../src/gitops/apply/records/object-sets.ts';
 import type { DynamicObject, ManagedFieldsEntry } from '../../../../../src/machinery/object.ts';
 import { createManualClock } from '../../../../support/manual-clock.ts';
 

@@ -3,7 +3,8 @@ import { configMaps } from '../../../../../src/api/core/v1/config-map.ts';
 import { idOf } from '../../../../../src/gitops/apply/objects/object-id.ts';
 import type { DesiredObject } from '../../../../../src/gitops/apply/plan/plan.ts';
 import { createDrifts } from '../../../../../src/gitops/apply/records/drifts.ts';
-import { type AppliedObject, createOwnership } from '../../../../../src/gitops/apply/records/ownership.ts';
+import type { AppliedObject } from '../../../../../src/gitops/apply/records/object-sets.ts';
+import { createOwnership } from '../../../../../src/gitops/apply/records/ownership.ts';
 
 function desiredOf(name: string): DesiredObject {
   const object = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { namespace: 'web', name } };
