@@ -14,6 +14,7 @@ import type { ObjectRecords } from '../records/app-records.ts';
 import type { Attempt, Rollout } from '../records/attempt.ts';
 import type { AttemptRecord } from '../records/attempt-record.ts';
 import type { InForce } from '../records/in-force.ts';
+import type { Wait } from './arrivals.ts';
 import { createDryRun } from './dry-run.ts';
 import type { Hooks } from './hooks.ts';
 import type { Inventory } from './inventory.ts';
@@ -22,7 +23,7 @@ import { createPlanner, type PlannerOptions } from './planner.ts';
 import type { PruneOptions, PruneOutcome } from './pruner.ts';
 import { concurrency, findChanges, KindsGone, noKinds, type Progress, progressOf, type Run, rolloutOf } from './run.ts';
 import type { Trials } from './trial.ts';
-import { createWaves, type Wait } from './waves.ts';
+import { createWaves } from './waves.ts';
 
 export interface SyncerOptions extends PlannerOptions {
   readonly owned: OwnedObjects;

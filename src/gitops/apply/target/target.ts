@@ -1,23 +1,22 @@
 import { namespaces } from '../../../api/core/v1/namespace.ts';
 import type { Pod } from '../../../api/core/v1/pod.ts';
-import { type Kustomization, kustomizations } from '../../../api/kustomize/v1/kustomization.ts';
+import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import type { Clock } from '../../../base/clock.ts';
 import type { Client } from '../../../client/client.ts';
 import type { InformerSet } from '../../../client/informer.ts';
-import { healthy } from '../../../lifecycle/reasons.ts';
-import type { DynamicObject, KubeObject } from '../../../machinery/object.ts';
+import type { DynamicObject } from '../../../machinery/object.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
 import { SelectorError } from '../../render/kustomize/selector.ts';
 import { createIgnoredFields, type IgnoredFields, type Pointer } from '../objects/ignored-fields.ts';
 import type { ObjectId } from '../objects/object-id.ts';
 import { createResourceMapper } from '../objects/resource-mapper.ts';
+import { createHealthRules } from '../observe/app-rules.ts';
 import { type CauseOptions, findCause } from '../observe/causes.ts';
 import { createDriftWatch, type DriftWatch, type DriftWatchOptions } from '../observe/drift.ts';
 import type { Expressions } from '../observe/expressions.ts';
-import { awaitsStatusIn, type HealthRules, type HealthView, healthOf } from '../observe/health.ts';
+import type { HealthRules, HealthView } from '../observe/health.ts';
 import { createHealthChecks, type HealthChecks } from '../observe/health-checks.ts';
 import { createOwnedObjects, type OwnedObjects } from '../observe/owned-objects.ts';
-import { healthByRule } from '../observe/rule-health.ts';
 import { type IsOverridden, takeoverRules } from '../observe/takeover.ts';
 import type { Claims } from '../plan/claims.ts';
 import { isDefinition } from '../plan/plan.ts';
@@ -85,9 +84,6 @@ export function disownAll(
   }
 }
 
-const isSelf = ({ metadata, spec }: Kustomization, object: KubeObject): boolean =>
-  object.metadata.uid === metadata.uid && object.kind === kustomizations.kind && spec.kubeConfig === undefined;
-
 export interface TargetCluster extends Pick<HealthView, 'noControllerText'>, Pick<CauseOptions, 'readLastLine'> {
   readonly client: Client;
   readonly informers: InformerSet;
@@ -148,27 +144,8 @@ export function createTarget(
       wake(app);
     }
   });
-  let discovered = mapper.last;
-  let awaitsStatus = awaitsStatusIn(discovered);
-  const view: HealthView = {
-    podsOf: owned.podsOf,
-    replicaSetsOf: owned.replicaSetsOf,
-    now: clock.now,
-    noControllerText,
-    healthByRule,
-    awaitsStatus(object) {
-      if (mapper.last !== discovered) {
-        discovered = mapper.last;
-        awaitsStatus = awaitsStatusIn(discovered);
-      }
-      return awaitsStatus(object);
-    },
-  };
   const causeOf = (of: readonly Pod[]): Promise<Cause | undefined> => findCause(of, { client, readLastLine, now: clock.now });
-  const rulesOf = (app: Kustomization): HealthRules => ({
-    // An app that holds its own Kustomization, as Flux's bootstrap makes them, would wait for itself.
-    healthOf: (object) => (isSelf(app, object) ? healthy : (expressions.healthOf(app, object) ?? healthOf(object, view))),
-  });
+  const rulesOf = createHealthRules({ mapper, owned, expressions, clock, noControllerText });
   const losses = createLossFinder({ client, mapper, claims });
   const pruner = createPruner({
     client,
