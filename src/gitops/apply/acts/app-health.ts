@@ -27,14 +27,21 @@ export interface AppHealthOptions {
   readonly gitops: GitOpsMetrics;
 }
 
+/** Records that the health of an app is judged by; `health` is the one that a judgement changes. */
+type JudgedRecords = Pick<AppRecords, 'key' | 'ownership' | 'health' | 'attempt' | 'inForce'>;
+/** Records that decide what is said of a health. */
+type AnnouncedRecords = Pick<AppRecords, 'ownership' | 'inForce' | 'announced'>;
+type ExplainedRecords = Pick<AppRecords, 'key' | 'ownership' | 'health'>;
+type AwaitedRecords = Pick<AppRecords, 'attempt' | 'inForce'>;
+
 /** Health of apps: a state that follows the watched objects, so that nothing waits for it. */
 export interface AppHealth {
   /** Gives the worst health of the app's objects and checks. It judges only objects that changed since the last call. */
-  current(app: Kustomization, state: AppRecords, target: Target): Health;
+  current(app: Kustomization, state: JudgedRecords, target: Target): Health;
   /** Says, once each, that an app became healthy after a commit or that it has a problem that lasts; gives what has been said then. */
-  announce(app: Kustomization, state: AppRecords, now: { readonly health: Health; readonly target: Target }): Announced;
+  announce(app: Kustomization, state: AnnouncedRecords, now: { readonly health: Health; readonly target: Target }): Announced;
   /** When both should be called again although nothing changes; undefined when they need not. */
-  lookAgainAfterMs(app: Kustomization, state: AppRecords): number | undefined;
+  lookAgainAfterMs(app: Kustomization, state: Pick<AppRecords, 'announced' | 'health'>): number | undefined;
 }
 
 /** A problem is reported when it is still the same after this time. */
@@ -47,7 +54,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
    * The health together with its known cause. The search for the cause runs beside the work of apps, only for the
    * object that makes the app unhealthy. It runs at most every 5 s, and less often the longer the cause stays the same.
    */
-  function explained(state: AppRecords, target: Target, health: Health): Health {
+  function explained(state: ExplainedRecords, target: Target, health: Health): Health {
     const generations = health.status === 'Progressing' || health.status === 'Degraded' ? podsOf(state, target, health) : noPods;
     const pods = generations.judged;
     const serving = servingText(generations);
@@ -69,7 +76,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
     return { ...shown, reason: withCause(health.reason, found), ...(found.fix === undefined ? {} : { fix: found.fix }) };
   }
 
-  async function look(state: AppRecords, target: Target, { pods, of }: Pick<CauseSearch, 'of'> & { readonly pods: readonly Pod[] }) {
+  async function look(state: ExplainedRecords, target: Target, { pods, of }: Pick<CauseSearch, 'of'> & { readonly pods: readonly Pod[] }) {
     try {
       const found = await target.causeOf(pods);
       const { cause } = state.health;
@@ -83,7 +90,11 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
   }
 
   /** A reason that outlasts the app's timeout, or kept the app from being ready in time, makes the app Degraded. */
-  function inTime(app: Kustomization, state: AppRecords, { health, shown }: { readonly health: Health; readonly shown: Health }): Health {
+  function inTime(
+    app: Kustomization,
+    state: AwaitedRecords & Pick<AppRecords, 'health'>,
+    { health, shown }: { readonly health: Health; readonly shown: Health },
+  ): Health {
     if (health.status !== 'Progressing') {
       state.health.wait(undefined);
       if (health.status === 'Healthy') state.health.setOverdue(false);
@@ -167,7 +178,7 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
 }
 
 /** `5/5`: ready of desired pods of the app's workloads. */
-function podSummary(state: AppRecords, { owned }: Target): string {
+function podSummary(state: Pick<AppRecords, 'ownership'>, { owned }: Target): string {
   let ready = 0;
   let desired = 0;
   for (const { desired: object } of state.ownership.applied.values()) {
@@ -180,7 +191,7 @@ function podSummary(state: AppRecords, { owned }: Target): string {
 }
 
 /** Pods of the object that the health is of. */
-function podsOf(state: AppRecords, { owned }: Target, health: Health): PodGenerations {
+function podsOf(state: Pick<AppRecords, 'ownership' | 'health'>, { owned }: Target, health: Health): PodGenerations {
   for (const [id, each] of state.health.known) {
     if (each !== health) continue;
     const { resource, ref } = state.ownership.applied.get(id)?.desired ?? state.health.checks.get(id) ?? {};
@@ -214,11 +225,11 @@ const noPods: PodGenerations = { judged: [], old: [] };
 const unknown: Health = { status: 'Unknown', reason: '' };
 
 /** True while an app waits for health; `waitsSince` is the start. */
-const isAwaited = (app: Kustomization, state: AppRecords): boolean =>
+const isAwaited = (app: Kustomization, state: AwaitedRecords): boolean =>
   stateOf(app) === 'Progressing' && state.attempt.rollout === undefined && state.inForce.waitsSince > 0;
 
 /** True when an app has waited for health for longer than its timeout. */
-export const isLateForHealth = (app: Kustomization, state: AppRecords, now: number): boolean =>
+export const isLateForHealth = (app: Kustomization, state: AwaitedRecords, now: number): boolean =>
   isAwaited(app, state) && now - state.inForce.waitsSince > timeoutMsOf(app);
 
 const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
@@ -245,5 +256,5 @@ interface Workload {
   readonly status?: { readonly readyReplicas?: number };
 }
 
-const isAppList = ({ ownership: { applied } }: AppRecords): boolean =>
+const isAppList = ({ ownership: { applied } }: Pick<AppRecords, 'ownership'>): boolean =>
   [...applied.values()].every(({ desired }) => desired.object.kind === kustomizations.kind);

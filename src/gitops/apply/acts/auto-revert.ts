@@ -15,12 +15,21 @@ import type { Pass } from './pass.ts';
 /** An app that is set to revert by itself is Degraded for so long before it does. */
 const defaultRevertGraceMs = 30_000;
 
+/** Records by which an app goes back. `ownership` remembers where to, and what was reverted; the inventory writes it with `drifts`. */
+type RevertRecords = Pick<AppRecords, 'ownership' | 'drifts' | 'inForce' | 'attempt' | 'announced'>;
+type GraceRecords = Pick<AppRecords, 'ownership' | 'inForce' | 'announced'>;
+
+/** The facts of a pass that decide about a revert. */
+interface RevertFacts extends Pick<Pass, 'app' | 'hold' | 'revision' | 'finding'> {
+  readonly state: RevertRecords;
+}
+
 /** Takes an app that asks for it back to the revision at which it was last healthy. */
 export interface AutoRevert {
-  rememberHealthy(pass: Pass, health: Health): Promise<void>;
-  revertWhenBad(pass: Pass, value: KustomizationState, health: Health): Promise<void>;
+  rememberHealthy(facts: RevertFacts, health: Health): Promise<void>;
+  revertWhenBad(facts: RevertFacts, value: KustomizationState, health: Health): Promise<void>;
   /** Until a Degraded app goes back; undefined when it does not. */
-  graceLeftMs(app: Kustomization, state: AppRecords): number | undefined;
+  graceLeftMs(app: Kustomization, state: GraceRecords): number | undefined;
 }
 
 export function createAutoRevert({
@@ -37,7 +46,7 @@ export function createAutoRevert({
   return { rememberHealthy, revertWhenBad, graceLeftMs };
 
   /** Notes where an app that may revert by itself would go. */
-  async function rememberHealthy({ app, state, hold }: Pass, health: Health): Promise<void> {
+  async function rememberHealthy({ app, state, hold }: RevertFacts, health: Health): Promise<void> {
     const { digest, sha } = state.inForce;
     if (graceMs(app) === undefined || hold !== undefined || health.status !== 'Healthy' || digest === '') return;
     if (state.attempt.rollout !== undefined || state.attempt.failed !== undefined || state.ownership.healthy?.digest === digest) return;
@@ -46,18 +55,21 @@ export function createAutoRevert({
   }
 
   /** Goes back to the last healthy revision, once for each revision that is not, and holds the bad one. */
-  async function revertWhenBad(pass: Pass, value: KustomizationState, health: Health): Promise<void> {
-    const { app, state, hold, revision } = pass;
+  async function revertWhenBad(
+    { app, state, hold, revision, finding }: RevertFacts,
+    value: KustomizationState,
+    health: Health,
+  ): Promise<void> {
     const { healthy } = state.ownership;
     if (revision === undefined || healthy === undefined || hold !== undefined || state.ownership.autoReverted === revision.commit.sha)
       return;
-    const failedOnWave = state.attempt.failed?.revision === revision.commit.revision && pass.finding.reason === reasons.healthCheckFailed;
+    const failedOnWave = state.attempt.failed?.revision === revision.commit.revision && finding.reason === reasons.healthCheckFailed;
     const isInForce = state.inForce.sha === revision.commit.sha && state.inForce.digest !== healthy.digest && state.inForce.digest !== '';
     const isBad = failedOnWave || (isInForce && (value === 'Failed' || (health.status === 'Degraded' && graceLeftMs(app, state) === 0)));
     if (graceMs(app) === undefined || !isBad) return;
     state.ownership.rememberReverted(revision.commit.sha);
     await inventory.write(app, state, { revision: state.inForce.revision });
-    const why = health.reason || pass.finding.message;
+    const why = health.reason || finding.message;
     const at = timestampOf(clock.now());
     const annotated = {
       metadata: { annotations: holdAnnotations({ held: revision.commit.sha, pinned: healthy.sha, by: fieldManager, at }) },
@@ -77,7 +89,7 @@ export function createAutoRevert({
     });
   }
 
-  function graceLeftMs(app: Kustomization, state: AppRecords): number | undefined {
+  function graceLeftMs(app: Kustomization, state: GraceRecords): number | undefined {
     const grace = graceMs(app);
     if (
       grace === undefined ||

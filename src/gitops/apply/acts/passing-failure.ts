@@ -19,7 +19,7 @@ export interface PassingFailureOptions {
   readonly revisions: RevisionStore;
   readonly claims: Claims;
   readonly clock: Clock;
-  recordsOf(key: string): AppRecords | undefined;
+  recordsOf(key: string): Pick<AppRecords, 'attempt' | 'inForce' | 'prune'> | undefined;
 }
 
 /** A failure that ends by the work of another app, and when to try again. */
@@ -66,7 +66,10 @@ export function createPassingFailures({ apps, revisions, claims, clock, recordsO
     return state.inForce.revision !== newest;
   }
 
-  return async ({ app, revision, signal }: Pass, failure: SyncFailure): Promise<PassingFailure | undefined> => {
+  return async (
+    { app, revision, signal }: Pick<Pass, 'app' | 'revision' | 'signal'>,
+    failure: SyncFailure,
+  ): Promise<PassingFailure | undefined> => {
     if (revision === undefined) return undefined;
     if (failure.reason === reasons.buildFailed) {
       const owner = await remover(app, signal);

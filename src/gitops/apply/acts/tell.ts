@@ -19,7 +19,11 @@ export function tellAttempt(
 
 /** Adds the end of a phase after the sync: health, or a prune. */
 export function tellPhase(
-  { app, state, now }: { readonly app: Kustomization; readonly state: AppRecords; readonly now: number },
+  {
+    app,
+    state,
+    now,
+  }: { readonly app: Kustomization; readonly state: Pick<AppRecords, 'announced' | 'attempt' | 'inForce'>; readonly now: number },
   reason: string,
 ): Announced {
   const { announced, attempt, inForce } = state;

@@ -13,7 +13,7 @@ import type { OwnedObjects } from './owned-objects.ts';
  */
 export interface HealthChecks {
   /** Makes the checks of an app what the spec says. True when a kind is not known yet, which nothing announces. */
-  follow(app: Kustomization, state: AppRecords): Promise<boolean>;
+  follow(app: Kustomization, state: Pick<AppRecords, 'key' | 'ownership' | 'health'>): Promise<boolean>;
 }
 
 export function createHealthChecks({
