@@ -1,5 +1,6 @@
 import type { Condition } from '../api/flux.ts';
 import type { GitRepository } from '../api/source/v1/git-repository.ts';
+import { conditionOf } from '../machinery/conditions.ts';
 import { type ConditionFacts, conditionSteps } from './flux-conditions.ts';
 import type { GitRepositoryEvent, gitRepositoryMachine } from './git-repository.machine.ts';
 import type { StateValueOf } from './step.ts';
@@ -17,6 +18,14 @@ export function stateOf(repository: GitRepository): GitRepositoryState {
   const ready = conditions.find(({ type }) => type === 'Ready');
   if (ready?.status === 'True') return 'Ready';
   return ready?.status === 'False' ? 'Failed' : 'Unresolved';
+}
+
+/** Says in the message of a failure that a repository has no branch at all. */
+export const noCommitsText = 'The repository has no commits yet';
+
+/** True for a repository that can be read, and has nothing to read. */
+export function hasNoCommits({ status }: GitRepository): boolean {
+  return status?.artifact === undefined && conditionOf(status?.conditions, 'Ready')?.message?.includes(noCommitsText) === true;
 }
 
 /** Observations of a look at a repository besides the object. */

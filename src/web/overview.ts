@@ -7,6 +7,7 @@ import { labels } from '../api/well-known.ts';
 import { isMatch, type VerdictState, verdictOver } from '../base/contracts/app-states.ts';
 import type { AppOverview, Overview } from '../base/contracts/overview.ts';
 import type { Informer, InformerSet } from '../client/informer.ts';
+import { hasNoCommits } from '../lifecycle/git-repository.facts.ts';
 import { isAppList, judgeApp, waitsForApp } from '../lifecycle/verdict.ts';
 import { type Why, whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
@@ -74,7 +75,7 @@ export function overviewOf({ apps, repositories, nodes: machines, podsOn }: Worl
   const states = (shown.length === 0 ? all.map(({ overview }) => overview) : shown).map(({ state }) => state);
   const unread = repositories.find((repository) => conditionOf(repository.status?.conditions, 'Ready')?.status === 'False');
   return {
-    verdict: verdictOf(states, unread),
+    verdict: unread !== undefined && hasNoCommits(unread) ? firstPushOf(unread, apps) : verdictOf(states, unread),
     matches: unread === undefined && states.length > 0 && states.every(isMatch),
     revision: shaOf(repositories[0]?.status?.artifact?.revision),
     apps: shown.sort(byName),
@@ -147,6 +148,16 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
       return why;
     },
   };
+}
+
+/** Asks for the first commit of a repository that has none: what to push, and to which branch. */
+function firstPushOf({ metadata: { name, namespace }, spec }: GitRepository, apps: readonly Kustomization[]): string {
+  const paths = apps
+    .filter(({ spec: { sourceRef }, metadata }) => sourceRef.name === name && (sourceRef.namespace ?? metadata.namespace) === namespace)
+    .map(({ spec: { path = '' } }) => path.replace(/^\.?\/+/, '').replace(/\/+$/, ''));
+  const places = [...new Set(paths)].sort();
+  const below = places.length === 0 || places.includes('') ? '' : ` below ${places.slice(0, 3).join(', ')}`;
+  return `The Git repository ${name} has no commits yet: push manifests${below} to its branch ${spec.ref?.branch ?? 'master'}.`;
 }
 
 function verdictOf(states: readonly VerdictState[], unread: GitRepository | undefined): string {

@@ -1,5 +1,6 @@
 import fs from 'node:fs';
 import git from 'isomorphic-git';
+import { noCommitsText } from '../../lifecycle/git-repository.facts.ts';
 import type { GitObjects } from './git-objects.ts';
 import { type GitRef, SourceError } from './git-source.ts';
 import { newestInRange } from './version-range.ts';
@@ -63,7 +64,7 @@ export function branchNotFound(url: string, ref: string, known: readonly string[
       ? 'The repository has no tags.'
       : `Tags there: ${listOf(known)}. Set spec.ref.tag to one of them, or push the tag.`
     : known.length === 0
-      ? 'The repository has no commits yet: push one.'
+      ? `${noCommitsText}: push one.`
       : `Branches there: ${listOf(known)}. Set spec.ref.branch (or --branch) to one of them.`;
   return new SourceError('BranchNotFound', `${ref.replace(/^refs\/(heads|tags)\//, '')} does not exist in ${url}`, { hint });
 }

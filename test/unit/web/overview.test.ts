@@ -203,6 +203,21 @@ describe('overview', () => {
     expect(verdict).toBe('Cannot read the Git repository cluster, running on 3f2a9c1.');
   });
 
+  it('asks for the first push to a repository that has no commits, and names path and branch', () => {
+    const message = 'main does not exist in x.git. The repository has no commits yet: push one.';
+    const { status, ...read } = repositoryOf('False', message);
+    const empty = { ...read, spec: { ...read.spec, ref: { branch: 'main' } }, status: { conditions: status?.conditions ?? [] } };
+    const waiting = appOf('a', { ready: ['False', 'ArtifactFailed'] });
+    const verdict = (path?: string, repository: GitRepository = empty) =>
+      overview([path === undefined ? waiting : { ...waiting, spec: { ...waiting.spec, path } }], { repositories: [repository] }).verdict;
+    expect(verdict('./clusters/test/')).toBe(
+      'The Git repository cluster has no commits yet: push manifests below clusters/test to its branch main.',
+    );
+    expect(verdict('./')).toBe('The Git repository cluster has no commits yet: push manifests to its branch main.');
+    // All branches of a repository that was read before are gone: what was read stays in force.
+    expect(verdict('./', repositoryOf('False', message))).toBe('Cannot read the Git repository cluster, running on 3f2a9c1.');
+  });
+
   it('counts pods of nodes and labels those that are simulated', () => {
     const node: Node = {
       apiVersion: 'v1',
