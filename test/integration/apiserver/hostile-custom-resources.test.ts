@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { processorMs } from '../../support/processor-time.ts';
 import { until } from '../../support/until.ts';
 
-/** Longest time that one request may keep the others waiting. */
-const maxRequestMs = 5_000;
+/** Most processor time of one request, in which all others wait. */
+const maxProcessorMs = 5_000;
 
 let cluster: TestApiServer;
 beforeAll(async () => {
@@ -16,18 +17,18 @@ type Json = unknown;
 interface Answer {
   readonly status: number;
   readonly message: string;
-  readonly tookMs: number;
+  readonly processorMs: number;
 }
 
 async function post(path: string, body: Json): Promise<Answer> {
-  const startedAt = performance.now();
+  const before = processorMs();
   const { status, text } = await cluster.fetch(path, {
     method: 'POST',
     headers: { 'content-type': 'application/json' },
     body: typeof body === 'string' ? body : JSON.stringify(body),
   });
   const { message = '' } = text === '' ? {} : JSON.parse(text);
-  return { status, message, tookMs: performance.now() - startedAt };
+  return { status, message, processorMs: processorMs() - before };
 }
 
 const define = (kind: string, schema: Json): Promise<Answer> =>
@@ -73,7 +74,7 @@ it('a pattern that backtracks elsewhere is matched in linear time', async () => 
   await served('Slow');
   const refused = await add('Slow', { text: 'a'.repeat(100_000) });
   expect(refused.status).toBe(422);
-  expect(refused.tookMs).toBeLessThan(maxRequestMs);
+  expect(refused.processorMs).toBeLessThan(maxProcessorMs);
 });
 
 it.each([
@@ -92,7 +93,7 @@ it.each([
 ])('a schema with %s is refused', async (_, schemaOf) => {
   const refused = await define('Refused', schemaOf());
   expect([400, 413, 422]).toContain(refused.status);
-  expect(refused.tookMs).toBeLessThan(maxRequestMs);
+  expect(refused.processorMs).toBeLessThan(maxProcessorMs);
 });
 
 it('objects are held to what every object is held to', async () => {

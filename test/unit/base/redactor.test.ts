@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { createRedactor } from '../../../src/base/redactor.ts';
+import { processorMs } from '../../support/processor-time.ts';
 
 describe('a redactor', () => {
   it('takes values out of texts of everybody from eight characters, and of their owner from four', () => {
@@ -32,13 +33,13 @@ describe('a redactor', () => {
 
   it('stays fast with thousands of values that begin alike', () => {
     const redactor = createRedactor();
-    const startedAt = performance.now();
+    const before = processorMs();
     redactor.add(
       'apps/a',
       Array.from({ length: 10_000 }, (_, index) => `aaaaaaaa${String(index).padStart(index % 100, 'a')}`),
     );
     redactor.text('a'.repeat(10_000));
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(processorMs() - before).toBeLessThan(2_000);
   });
 
   it('keeps what Git holds in a Secret out of repeated fields alone', () => {

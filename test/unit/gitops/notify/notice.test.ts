@@ -7,6 +7,7 @@ import { badPattern, isAbout, wants } from '../../../../src/gitops/notify/alert-
 import { graceMs, isNews, type Notice, nameOfNotice, noticeOfApp, noticeOfRepository } from '../../../../src/gitops/notify/notice.ts';
 import { createSendRate } from '../../../../src/gitops/notify/send-rate.ts';
 import { createManualClock } from '../../../support/manual-clock.ts';
+import { processorMs } from '../../../support/processor-time.ts';
 
 const at = '2026-01-01T00:00:00Z';
 const now = Date.parse(at);
@@ -131,9 +132,9 @@ describe('an alert', () => {
   });
 
   it('is not stalled by a pattern that other engines take forever with', () => {
-    const startedAt = performance.now();
+    const before = processorMs();
     expect(wants(alert({ exclusionList: ['(a+)+$'] }), notice('m'), `${'a'.repeat(5_000)}!`)).toBe(true);
-    expect(performance.now() - startedAt).toBeLessThan(2_000);
+    expect(processorMs() - before).toBeLessThan(2_000);
   });
 });
 
