@@ -55,6 +55,8 @@ const pages: Readonly<Record<string, Page>> = {
   'docs/how-to/roll-back.md': hasNamespaces ? {} : { lacks: 'user namespaces' },
   'docs/how-to/run-containers.md': whyNoContainerd === undefined ? {} : { lacks: `containers (${whyNoContainerd})` },
   'docs/how-to/send-notifications.md': {},
+  'docs/how-to/several-environments.md': hasNamespaces ? {} : { lacks: 'user namespaces' },
+  'docs/how-to/troubleshoot.md': {},
   'docs/how-to/use-your-own-repository.md': {},
 };
 
