@@ -164,6 +164,7 @@ function historyTab(model: AppModel, path: string, options: AppViewOptions): Pic
 
 function AppHead({ model, grafanaUrl }: { readonly model: AppModel; readonly grafanaUrl: string | undefined }): VNode {
   const { row, overview, path, source } = model;
+  const applies = appliesOf(model);
   return (
     <div class="app-head">
       <h1>
@@ -183,6 +184,11 @@ function AppHead({ model, grafanaUrl }: { readonly model: AppModel; readonly gra
             <Age at={row.since} />
           </Fact>
         )}
+        {applies.length < 2 ? null : (
+          <Fact name="Time to apply">
+            <Durations all={applies} />
+          </Fact>
+        )}
         {grafanaUrl === undefined ? null : (
           <Fact name="Numbers">
             <a href={`${grafanaUrl}/d/midship-app?${new URLSearchParams({ 'var-app': row.name })}`} rel="noreferrer">
@@ -193,6 +199,36 @@ function AppHead({ model, grafanaUrl }: { readonly model: AppModel; readonly gra
       </dl>
       <Reason app={row} />
     </div>
+  );
+}
+
+const maxApplies = 20;
+
+/** Milliseconds that each of the newest applies took, oldest first. */
+const appliesOf = ({ history }: AppModel): readonly number[] =>
+  history
+    .flatMap(({ activity }) => (activity.type === 'applied' ? [activity.durationMs] : []))
+    .slice(0, maxApplies)
+    .reverse();
+
+const barWidth = 4;
+const barHeight = 14;
+
+/** A bar for each duration, the longest one as high as the line. Geometry is in attributes: the page allows no inline style. */
+function Durations({ all }: { readonly all: readonly number[] }): VNode {
+  const longest = Math.max(1, ...all);
+  const text = `${all.length} times, ${durationText(Math.min(...all))} to ${durationText(longest)}`;
+  return (
+    <span class="durations" title={text}>
+      <svg width={all.length * barWidth} height={barHeight} aria-hidden="true">
+        {all.map((ms, index) => {
+          const height = Math.max(1, Math.round((ms / longest) * barHeight));
+          return <rect key={`${index}`} x={index * barWidth} y={barHeight - height} width={barWidth - 1} height={height} />;
+        })}
+      </svg>{' '}
+      {durationText(all.at(-1) ?? 0)}
+      <span class="hidden">. {text}</span>
+    </span>
   );
 }
 

@@ -156,6 +156,24 @@ describe('pages', () => {
     expect((await fetch(`${url}/apps/%E0%A4%A/x`)).status).toBe(400);
   });
 
+  it('draw how long the newest applies of an app took, from two on and no more than 20', async () => {
+    const { url, client, activity } = await start();
+    await addApp(client, 'cache', healthy);
+    const apply = (at: number, durationMs: number, app = 'cache') =>
+      activity.add({ type: 'applied', at, app, sha: String(at).padStart(40, '0'), changes: [], durationMs, rollback: false });
+    apply(1, 50);
+    apply(1, 9_000, 'other');
+    const page = `${url}/apps/flux-system/cache`;
+    expect(await seen(page, 'Applied in 50 ms')).not.toContain('class="durations"');
+    for (let at = 2; at <= 25; at += 1) apply(at, at * 10);
+    const html = await seen(page, 'Applied in 0.3 s');
+    const [drawing = ''] = /<span class="durations".*?<\/svg>/.exec(html) ?? [];
+    expect(drawing).toContain('title="20 times, 60 ms to 0.3 s"');
+    const heights = [...drawing.matchAll(/<rect [^>]*height="(\d+)"/g)].map(([, height]) => Number(height));
+    expect(heights).toHaveLength(20);
+    expect([heights[0], heights.at(-1)]).toEqual([3, 14]);
+  });
+
   it('give styles a name that changes with them, to be kept forever', async () => {
     const { url } = await start();
     const [, path] = /href="(\/assets\/page\.[0-9a-f]{16}\.css)"/.exec(await get(url)) ?? [];
