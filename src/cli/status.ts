@@ -85,7 +85,7 @@ function shortened(reason: string): string {
 /** The namespace that an app deploys to, and how many more. */
 const targetText = ([first = '-', ...more]: readonly string[] = []): string => (more.length === 0 ? first : `${first} +${more.length}`);
 
-function formatStatus({ verdict, revision, apps }: Overview, now: number): string {
+function formatStatus({ verdict, revision, branch, apps }: Overview, now: number): string {
   const rows = apps.map((app) => {
     const { shape, word } = appStates[app.state];
     const notes = app.reason === '' && app.notes.length > 0 ? app.notes.join('\n') : app.reason;
@@ -102,5 +102,6 @@ function formatStatus({ verdict, revision, apps }: Overview, now: number): strin
   const bad = apps.find(({ state }) => !isMatch(state));
   const undo = bad?.cause === undefined ? '' : `        undo:   midship revert ${nameOfApp(bad)}`;
   const hint = bad === undefined ? '' : `\n  why:    midship why ${nameOfApp(bad)}${undo}\n`;
-  return `${wrapText(plain(verdict))}${revision === '' ? '' : `   main @ ${plain(revision.slice(0, 7))}`}\n\n${lines.map((line) => `${cutTo(line)}\n`).join('')}${hint}`;
+  const at = revision === '' ? '' : `   ${branch === '' ? '' : `${plain(branch)} @ `}${plain(revision.slice(0, 7))}`;
+  return `${wrapText(plain(verdict))}${at}\n\n${lines.map((line) => `${cutTo(line)}\n`).join('')}${hint}`;
 }

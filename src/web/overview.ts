@@ -78,6 +78,7 @@ export function overviewOf({ apps, repositories, nodes: machines, podsOn }: Worl
     verdict: unread !== undefined && hasNoCommits(unread) ? firstPushOf(unread, apps) : verdictOf(states, unread),
     matches: unread === undefined && states.length > 0 && states.every(isMatch),
     revision: shaOf(repositories[0]?.status?.artifact?.revision),
+    branch: branchOf(repositories[0]?.status?.artifact?.revision),
     apps: shown.sort(byName),
     nodes: machines
       .map((node) => ({
@@ -94,6 +95,9 @@ const byName = (a: { readonly name: string }, b: { readonly name: string }): num
 
 /** The SHA of `main@sha1:…`. */
 const shaOf = (revision = ''): string => revision.slice(revision.lastIndexOf(':') + 1);
+
+/** The `main` of `main@sha1:…`; a branch may have an `@` of its own. */
+export const branchOf = (revision = ''): string => revision.slice(0, Math.max(0, revision.lastIndexOf('@')));
 
 /** An app that applies nothing but other apps is a list, as long as there is nothing to say of the list itself. */
 function isShown(app: Kustomization, { state }: AppOverview): boolean {

@@ -28,7 +28,7 @@ import {
 import { commitLine, type LineMark } from './commit-line.ts';
 import { countHealedDrifts } from './healed-drifts.ts';
 import { compareNaturally } from './natural-order.ts';
-import { createOverviewSource, podsByNode } from './overview.ts';
+import { branchOf, createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';
 import { containersOf, type ObjectName } from './user-api.ts';
@@ -517,7 +517,7 @@ function sourceModel({ spec, status }: GitRepository): SourceModel {
   const ready = conditionOf(status?.conditions, 'Ready');
   const revision = status?.artifact?.revision ?? '';
   return {
-    branch: spec.ref?.branch ?? 'main',
+    branch: revision === '' ? (spec.ref?.branch ?? 'main') : branchOf(revision),
     revision: revision.slice(revision.lastIndexOf(':') + 1),
     problem: ready?.status === 'False' ? ready.message : '',
   };

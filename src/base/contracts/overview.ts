@@ -8,6 +8,8 @@ export interface Overview {
   readonly matches: boolean;
   /** SHA that the first repository has now; empty before it could be read. */
   readonly revision: string;
+  /** The branch or tag that the SHA was read from; empty when a commit is followed, and before it could be read. */
+  readonly branch: string;
   readonly apps: readonly AppOverview[];
   readonly nodes: readonly NodeOverview[];
 }

@@ -127,7 +127,8 @@ function Source({ source }: { readonly source: SourceModel | undefined }): VNode
   const state = source.problem === '' ? (source.revision === '' ? 'progressing' : 'ok') : 'failed';
   return (
     <span title={source.problem}>
-      <Glyph state={state} /> {source.branch} @ {source.revision === '' ? 'not read yet' : <Sha sha={source.revision} />}
+      <Glyph state={state} /> {source.branch === '' ? '' : `${source.branch} @ `}
+      {source.revision === '' ? 'not read yet' : <Sha sha={source.revision} />}
       {source.problem === '' ? null : <span class="problem"> cannot be read</span>}
     </span>
   );

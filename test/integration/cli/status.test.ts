@@ -16,6 +16,7 @@ const overviewOf = (apps: readonly AppFacts[]): Overview => ({
   verdict: `${apps.length} apps.`,
   matches: apps.every(({ state }) => state === 'Matches'),
   revision: 'a'.repeat(40),
+  branch: 'release',
   apps: apps.map((app) => ({
     namespace: 'flux-system',
     sync: 'Synced',
@@ -72,6 +73,10 @@ describe('midship status', () => {
     const overview = overviewOf([{ name: 'web', state: 'NotApplied', reason }]);
     const line = (await ask(overview)).printed.split('\n').find((candidate) => candidate.includes('web/a'));
     expect(line).toMatch(/web\/a {2}\[2J \]0;title \.yaml is not UTF-8 text \(and 2 more\)$/);
+  });
+
+  it('names the branch that is followed', async () => {
+    expect((await ask(overviewOf([{ name: 'web', state: 'Matches' }]))).printed).toMatch(/^1 apps\. {3}release @ aaaaaaa\n/);
   });
 
   it('shows the namespaces that an app deploys to, and since when it is as it is', async () => {

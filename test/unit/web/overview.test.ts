@@ -148,6 +148,7 @@ describe('overview', () => {
     expect(overview([appOf('b', good), appOf('a', good)])).toMatchObject({
       verdict: '2 apps match Git.',
       revision: sha,
+      branch: 'main',
       apps: [
         { name: 'a', sync: 'Synced', health: 'Healthy', revision: sha, reason: '' },
         { name: 'b', sync: 'Synced', health: 'Healthy' },
