@@ -15,6 +15,7 @@ import { sourceKeyOf } from './apply/plan/app-spec.ts';
 import { createGitOpsMetrics } from './apply/status/gitops-metrics.ts';
 import { createNotifier } from './notify/notifier.ts';
 import { type Builder, createBuilder } from './render/builder.ts';
+import type { KnownRevision } from './sources/follow/known-revision.ts';
 import { createRepositoryController } from './sources/follow/repository-controller.ts';
 import { createSeenRevisions } from './sources/follow/seen-revisions.ts';
 import type { OpenSource } from './sources/open-source.ts';
@@ -41,6 +42,8 @@ export interface EngineOptions extends ControllerDependencies {
   readonly overrideManagers?: readonly string[];
   /** Reads the last line of a container's log; absent: a crash is reported without it. */
   readonly readLastLine?: ReadLastLine | undefined;
+  /** Called with each revision of a repository, `namespace/name`, that was read. */
+  onRead?(repository: string, revision: KnownRevision): void;
   /** Name and version in the logs of other clusters. */
   readonly userAgent?: string;
   /** Put around the clients of other clusters, where `client` has it already: what ends all writes when another engine takes over. */
@@ -50,16 +53,16 @@ export interface EngineOptions extends ControllerDependencies {
 /** An engine, which also answers what the page asks it. */
 export interface Engine extends Component, AppInspection {}
 
-/**
- * The GitOps engine: repositories are followed, apps are kept what their commits say. It uses the public API alone, so it runs in this
- * process, over HTTP, or against any Kubernetes cluster.
- */
 /** For the recorder of Events: an app's own lose more than those of other objects. */
 export const redactEvent =
   (redactor: Redactor) =>
   (message: string, about: KubeObject): string =>
     redactor.text(message, about.kind === kustomizations.kind ? keyOf(about) : undefined);
 
+/**
+ * The GitOps engine: repositories are followed, apps are kept what their commits say. It uses the public API alone, so it runs in this
+ * process, over HTTP, or against any Kubernetes cluster.
+ */
 export function createEngine(options: EngineOptions): Engine {
   let apps: AppController | undefined;
   const seen = createSeenRevisions();
@@ -78,8 +81,11 @@ export function createEngine(options: EngineOptions): Engine {
     ...options,
     gitops,
     onRevision(key) {
-      const revision = repositories.revisions.get(key)?.commit.revision;
-      if (revision !== undefined) seen.add(key, revision);
+      const known = repositories.revisions.get(key);
+      if (known !== undefined) {
+        seen.add(key, known.commit.revision);
+        options.onRead?.(key, known);
+      }
       apps?.revisionChanged(key);
     },
   });

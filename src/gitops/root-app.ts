@@ -6,6 +6,7 @@ import { type GitRepositorySpec, gitRepositories } from '../api/source/v1/git-re
 import { annotations } from '../api/well-known.ts';
 import type { Client } from '../client/client.ts';
 import { tryGet } from '../client/try-get.ts';
+import { keyOf } from '../machinery/object.ts';
 import { formerRootName, isOfUp, renameRootApp, sourceReferrers, upFieldManager } from './root-app-rename.ts';
 
 /** Flags of `midship up` about the repository that the cluster runs. */
@@ -20,6 +21,15 @@ export interface RootAppFlags {
   readonly credentials?: { readonly username: string; readonly password: string } | undefined;
 }
 
+/** The repository that the cluster runs. */
+export interface FollowedRepository {
+  /** `namespace/name` of the GitRepository. */
+  readonly repository: string;
+  /** Directory that is applied, as the flags say it or those of an earlier start did. */
+  readonly path: string;
+  readonly notes: readonly string[];
+}
+
 /** Branch that is followed when nothing names another one. */
 export const defaultBranch = 'main';
 
@@ -32,9 +42,9 @@ const ofFlags = { [annotations.fluxReconcile]: 'disabled' };
  * Writes the GitRepository and the Kustomization that the flags of `up` ask for. Those of an earlier start follow the flags of this one. To
  * be called before the engine looks: an app of an earlier version gets its present name here.
  *
- * @returns sentences about what became of an earlier version's objects
+ * @returns what is followed, and sentences about what became of an earlier version's objects
  */
-export async function followRepository(client: Client, flags: RootAppFlags): Promise<readonly string[]> {
+export async function followRepository(client: Client, flags: RootAppFlags): Promise<FollowedRepository> {
   const { name, notes } = await renameRootApp(client);
   const ref = { name, namespace: defaultAppNamespace };
   const { url, isBuiltIn, credentials } = flags;
@@ -63,7 +73,11 @@ export async function followRepository(client: Client, flags: RootAppFlags): Pro
     spec: { interval: '10m', path, prune: true, sourceRef: { kind: gitRepositories.kind, name } },
   };
   await client.patch(kustomizations, ref, { type: 'apply', body }, write);
-  return name === formerRootName ? notes : [...notes, ...(await followUnderFormerName(client, spec))];
+  return {
+    repository: keyOf({ metadata: ref }),
+    path,
+    notes: name === formerRootName ? notes : [...notes, ...(await followUnderFormerName(client, spec))],
+  };
 }
 
 async function applyRepository(client: Client, name: string, spec: GitRepositorySpec): Promise<void> {

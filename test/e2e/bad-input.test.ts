@@ -84,9 +84,13 @@ describe('mistakes of a person', () => {
   });
 
   it('a local directory is followed without polling, and its bad files are named by place', async () => {
-    const repository = await newRepository('local', { 'a.yaml': manifest });
+    const repository = await newRepository('local', {
+      'a.yaml': manifest,
+      'clusters/home/h.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: { name: h, namespace: default }\n',
+    });
     running = await startCluster({ command: 'up', args: ['--runtime', 'simulated', '--repo', repository.directory] });
     await until(async () => (await running?.midship('status', '--exit-code'))?.code === 0, { what: () => running?.output() ?? '' });
+    expect(running.output()).toMatch(/no --path was given\. It has clusters\/home: .* start with --path clusters\/home/);
     await repository.commit('bad', {
       'b.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: [b\n',
       'c.yaml': manifest,

@@ -164,6 +164,7 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
         opener: remote.opener,
         onRefusal: (err) => onWarning(`The API refuses the source and app of the cluster; the next try follows: ${err.message}`),
         onRenamed: (note) => onStep('Renamed', note),
+        onPathHint: onWarning,
       }),
     );
   }

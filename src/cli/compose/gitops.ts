@@ -9,6 +9,7 @@ import type { Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { untilAccepted } from '../../client/until-accepted.ts';
 import { createEngine, type Engine } from '../../gitops/engine.ts';
+import { createPathHint } from '../../gitops/path-hint.ts';
 import type { Builder } from '../../gitops/render/builder.ts';
 import { followRepository } from '../../gitops/root-app.ts';
 import type { SourceOpener } from '../../gitops/sources/open-source.ts';
@@ -38,6 +39,8 @@ export interface GitOpsStart {
   onRefusal(err: Error): void;
   /** An app of an earlier version got another name. */
   onRenamed(note: string): void;
+  /** No path was given, and the repository has directories of clusters. */
+  onPathHint(hint: string): void;
 }
 
 /** The engine, which puts in force what Git says, and the webhooks, which the page has to serve before the engine starts. */
@@ -57,13 +60,13 @@ export function createGitOps(options: GitOpsOptions): GitOps {
   return {
     mount: webhooks.mount,
     inspection: () => running,
-    start: ({ pageUrl, opener, onRefusal, onRenamed }) =>
+    start: ({ pageUrl, opener, onRefusal, onRenamed, onPathHint }) =>
       startPart(options, async ({ start }) => {
         // Before the engine looks: after a restart the addresses of an earlier one may be gone.
         const url = sourceUrl(configuration, pageUrl);
         const isBuiltIn = url.startsWith(`${pageUrl}/`);
         const { branch, path, repositoryCredentials: credentials } = configuration;
-        const notes = await untilAccepted(() => followRepository(client, { url, isBuiltIn, branch, path, credentials }), {
+        const followed = await untilAccepted(() => followRepository(client, { url, isBuiltIn, branch, path, credentials }), {
           clock,
           signal,
           onRefusal(err) {
@@ -71,7 +74,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
             onRefusal(err);
           },
         });
-        for (const note of notes) {
+        for (const note of followed.notes) {
           log.info({ note }, 'Renamed app of midship up');
           onRenamed(note);
         }
@@ -87,6 +90,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           noControllerText,
           readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
           overrideManagers: configuration.overrideManagers ?? [],
+          onRead: path === undefined ? createPathHint(followed, onPathHint) : () => undefined,
         });
         await start([engine, webhooks]);
         running = engine;
