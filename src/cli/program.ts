@@ -341,7 +341,8 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
       false,
     )
     .action(async (path: string, flags: ValidateFlags) => {
-      const [{ validate }, { toolsOf }] = await Promise.all([import('./validate.ts'), import('./build-tools.ts')]);
+      const [{ validate, pullsNothingAt }, { toolsOf }] = await Promise.all([import('./validate.ts'), import('./build-tools.ts')]);
+      const dataDirectory = await dataDirectoryOf({});
       done(
         await validate({
           path,
@@ -351,6 +352,7 @@ export function createCommands(context: ProgramContext, commandLine: readonly st
           tools: toolsOf(flags, environment),
           output: context.stdout,
           format: flags.output,
+          pullsNothing: () => pullsNothingAt({ dataDirectory, output: context.stdout, version: context.version }),
           openApi: async () => (await import('./compose/empty-api.ts')).openEmptyApi(),
         }),
       );

@@ -1,6 +1,7 @@
 import { realpath, stat } from 'node:fs/promises';
 import { relative, resolve } from 'node:path';
 import pc from 'picocolors';
+import { nodes } from '../api/core/v1/node.ts';
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
@@ -8,6 +9,8 @@ import type { BuildTools } from '../gitops/render/tools.ts';
 import { openClone } from '../gitops/verbs/clone.ts';
 import { openDirectorySource } from '../gitops/verbs/directory-source.ts';
 import { type Validation, validateTree } from '../gitops/verbs/validate.ts';
+import { type AppCommand, withClient } from './connect.ts';
+import { tryEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import type { Format } from './format.ts';
 import { writeResult } from './output.ts';
@@ -21,6 +24,8 @@ export interface ValidateCommandOptions {
   /** The manifests are for a cluster that has controllers for all of their kinds. */
   readonly skipControllerCheck?: boolean;
   readonly tools?: BuildTools | undefined;
+  /** True when the cluster that is meant runs, and pulls no images. */
+  pullsNothing(): Promise<boolean>;
   readonly output: NodeJS.WritableStream;
   readonly format: Format;
   /** An API of its own without anything in it, and how to end it. */
@@ -47,6 +52,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
       clock: systemClock,
       tools: options.tools,
       hasControllers: options.skipControllerCheck === true,
+      pullsNothing: await options.pullsNothing(),
       signal: new AbortController().signal,
     });
     const shown = fromHere(result, root);
@@ -54,6 +60,19 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
     return shown.errors.length > 0 || (options.strict && shown.warnings.length > 0) ? 1 : 0;
   } finally {
     await api.stop();
+  }
+}
+
+/** Asks the running cluster of a data directory. One that cannot be asked may run any image. */
+export async function pullsNothingAt(command: Omit<AppCommand, 'format'>): Promise<boolean> {
+  const running = await tryEndpoints(command.dataDirectory);
+  if (running === undefined || running.agentOf !== undefined) return false;
+  try {
+    const { items } = await withClient(command, (client) => client.list(nodes));
+    return items.length > 0 && items.every(({ status }) => status?.nodeInfo?.containerRuntimeVersion?.startsWith('process://') === true);
+  } catch (err) {
+    if (err instanceof Failure) return false;
+    throw err;
   }
 }
 
@@ -80,10 +99,10 @@ async function realDirectory(path: string): Promise<string> {
 function fromHere(result: Validation, root: string): Validation {
   const place = <T extends { readonly file: string }>(error: T): T =>
     error.file === '' ? error : { ...error, file: relative(process.cwd(), resolve(root, error.file)) || '.' };
-  return { ...result, errors: result.errors.map(place), warnings: result.warnings.map(place) };
+  return { ...result, errors: result.errors.map(place), warnings: result.warnings.map(place), notes: result.notes.map(place) };
 }
 
-function textOf({ apps, errors, warnings }: Validation): string {
+function textOf({ apps, errors, warnings, notes }: Validation): string {
   const line =
     (glyph: string) =>
     (error: Validation['errors'][number]): string => {
@@ -96,5 +115,5 @@ function textOf({ apps, errors, warnings }: Validation): string {
     errors.length === 0
       ? `${pc.green('✓')} ${count} can be applied\n`
       : `${errors.length} ${errors.length === 1 ? 'error' : 'errors'} in ${count}\n`;
-  return `${warnings.map(line(pc.yellow('◆'))).join('')}${errors.map(line(pc.red('✗'))).join('')}${verdict}`;
+  return `${notes.map(line('○')).join('')}${warnings.map(line(pc.yellow('◆'))).join('')}${errors.map(line(pc.red('✗'))).join('')}${verdict}`;
 }

@@ -1,4 +1,5 @@
 import type { PodSpec } from '../../api/core/v1/pod.ts';
+import { isHostImage } from '../../base/contracts/host-image.ts';
 import { nearest } from '../../base/nearest.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
 import { describeObject } from '../apply/objects/object-id.ts';
@@ -33,6 +34,22 @@ export function misspelledNamespaces(objects: readonly DesiredObject[]): readonl
     if (meant === undefined) return [];
     const message = `${describeObject(object)}: namespace ${JSON.stringify(namespace)} is not among the files`;
     return [{ file, line, message, hint: `Did you mean ${meant}?` }];
+  });
+}
+
+/** Images that nodes without a container engine cannot run. A pod with a runtime class names its runtime, so it is left out. */
+export function imagesToPull(objects: readonly DesiredObject[]): readonly BuildError[] {
+  return objects.flatMap(({ object, manifest: { file, line } }) => {
+    const spec = podSpecOf(object);
+    if (spec === undefined || spec.runtimeClassName !== undefined) return [];
+    const pulled = [...(spec.initContainers ?? []), ...spec.containers].filter(
+      ({ image }) => typeof image === 'string' && !isHostImage(image),
+    );
+    return pulled.map(({ name, image }) => ({
+      file,
+      line,
+      message: `${describeObject(object)}: the running cluster cannot run image ${image} of container ${name}: its nodes run programs of the machine, as host/NAME`,
+    }));
   });
 }
 

@@ -6,6 +6,7 @@ import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kusto
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
+import { nearest } from '../../base/nearest.ts';
 import { createRedactor, type Redactor } from '../../base/redactor.ts';
 import type { Client } from '../../client/client.ts';
 import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
@@ -25,7 +26,7 @@ import type { BuildTools } from '../render/tools.ts';
 import { viewOfTree } from './app-tree.ts';
 import { circles, findRivals, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
-import { missingReferences, misspelledNamespaces } from './references.ts';
+import { imagesToPull, missingReferences, misspelledNamespaces } from './references.ts';
 
 /** Errors of a directory and of the apps that it defines, as far as they show without their cluster. */
 export interface Validation {
@@ -33,12 +34,16 @@ export interface Validation {
   readonly errors: readonly BuildError[];
   /** Findings that cannot be decided here, or may be intended. */
   readonly warnings: readonly BuildError[];
+  /** Findings about the running cluster; the manifests may be for another one. */
+  readonly notes: readonly BuildError[];
 }
 
 export interface ValidateOptions {
   readonly tree: Tree;
   /** The cluster has controllers for all kinds; otherwise kinds that Midship has none for are warned of. */
   readonly hasControllers?: boolean;
+  /** The cluster runs programs of its machine, and pulls no images. */
+  readonly pullsNothing?: boolean;
   /** Directory of the tree. */
   readonly path: string;
   /** Client of an empty API, to which the check writes. */
@@ -88,6 +93,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
   const all = plans.flatMap(({ objects }) => objects);
   warnings.push(
     ...missingDependencies(found),
+    ...missingSources(found),
     ...missingReferences(all),
     ...misspelledNamespaces(all),
     ...(options.hasControllers === true ? [] : withoutController(all)),
@@ -96,6 +102,7 @@ export async function validateTree(options: ValidateOptions): Promise<Validation
     apps: plans.map(({ app, objects }) => ({ app: nameOf(app), path: app.spec.path ?? '', objects: objects.length })),
     errors: unique(errors),
     warnings: unique(warnings),
+    notes: options.pullsNothing === true ? unique(imagesToPull(all)) : [],
   };
 }
 
@@ -311,6 +318,31 @@ function missingDependencies(apps: readonly ValidatedApp[]): readonly BuildError
       known.has(key) ? [] : [{ ...placeOf(apps, app), message: `spec.dependsOn: app ${key} is not among the files` }],
     ),
   );
+}
+
+/** Sources of apps that no file defines; the one that `up` makes is there without a file. */
+function missingSources(apps: readonly ValidatedApp[]): readonly BuildError[] {
+  const manifests = apps.flatMap((each) => each.manifests);
+  const ofUp = { kind: gitRepositories.kind, namespace: defaultAppNamespace, name: rootAppName };
+  const sources = manifests.flatMap(({ object: { apiVersion, kind, metadata } }) =>
+    parseApiVersion(apiVersion).group === gitRepositories.group ? { kind, namespace: metadata.namespace ?? '', name: metadata.name } : [],
+  );
+  return manifests.flatMap(({ file, line, object }) => {
+    const ref = isKind(object, kustomizations) ? (object as Partial<Kustomization>).spec?.sourceRef : undefined;
+    if (typeof ref?.name !== 'string' || typeof ref.kind !== 'string') return [];
+    const { kind, name, namespace = object.metadata.namespace ?? '' } = ref;
+    const names = [...sources, ofUp].flatMap((each) => (each.kind === kind && each.namespace === namespace ? each.name : []));
+    if (names.includes(name)) return [];
+    const meant = nearest(name, names);
+    return [
+      {
+        file,
+        line,
+        message: `spec.sourceRef: ${kind} ${namespace}/${name} is not among the files`,
+        ...(meant === undefined ? {} : { hint: `Did you mean ${meant}?` }),
+      },
+    ];
+  });
 }
 
 /** File that defines an app. */

@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Writable } from 'node:stream';
+import { isHostImage } from '../../base/contracts/host-image.ts';
 import { isSameProcess } from '../../base/process-identity.ts';
 import { type ContainerRuntime, type ContainerStats, ImageError, UnsupportedError } from '../container-runtime.ts';
 import { adoptPods } from './adoption.ts';
@@ -105,7 +106,7 @@ export async function openProcessRuntime({ version, ...options }: ProcessRuntime
 
 /** Images are names only, so a good one is there already. */
 function acceptImage(image: string): string {
-  if (/^host\/[\w][\w./:@-]*$/.test(image)) return image;
+  if (isHostImage(image)) return image;
   if (!/^[\w][\w./:@-]*$/.test(image))
     throw new ImageError('InvalidImageName', `couldn't parse image name "${image}": invalid reference format`);
   const why = 'images are not pulled in this version: pods run programs of this machine, host/NAME the program NAME';

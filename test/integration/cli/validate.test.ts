@@ -13,6 +13,7 @@ interface Result {
   readonly code: number;
   readonly errors: readonly string[];
   readonly warnings: readonly string[];
+  readonly notes: readonly string[];
   readonly apps: readonly string[];
 }
 
@@ -24,28 +25,43 @@ interface Problem {
 }
 
 /** Files are named from the directory. */
-async function check(files: Files, path = '', strict = false): Promise<Result> {
+async function check(files: Files, path = '', { strict = false, pullsNothing = false } = {}): Promise<Result> {
   const root = await temporaryDirectory('validate');
   await writeFiles(root, files);
   const chunks: string[] = [];
   const output = new Writable({ write: (chunk, _, done) => done(void chunks.push(String(chunk))) });
-  const code = await validate({ path: `${root}/${path}`, root, strict, output, format: 'json', openApi: openEmptyApi });
-  const { errors, warnings, apps } = JSON.parse(chunks.join('')) as {
+  const code = await validate({
+    path: `${root}/${path}`,
+    root,
+    strict,
+    output,
+    format: 'json',
+    pullsNothing: async () => pullsNothing,
+    openApi: openEmptyApi,
+  });
+  const { errors, warnings, notes, apps } = JSON.parse(chunks.join('')) as {
     readonly errors: readonly Problem[];
     readonly warnings: readonly Problem[];
+    readonly notes: readonly Problem[];
     readonly apps: readonly { readonly app: string; readonly objects: number }[];
   };
   const text = ({ file, line, column, message }: Problem): string => {
     const short = file === '' ? '' : relative(root, resolve(file));
     return `${[short, line, column].filter((part) => part !== undefined && part !== '').join(':')} ${message}`;
   };
-  return { code, errors: errors.map(text), warnings: warnings.map(text), apps: apps.map(({ app, objects }) => `${app}: ${objects}`) };
+  return {
+    code,
+    errors: errors.map(text),
+    warnings: warnings.map(text),
+    notes: notes.map(text),
+    apps: apps.map(({ app, objects }) => `${app}: ${objects}`),
+  };
 }
 
 const configMap = (name: string, namespace = 'web'): string =>
   `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: ${namespace}}\ndata: {a: "1"}\n`;
 const app = (name: string, path: string, more = ''): string =>
-  `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: ${name}, namespace: flux-system}\nspec:\n  interval: 1m\n  prune: true\n  path: ${path}\n  sourceRef: {kind: GitRepository, name: cluster}\n${more}`;
+  `apiVersion: kustomize.toolkit.fluxcd.io/v1\nkind: Kustomization\nmetadata: {name: ${name}, namespace: flux-system}\nspec:\n  interval: 1m\n  prune: true\n  path: ${path}\n  sourceRef: {kind: GitRepository, name: flux-system}\n${more}`;
 const deployment = (more = ''): string =>
   `apiVersion: apps/v1\nkind: Deployment\nmetadata: {name: web, namespace: web}\nspec:\n  replicas: 1\n  selector: {matchLabels: {app: web}}\n  template:\n    metadata: {labels: {app: web}}\n    spec:\n      containers:\n      - {name: web, image: host/node}\n${more}`;
 
@@ -55,7 +71,9 @@ describe('midship validate', () => {
     await writeFile(Buffer.concat([Buffer.from(`${root}/caf`), Buffer.from([0xe9]), Buffer.from('.yaml')]), 'kind: x\n');
     const chunks: string[] = [];
     const output = new Writable({ write: (chunk, _, done) => done(void chunks.push(String(chunk))) });
-    expect(await validate({ path: root, root, strict: false, output, format: 'text', openApi: openEmptyApi })).toBe(1);
+    expect(
+      await validate({ path: root, root, strict: false, output, format: 'text', pullsNothing: async () => false, openApi: openEmptyApi }),
+    ).toBe(1);
     expect(chunks.join('')).toContain('caf\\xe9.yaml has a name that is not UTF-8');
     await expect(build({ path: root, output })).rejects.toMatchObject({
       message: 'caf\\xe9.yaml has a name that is not UTF-8',
@@ -75,16 +93,16 @@ describe('midship validate', () => {
       code: 0,
       errors: [],
       warnings: [],
+      notes: [],
       apps: ['clusters/home: 2', 'flux-system/web: 2', 'flux-system/db: 1'],
     });
     // The list that `flux bootstrap` commits as an object is this list itself.
     const sync = `apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: flux-system, namespace: flux-system}\nspec: {interval: 1m, url: ssh://git@github.com/me/home}\n---\n${app('flux-system', './clusters/home')}`;
-    const bootstrapped = Object.entries({ ...files, 'clusters/home/flux-system/gotk-sync.yaml': sync });
-    const fluxFiles = Object.fromEntries(bootstrapped.map(([file, text]) => [file, text.replaceAll('name: cluster', 'name: flux-system')]));
-    expect(await check(fluxFiles, 'clusters/home')).toEqual({
+    expect(await check({ ...files, 'clusters/home/flux-system/gotk-sync.yaml': sync }, 'clusters/home')).toEqual({
       code: 0,
       errors: [],
       warnings: [],
+      notes: [],
       apps: ['clusters/home: 4', 'flux-system/web: 2', 'flux-system/db: 1'],
     });
     // For the root: objects that an app builds belong to that app, and the rest has no owner.
@@ -151,7 +169,40 @@ describe('midship validate', () => {
         'b.yaml:1 Widget of example.com/v1 was not checked: its CustomResourceDefinition is not among the files',
       ],
     });
-    expect((await check(files, '', true)).code).toBe(1);
+    expect((await check(files, '', { strict: true })).code).toBe(1);
+  });
+
+  it('warns of a source that no file defines and no start makes', async () => {
+    const source =
+      'apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: fleet, namespace: flux-system}\nspec: {interval: 1m, url: https://example.com/fleet.git}\n';
+    const of = (name: string, more = ''): string => app('web', './apps').replace('name: flux-system}\n', `name: ${name}${more}}\n`);
+    const warnings = async (list: string) => {
+      const result = await check({ 'clusters/apps.yaml': list, 'apps/a.yaml': configMap('a') }, 'clusters');
+      expect(result).toMatchObject({ code: 0, errors: [] });
+      return result.warnings;
+    };
+    expect(await warnings(`${of('flet')}---\n${source}`)).toEqual([
+      'clusters/apps.yaml:1 spec.sourceRef: GitRepository flux-system/flet is not among the files',
+    ]);
+    expect(await warnings(`${of('fleet')}---\n${source}`)).toEqual([]);
+    expect(await warnings(of('flux-system', ', namespace: infra'))).toEqual([
+      'clusters/apps.yaml:1 spec.sourceRef: GitRepository infra/flux-system is not among the files',
+    ]);
+  });
+
+  it('notes images that the running cluster cannot run, and passes also when warnings are errors', async () => {
+    const files = {
+      'a.yaml': deployment('      initContainers: [{name: wait, image: host/sleep}]\n').replace('image: host/node', 'image: "nginx:1.27"'),
+      'b.yaml': deployment('      runtimeClassName: containerd\n').replace('host/node', 'redis').replaceAll('name: web,', 'name: other,'),
+    };
+    const strict = true;
+    expect(await check(files, '', { strict, pullsNothing: true })).toMatchObject({
+      code: 0,
+      notes: [
+        'a.yaml:1 Deployment web/web: the running cluster cannot run image nginx:1.27 of container web: its nodes run programs of the machine, as host/NAME',
+      ],
+    });
+    expect((await check(files, '', { strict })).notes).toEqual([]);
   });
 
   it('warns of a namespace that is spelled like one among the files, once', async () => {
@@ -177,12 +228,12 @@ describe('midship validate', () => {
       'apps/shop/production/kustomization.yaml': 'resources: [../base]\ncomponents: [../../../components/note]\n',
       'components/note/kustomization.yaml': 'apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\ncommonAnnotations: {a: b}\n',
     };
-    expect(await check(files, '', true)).toMatchObject({ code: 0, errors: [], warnings: [] });
+    expect(await check(files, '', { strict: true })).toMatchObject({ code: 0, errors: [], warnings: [] });
     expect(
       await check(
         { ...files, 'apps/other/base/kustomization.yaml': 'resources: [b.yaml]\n', 'apps/other/base/b.yaml': configMap('b') },
         '',
-        true,
+        { strict: true },
       ),
     ).toMatchObject({
       code: 1,
@@ -204,7 +255,16 @@ describe('midship validate', () => {
     await writeFiles(root, { 'claim.yaml': `${claim}${spec}` });
     const output = new Writable({ write: (_chunk, _encoding, done) => done() });
     const strictly = (skipControllerCheck: boolean): Promise<number> =>
-      validate({ path: root, root, strict: true, skipControllerCheck, output, format: 'json', openApi: openEmptyApi });
+      validate({
+        path: root,
+        root,
+        strict: true,
+        skipControllerCheck,
+        output,
+        format: 'json',
+        pullsNothing: async () => false,
+        openApi: openEmptyApi,
+      });
     expect(await strictly(false)).toBe(1);
     expect(await strictly(true)).toBe(0);
   });
@@ -258,6 +318,7 @@ describe('midship validate', () => {
         strict: false,
         output,
         format: 'text',
+        pullsNothing: async () => false,
         openApi: openEmptyApi,
       });
       return { code, text: chunks.join('') };
@@ -272,7 +333,15 @@ describe('midship validate', () => {
     expect(errors[0]).toContain('spec.path: .. is not a directory of the repository');
     const output = new Writable({ write: (_chunk, _, done) => done() });
     const path = `${await temporaryDirectory('gone')}/gone`;
-    const missing = validate({ path, root: undefined, strict: false, output, format: 'text', openApi: openEmptyApi });
+    const missing = validate({
+      path,
+      root: undefined,
+      strict: false,
+      output,
+      format: 'text',
+      pullsNothing: async () => false,
+      openApi: openEmptyApi,
+    });
     await expect(missing).rejects.toBeInstanceOf(Failure);
   });
 });
