@@ -47,9 +47,6 @@ afterEach(async () => {
   giveUpNetwork();
 });
 
-/** Below the ports that the kernel gives to outgoing connections, so that no connection has it. */
-const apiPort = 20_301;
-
 const runs = async (argument: string): Promise<boolean> => (await commandLines()).some((line) => line.includes(argument));
 const ask = (purge: boolean) => down({ dataDirectory: cluster.directory, purge, isAgreed: false, ask: undefined, now: Date.now(), output });
 const startTimeOf = async (pid: number): Promise<number> => parseProcessStat(await readFile(`/proc/${pid}/stat`, 'utf8')).startTime;
