@@ -1,23 +1,38 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
 
-/** Test files at once: one more than cores, since many of them wait. vitest itself would leave a machine of two cores with one worker. */
-const workers = Math.max(2, availableParallelism()) + 1;
+/**
+ * Test files at once: two more than cores, since a file works for about half of its time and waits for the rest.
+ *
+ * vitest itself would leave a machine of two cores with one worker.
+ */
+const workers = Math.max(2, availableParallelism()) + 2;
+
+/** Files of integration that measure the memory of their process, and therefore have one of their own. */
+const measureMemory = [
+  'test/integration/gitops/hostile.test.ts',
+  'test/integration/gitops/sources.test.ts',
+  'test/integration/node-agent/pod-records.test.ts',
+];
 
 interface Tier {
+  /** Files; those of the folder of its name when absent. */
+  readonly include?: readonly string[];
+  readonly exclude?: readonly string[];
   readonly testTimeout: number;
   readonly maxWorkers: number;
   /** False: files share a process, one after the other, and with it the modules of `src`, whose loading costs more than many a file. */
   readonly isolate: boolean;
-  /** Tiers of one order run side by side, and a later order begins when the one before has ended. */
+  /** Tiers of one order share the workers, in the order of their names. A later order begins when the one before has ended. */
   readonly order: number;
 }
 
 /** One project for each tier of test/README.md; `npm test -- --project unit` runs one of them. */
-const tier = (name: string, { testTimeout, maxWorkers, isolate, order }: Tier) => ({
+const tier = (name: string, { include = [`test/${name}/**/*.test.ts`], exclude = [], testTimeout, maxWorkers, isolate, order }: Tier) => ({
   test: {
     name,
-    include: [`test/${name}/**/*.test.ts`],
+    include: [...include],
+    exclude: [...exclude],
     testTimeout,
     hookTimeout: testTimeout,
     // As long as `until` waits. The one second of vitest ends while another file has the cores.
@@ -54,13 +69,13 @@ export default defineConfig({
     },
     projects: [
       tier('unit', { testTimeout: 10_000, maxWorkers: workers, isolate: false, order: 1 }),
-      // Some of these measure the memory of their process.
-      tier('integration', { testTimeout: 60_000, maxWorkers: workers, isolate: true, order: 1 }),
+      tier('integration', { exclude: measureMemory, testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
+      tier('integration-alone', { include: measureMemory, testTimeout: 60_000, maxWorkers: workers, isolate: true, order: 1 }),
       tier('conformance', { testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
       // Each file has a cluster of its own, which waits more than it works.
-      tier('e2e', { testTimeout: 180_000, maxWorkers: 3, isolate: true, order: 2 }),
-      // The moments of kills and the pods on the machine are measured, so nothing else runs.
-      tier('fault', { testTimeout: 300_000, maxWorkers: 1, isolate: true, order: 3 }),
+      tier('e2e', { testTimeout: 180_000, maxWorkers: workers, isolate: true, order: 1 }),
+      // Kills and cuts come at moments of a start or a rollout, which more company would stretch.
+      tier('fault', { testTimeout: 300_000, maxWorkers: 2, isolate: true, order: 2 }),
     ],
   },
 });
