@@ -7,19 +7,17 @@ const listedFailures = 20;
 const listedErrorLength = 300;
 /** Files that failed and are run once more, alone. More of them have a common cause, which a second run would only repeat. */
 const secondRunFiles = 5;
-/** The tier that already runs alone, so that a failure there is no matter of its company. */
-const tierAlone = 'fault';
-/** First line of fast-check's errors: the next run draws other values, and would excuse what these values found. */
+/** Draws the moments of its kills and cuts by chance: the next run draws others, and would excuse what these found. */
+const tierByChance = 'fault';
+/** First line of fast-check's errors, whose values are drawn by chance, too. */
 const drawnByChance = /\bProperty failed after \d+ tests?\b/;
 
 /** Takes what vitest hands to a reporter at the end of a run. The types are in outcome.d.mts. */
 export function outcomeOf(modules, unhandledErrors) {
   const tests = modules.flatMap((module) => [...module.children.allTests()]);
   const inState = (state) => tests.filter((test) => test.result().state === state);
-  const failures = [
-    ...modules.flatMap(failuresOfFile),
-    ...unhandledErrors.map((error) => ({ file: '', name: 'error outside of any test', error: firstLine([error]), again: 'never' })),
-  ];
+  const ofFiles = modules.flatMap(failuresOfFile);
+  const failures = [...ofFiles, ...unhandledErrors.map((error) => failureOutside(error, modules, ofFiles))];
   return {
     passed: inState('passed').length,
     skipped: inState('skipped').length,
@@ -33,9 +31,16 @@ export function outcomeOf(modules, unhandledErrors) {
   };
 }
 
+/** A test that failed leaves requests behind that fail, too. Such an error is excused with its file; any other is never. */
+function failureOutside(error, modules, failures) {
+  const file = modules.find(({ moduleId }) => moduleId === error.VITEST_TEST_PATH)?.relativeModuleId ?? '';
+  const isLeftBehind = failures.some((failure) => failure.file === file && failure.again !== 'never');
+  return { file, name: 'error outside of any test', error: firstLine([error]), again: isLeftBehind ? 'file' : 'never' };
+}
+
 function failuresOfFile(module) {
   const failure = (name, error, again) => {
-    const excusable = module.project.name !== tierAlone && !drawnByChance.test(error);
+    const excusable = module.project.name !== tierByChance && !drawnByChance.test(error);
     return { file: module.relativeModuleId, name, error, again: excusable ? again : 'never' };
   };
   const state = module.state();
