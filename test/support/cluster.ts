@@ -78,7 +78,11 @@ export async function startCluster({
       return found !== undefined && isOf(found.pid, child.pid) ? found : undefined;
     },
     { timeoutMs, what: () => `the cluster is up; it printed:\n${text}` },
-  );
+  ).catch((err: unknown) => {
+    // A cluster that nobody waits for any more would keep the addresses of its data directory.
+    end(child, 'SIGINT');
+    throw err;
+  });
   await keepNetwork(JSON.parse(readFileSync(join(data, 'network.json'), 'utf8')).network);
   const environment = { ...process.env, KUBECONFIG: endpoints.kubeconfig, NO_COLOR: '1' };
   return {
