@@ -86,6 +86,15 @@ export const annotations = {
   suspendUntil: 'midship.dev/suspend-until',
 } as const;
 
+/** On pods that files of a node say, and on their mirrors in the API. */
+export const configAnnotations = {
+  hash: 'kubernetes.io/config.hash',
+  /** On the mirror alone: the UID of the pod that runs. */
+  mirror: 'kubernetes.io/config.mirror',
+  seen: 'kubernetes.io/config.seen',
+  source: 'kubernetes.io/config.source',
+} as const;
+
 export const finalizers = {
   foregroundDeletion: 'foregroundDeletion',
   orphan: 'orphan',

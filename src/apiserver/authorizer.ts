@@ -70,6 +70,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
       if (verb === 'list' || verb === 'watch') return exactValueOf(fieldSelector, 'spec.nodeName') === node;
       if (subresource === 'status') return (verb === 'update' || verb === 'patch') && boundPod();
       if (subresource === 'eviction') return verb === 'create' && boundPod();
+      // Mirrors of its own static pods alone: NodeRestriction reads the body.
+      if (verb === 'create') return subresource === '';
       return subresource === '' && (verb === 'get' || verb === 'delete') && boundPod();
     case 'secrets':
     case 'configmaps':
@@ -112,12 +114,13 @@ function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, { names
     .candidates({ namespace: undefined, name: undefined, indexed: node, predicate: undefined, selective: true });
   for (const object of bound.objects.values()) {
     const pod = object as Pod;
-    if (pod.metadata.namespace === namespace && namesOf(pod, resource).has(name)) return true;
+    if (pod.metadata.namespace === namespace && referencedNames(pod, resource).has(name)) return true;
   }
   return false;
 }
 
-function namesOf({ spec }: Pod, resource: string): ReadonlySet<string> {
+/** Names of `serviceaccounts`, `secrets` or `configmaps` that the pod uses. */
+export function referencedNames({ spec }: Pod, resource: string): ReadonlySet<string> {
   const names = new Set<string>();
   const add = (name: string | undefined): void => {
     if (name !== undefined) names.add(name);

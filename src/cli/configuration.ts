@@ -79,6 +79,8 @@ export interface NodeSettings {
   readonly nodeName: string;
   /** The address of the machine for those outside; absent: it has none of its own. */
   readonly externalAddress?: string;
+  /** Absent: that of the data directory. */
+  readonly manifestDirectory?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
 }
@@ -111,6 +113,8 @@ export const filesOf = (dataDirectory: string) => ({
   logs: join(dataDirectory, 'logs'),
   /** The files of the containerd that runs the pods, where they are containers. */
   containerd: join(dataDirectory, 'containerd'),
+  /** Manifests of static pods: the pods of this machine that no API assigns. */
+  manifests: join(dataDirectory, 'manifests'),
   /** Image archives that a start imports. */
   images: join(dataDirectory, 'images'),
   /** Copies for a backup that is being made. */

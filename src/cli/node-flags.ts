@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
 import { hostname, networkInterfaces } from 'node:os';
+import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Taint } from '../api/core/v1/node.ts';
 import { dnsSubdomainErrors, specialAddressErrors } from '../api/formats.ts';
@@ -12,6 +13,7 @@ export interface NodeFlags {
   readonly nodeName?: string;
   readonly nodeIp?: string;
   readonly nodeExternalIp?: string;
+  readonly podManifestPath?: string;
   readonly nodeLabel: Readonly<Record<string, string>>;
   readonly nodeTaint: readonly Taint[];
 }
@@ -30,6 +32,9 @@ export const withNodeFlags = (command: Command): Command =>
       ),
     )
     .addOption(
+      new Option('--pod-manifest-path <dir>', 'manifests of static pods, a file for each; default: manifests in the data directory'),
+    )
+    .addOption(
       new Option('--node-label <key=value>', 'label of the Node; may be given several times').argParser(parseLabel).default({}, 'none'),
     )
     .addOption(
@@ -38,9 +43,16 @@ export const withNodeFlags = (command: Command): Command =>
         .default([], 'none'),
     );
 
-export const nodeSettingsOf = ({ nodeName = parseName(hostname()), nodeExternalIp, nodeLabel, nodeTaint }: NodeFlags): NodeSettings => ({
+export const nodeSettingsOf = ({
+  nodeName = parseName(hostname()),
+  nodeExternalIp,
+  podManifestPath,
+  nodeLabel,
+  nodeTaint,
+}: NodeFlags): NodeSettings => ({
   nodeName,
   ...(nodeExternalIp === undefined ? {} : { externalAddress: nodeExternalIp }),
+  ...(podManifestPath === undefined ? {} : { manifestDirectory: resolve(podManifestPath) }),
   labels: nodeLabel,
   taints: nodeTaint,
 });

@@ -19,6 +19,7 @@ import { createPodQueue } from '../../src/node-agent/pod-queue.ts';
 import { createSharedPodSources } from '../../src/node-agent/pod-source.ts';
 import { openProcessHost, type ProcessHost, type ProcessHostOptions } from '../../src/node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../src/node-agent/process/process-runtime.ts';
+import { createStaticPods } from '../../src/node-agent/static-pods/static-pods.ts';
 import { createEventQueue } from '../../src/reconcile/event-recorder.ts';
 import { createStepLog } from '../../src/reconcile/step-log.ts';
 import { startSeededApi, type TestApi } from './api.ts';
@@ -58,6 +59,8 @@ export async function startTestNode(
     readonly asUser?: boolean;
     readonly host?: Partial<ProcessHostOptions>;
     readonly agent?: Partial<NodeAgentOptions>;
+    /** Directory with the manifests of static pods. */
+    readonly manifests?: string;
     readonly api?: Partial<KubeApiOptions>;
   } = {},
 ): Promise<TestNode> {
@@ -75,7 +78,8 @@ export async function startTestNode(
       ? { ...found, isolation: { ...found.isolation, ids: undefined } }
       : found;
   const agentOptions = { hostPaths: { allowed: options.allowedHostPaths ?? [], refused: [directory] }, ...options.agent };
-  let running = await startAgent(api, directory, host, agentOptions);
+  const start = () => startAgent({ api, directory, host, changes: agentOptions, manifests: options.manifests });
+  let running = await start();
 
   const get = async (name: string): Promise<Pod | undefined> => {
     try {
@@ -125,7 +129,7 @@ export async function startTestNode(
     },
     async crash() {
       await running.abandon();
-      running = await startAgent(api, directory, host, agentOptions);
+      running = await start();
     },
     async stop() {
       await running.agent.stop();
@@ -138,7 +142,15 @@ export async function startTestNode(
   };
 }
 
-async function startAgent(api: TestApi, directory: string, host: ProcessHost, changes: Partial<NodeAgentOptions> = {}) {
+interface StartedAgentOptions {
+  readonly api: TestApi;
+  readonly directory: string;
+  readonly host: ProcessHost;
+  readonly changes: Partial<NodeAgentOptions>;
+  readonly manifests: string | undefined;
+}
+
+async function startAgent({ api, directory, host, changes, manifests }: StartedAgentOptions) {
   const clock = systemClock;
   const client = api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
   const abort = new AbortController();
@@ -155,12 +167,26 @@ async function startAgent(api: TestApi, directory: string, host: ProcessHost, ch
     clock,
     log,
   });
+  const assigned = createSharedPodSources(informers)(testNodeName);
+  const staticPods =
+    manifests === undefined
+      ? undefined
+      : createStaticPods({
+          directory: manifests,
+          nodeName: testNodeName,
+          pods: assigned,
+          // With the rights of a node, and no more.
+          client: api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:nodes', 'system:authenticated'] }, 'kubelet/1'),
+          clock,
+          log,
+          recorder: events.recorder('kubelet', testNodeName),
+        });
   const agent = createNodeAgent({
     nodeName: testNodeName,
     address: { internalIP: '127.64.16.1', kubeletPort: 0 },
     runtime,
-    client,
-    pods: createSharedPodSources(informers)(testNodeName),
+    client: staticPods?.client ?? client,
+    pods: staticPods?.pods ?? assigned,
     config: createConfigSource(informers),
     queue,
     clock,
@@ -178,12 +204,14 @@ async function startAgent(api: TestApi, directory: string, host: ProcessHost, ch
   informers.start({ signal });
   await events.start({ signal });
   await queue.start({ signal });
+  await staticPods?.start({ signal });
   await agent.start({ signal });
   return {
     agent,
     runtime,
     async abandon() {
       await agent.stop();
+      await staticPods?.stop();
       await queue.stop();
       await events.stop();
       await runtime.close();

@@ -1,8 +1,9 @@
 import { type Node, nodes } from '../../api/core/v1/node.ts';
-import { pods } from '../../api/core/v1/pod.ts';
-import { labels as known, taints } from '../../api/well-known.ts';
+import { isMirrorPod, type Pod, pods } from '../../api/core/v1/pod.ts';
+import { configAnnotations, labels as known, taints } from '../../api/well-known.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { forbidden } from '../../machinery/status-error.ts';
+import { referencedNames } from '../authorizer.ts';
 import type { UserInfo } from '../user.ts';
 import type { AdmissionStep } from './admission.ts';
 
@@ -40,11 +41,17 @@ export function nodeRestriction(): AdmissionStep {
     appliesTo: ({ group, resource }, operation, subresource) =>
       group === '' &&
       ((resource === nodes.resource && (operation === 'create' || operation === 'update')) ||
-        (resource === pods.resource && operation === 'update' && subresource === 'status')),
+        (resource === pods.resource && operation === 'update' && subresource === 'status') ||
+        (resource === pods.resource && operation === 'create')),
     admit({ kind, name, object, before, user }) {
       const own = nodeOf(user);
       if (own === undefined) return object;
       const refuse = (why: string): Error => forbidden(kind, name, `node ${JSON.stringify(own)} ${why}`);
+      if (kind.resource === pods.resource && before === undefined) {
+        const why = whyNoMirror(object as Pod, own);
+        if (why !== undefined) throw refuse(why);
+        return object;
+      }
       if (kind.resource === pods.resource) {
         // By its labels a pod is taken for the one of a Service or a controller.
         const changed = changedLabels(object.metadata.labels, before?.metadata.labels);
@@ -68,6 +75,25 @@ export function nodeRestriction(): AdmissionStep {
       return object;
     },
   };
+}
+
+/** The reason why a node may not create the pod: by the objects that its pods name it would get at Secrets of others. */
+function whyNoMirror(pod: Pod, own: string): string | undefined {
+  const { metadata, spec } = pod;
+  if (!isMirrorPod(pod)) return `can only create mirror pods, with the annotation ${configAnnotations.mirror}`;
+  if (spec.nodeName !== own) return 'can only create pods with spec.nodeName set to itself';
+  const [owner, ...others] = metadata.ownerReferences ?? [];
+  const isOwn = owner?.apiVersion === 'v1' && owner.kind === nodes.kind && owner.name === own && owner.blockOwnerDeletion !== true;
+  if (!isOwn || others.length > 0) return 'can only create pods with a single owner reference, set to itself';
+  for (const resource of ['serviceaccounts', 'secrets', 'configmaps']) {
+    if (referencedNames(pod, resource).size > 0) return `can not create pods that reference ${resource}`;
+  }
+  const volumes = spec.volumes ?? [];
+  if (volumes.some(({ projected }) => projected?.sources?.some(({ serviceAccountToken }) => serviceAccountToken !== undefined)))
+    return 'can not create pods that ask for tokens';
+  if (volumes.some(({ persistentVolumeClaim, ephemeral }) => persistentVolumeClaim !== undefined || ephemeral !== undefined))
+    return 'can not create pods that reference persistentvolumeclaims';
+  return (spec.resourceClaims ?? []).length > 0 ? 'can not create pods that reference resourceclaims' : undefined;
 }
 
 const rangesOf = (spec: Node['spec']): readonly string[] => [spec?.podCIDR ?? '', ...(spec?.podCIDRs ?? [])];

@@ -1,4 +1,4 @@
-import { type Pod, type PodSpec, pods, type Toleration } from '../../api/core/v1/pod.ts';
+import { isMirrorPod, type Pod, type PodSpec, pods, type Toleration } from '../../api/core/v1/pod.ts';
 import { type ServiceAccount, serviceAccounts } from '../../api/core/v1/service-account.ts';
 import { type PriorityClass, priorityClasses, systemPriorityClasses } from '../../api/scheduling/v1/priority-class.ts';
 import { taints } from '../../api/well-known.ts';
@@ -33,7 +33,9 @@ function podSpecStep(name: string, fill: (spec: PodSpec) => PodSpec): AdmissionS
  * Every pod runs as a service account of its namespace, `default` unless it says otherwise. It pulls its images with the account's
  * Secrets unless it names its own.
  *
- * @throws StatusError `Forbidden` when the account is not there
+ * A mirror pod shows what a node runs already, and gets no account.
+ *
+ * @throws StatusError `Forbidden` when the account is not there, and for a mirror pod with one
  */
 export function serviceAccount(registry: Pick<Registry, 'get'>): AdmissionStep {
   const filled = new WeakMap<ServiceAccount, WeakMap<PodSpec, PodSpec>>();
@@ -42,6 +44,11 @@ export function serviceAccount(registry: Pick<Registry, 'get'>): AdmissionStep {
     appliesTo: (kind, operation) => operation === 'create' && isPod(kind),
     admit({ object, name }) {
       const pod = object as Pod;
+      if (isMirrorPod(pod)) {
+        if (named(pod.spec.serviceAccountName) !== undefined)
+          throw forbidden(pods, name, 'a mirror pod may not reference service accounts');
+        return object;
+      }
       const { namespace = '' } = pod.metadata;
       const accountName = named(pod.spec.serviceAccountName) ?? 'default';
       const account = registry.get(serviceAccounts, `${namespace}/${accountName}`) as ServiceAccount | undefined;

@@ -1,4 +1,4 @@
-import { type Container, type Pod, type PodSpec, pods } from '../../api/core/v1/pod.ts';
+import { type Container, isMirrorPod, type Pod, type PodSpec, pods } from '../../api/core/v1/pod.ts';
 import { type ServiceAccount, serviceAccounts } from '../../api/core/v1/service-account.ts';
 import { rootCaConfigMap, serviceAccountDirectory } from '../../api/well-known.ts';
 import { deepFreeze } from '../../machinery/object.ts';
@@ -23,6 +23,7 @@ export function serviceAccountToken(registry: Pick<Registry, 'get'>, random: () 
     appliesTo: (kind, operation) => operation === 'create' && kind.group === pods.group && kind.resource === pods.resource,
     admit({ object }) {
       const pod = object as Pod;
+      if (isMirrorPod(pod)) return object;
       const { spec, metadata } = pod;
       const account = registry.get(serviceAccounts, `${metadata.namespace ?? ''}/${spec.serviceAccountName ?? ''}`) as
         | ServiceAccount

@@ -22,6 +22,7 @@ import { runtimeDirectory } from '../../node-agent/process/leftover-pods.ts';
 import { openProcessHost } from '../../node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../node-agent/process/process-runtime.ts';
 import { createSimulatedHost } from '../../node-agent/simulated/simulated-host.ts';
+import { createStaticPods } from '../../node-agent/static-pods/static-pods.ts';
 import { createServiceProxy, type ServiceProxyOptions } from '../../proxy/service-proxy.ts';
 import type { EventQueue } from '../../reconcile/event-recorder.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
@@ -106,7 +107,8 @@ interface Agents {
   create(nodeName: string, own: OwnOptions): NodeAgent;
 }
 
-type OwnOptions = Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'labels' | 'taints' | 'dns'>;
+type OwnOptions = Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'labels' | 'taints' | 'dns'> &
+  Partial<Pick<NodeAgentOptions, 'client' | 'pods'>>;
 
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
   const { configuration, log, version, clock, random, events, steps, podsOf, config } = options;
@@ -118,10 +120,10 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
     metrics,
     create: (nodeName, own) =>
       createNodeAgent({
-        ...own,
-        nodeName,
         client: nodeClient(options, nodeName),
         pods: podsOf(nodeName),
+        ...own,
+        nodeName,
         config,
         queue,
         clock,
@@ -173,7 +175,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   // Only this runtime needs gRPC and the code behind it.
   const { containerNodeName, openContainerNode, readRegistries } = await import('./container-node.ts');
   const { dnsServiceKey, openClusterDns } = await import('./cluster-dns.ts');
-  const { nodeName, labels, taints, externalAddress }: NodeSettings = configuration.machines ?? {
+  const { nodeName, labels, taints, externalAddress, manifestDirectory }: NodeSettings = configuration.machines ?? {
     nodeName: containerNodeName,
     labels: {},
     taints: [],
@@ -194,7 +196,18 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     ...(externalAddress === undefined ? {} : { externalIP: externalAddress }),
     kubeletPort,
   };
+  const staticPods = createStaticPods({
+    directory: manifestDirectory ?? filesOf(configuration.dataDirectory).manifests,
+    nodeName,
+    pods: options.podsOf(nodeName),
+    client,
+    clock,
+    log,
+    recorder: options.events.recorder('kubelet', nodeName),
+  });
   const agent = agents.create(nodeName, {
+    client: staticPods.client,
+    pods: staticPods.pods,
     runtime,
     address,
     labels: { ...labels, 'midship.dev/service-proxy': proxy.mode },
@@ -211,6 +224,8 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   await connectPods(podCidr);
   const parts = [
     dns.createServer(podCidr),
+    // Before the agent ends what is no pod of the node.
+    staticPods,
     haltingPods(agent),
     await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP }),
   ];

@@ -23,6 +23,7 @@ import { allVerbs } from '../../columns.ts';
 import { isAbsent, mapShared, withField } from '../../copy-on-write.ts';
 import { forbidden, immutable, invalidValue } from '../../field-errors.ts';
 import { check, ipErrors } from '../../formats.ts';
+import { configAnnotations } from '../../well-known.ts';
 import { checkImages } from './container-validation.ts';
 import { podColumns, podRowConditions } from './pod-columns.ts';
 import { ephemeralContainersPart, resizePart } from './pod-parts.ts';
@@ -109,6 +110,9 @@ export const pods: KindDefinition<Pod> = {
     return seconds < 0 ? 1 : seconds;
   },
 };
+
+/** True for the pod in the API by which a node shows one that its files say. */
+export const isMirrorPod = ({ metadata }: Pod): boolean => metadata.annotations?.[configAnnotations.mirror] !== undefined;
 
 export type Pod = Kube<V1Pod> & { readonly spec: PodSpec };
 export type PodSpec = DeepReadonly<V1PodSpec>;
