@@ -1,4 +1,5 @@
 import type { VNode } from 'preact';
+import { appStates } from '../../base/contracts/app-states.ts';
 import type { LineMark } from '../commit-line.ts';
 import { type AppRow, appPath, type EventRow, type HomeModel, logsPath, type NodeCard } from '../page-model.ts';
 import type { State } from '../state.ts';
@@ -105,7 +106,8 @@ function Segments({ segments }: { readonly segments: HomeModel['segments'] }): V
       <ul>
         {segments.map(({ name, state, word, count }) => (
           <li key={name}>
-            <Glyph state={state} /> {count} {word.toLowerCase().replace('git', 'Git')}
+            <Glyph state={state} /> {count}{' '}
+            {count === 1 ? word.toLowerCase().replace('git', 'Git') : appStates[name].many.replace('are ', '')}
           </li>
         ))}
       </ul>

@@ -165,6 +165,9 @@ describe('pages', () => {
     apply(1, 9_000, 'other');
     const page = `${url}/apps/flux-system/cache`;
     expect(await seen(page, 'Applied in 50 ms')).not.toContain('class="durations"');
+    expect(await seen(url, '1 matches Git')).not.toContain('1 match Git');
+    await addApp(client, 'store', healthy);
+    await seen(url, '2 match Git');
     for (let at = 2; at <= 25; at += 1) apply(at, at * 10);
     const html = await seen(page, 'Applied in 0.3 s');
     const [drawing = ''] = /<span class="durations".*?<\/svg>/.exec(html) ?? [];
