@@ -5,7 +5,7 @@
 //   --fuzz N        rounds of odd objects of every kind, and a restart after each
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
-//   --kustomize all  every pair of fields of a kustomization, compared with the real program
+//   --kustomize all  every pair of fields of a kustomization and all drawn ones, compared with the real program
 //   --seed S        the same run again
 //
 // Without any of them every suite runs at the size of the gate, which is more than `npm test` has time for. With some,
@@ -21,6 +21,7 @@ const suites = [
   { flag: 'damage', file: 'damaged-files', variable: 'MIDSHIP_DAMAGED_FILES', gate: '4' },
   { flag: 'power-cuts', file: 'power-cut', variable: 'MIDSHIP_POWER_CUTS', gate: '6' },
   { flag: 'kustomize', tier: 'conformance', file: 'kustomize', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
+  { flag: 'kustomize', tier: 'conformance', file: 'kustomize-fuzz', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
 ];
 
 const { values, positionals } = parseArgs({
