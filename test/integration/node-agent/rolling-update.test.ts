@@ -139,6 +139,7 @@ it('a rolling update loses no request that another pod sends through the Service
     await client.patch(deployments, meta('web'), { type: 'merge', body: { spec: deploymentOf(`v${version}`).spec } });
     await rolledOut(version);
   }
-  await until(async () => (await asked()) > 2_000, { what: 'requests' });
+  // A hundred for each version: a busy machine answers fewer, and their number is not the point.
+  await until(async () => (await asked()) > 700, { what: async () => `700 requests; ${await asked()} were made` });
   expect((await output()).split('\n').filter((line) => line.startsWith('failed'))).toEqual([]);
 });
