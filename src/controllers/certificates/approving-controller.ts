@@ -59,7 +59,7 @@ export function createCertificateApprovingController(options: CertificateApprovi
       await decide(request, { type: 'Denied', reason: 'NodeNameTaken', message }, context);
       return;
     }
-    for (const { subresource, message } of approvalsOf(signerName, username, names, usages)) {
+    for (const { subresource, message } of approvalsOf({ signerName, names, username, usages })) {
       if (!(await mayCreate(request, subresource, context))) continue;
       await decide(request, { type: 'Approved', reason: 'AutoApproved', message }, context);
       return;

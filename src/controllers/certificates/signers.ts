@@ -58,21 +58,28 @@ export const isOwnSigner = (signerName: string): boolean => Object.hasOwn(rules,
 export const refusalOf = (signerName: string, request: CertificateNames, usages: readonly string[]): string | undefined =>
   rules[signerName]?.(request, usages);
 
+interface ClientRequest {
+  readonly signerName: string;
+  readonly names: CertificateNames;
+  readonly username: string;
+  readonly usages: readonly string[];
+}
+
 /**
  * Rights by which a node's request for its client certificate is approved without a person: for itself, or for any node.
  *
  * @see Kubernetes, "TLS bootstrapping", "Approval"
  */
-export function approvalsOf(
-  signerName: string,
-  username: string,
-  request: CertificateNames,
-  usages: readonly string[],
-): readonly { readonly subresource: string; readonly message: string }[] {
-  if (signerName !== kubeApiServerClientKubelet || refusalOf(signerName, request, usages) !== undefined) return [];
+export function approvalsOf({
+  signerName,
+  names,
+  username,
+  usages,
+}: ClientRequest): readonly { readonly subresource: string; readonly message: string }[] {
+  if (signerName !== kubeApiServerClientKubelet || refusalOf(signerName, names, usages) !== undefined) return [];
   const forAny = { subresource: 'nodeclient', message: 'Auto approving kubelet client certificate after SubjectAccessReview.' };
   const forSelf = { subresource: 'selfnodeclient', message: 'Auto approving self kubelet client certificate after SubjectAccessReview.' };
-  return request.commonName === username ? [forSelf, forAny] : [forAny];
+  return names.commonName === username ? [forSelf, forAny] : [forAny];
 }
 
 /** `worker-1` of `system:node:worker-1`. */

@@ -86,7 +86,7 @@ export function proportionalSizes(generations: Generations): readonly Resize[] {
   const active = all.filter((replicaSet) => sizeOf(replicaSet) > 0);
   if (active.length <= 1) {
     const only = active[0] ?? newReplicaSet ?? all.at(-1);
-    return only === undefined || isSizedFor(only, desired, desired, deployment) ? [] : [{ replicaSet: only, replicas: desired }];
+    return only === undefined || isSizedFor(only, desired, deployment) ? [] : [{ replicaSet: only, replicas: desired }];
   }
   if (newReplicaSet !== undefined && isSaturated(newReplicaSet, desired)) {
     return active.filter((replicaSet) => replicaSet !== newReplicaSet).map((replicaSet) => ({ replicaSet, replicas: 0 }));
@@ -135,10 +135,10 @@ function shareOf({ replicaSet, deployment, toAdd, added, maxSurge }: ShareOption
   return toAdd > 0 ? Math.min(wanted, left) : Math.max(wanted, left);
 }
 
-function isSizedFor(replicaSet: ReplicaSet, replicas: number, desired: number, deployment: Deployment): boolean {
+function isSizedFor(replicaSet: ReplicaSet, desired: number, deployment: Deployment): boolean {
   const noted = replicaSet.metadata.annotations;
   const wanted = sizeAnnotations(deployment);
-  return sizeOf(replicaSet) === replicas && (desired === 0 || Object.entries(wanted).every(([name, value]) => noted?.[name] === value));
+  return sizeOf(replicaSet) === desired && (desired === 0 || Object.entries(wanted).every(([name, value]) => noted?.[name] === value));
 }
 
 function isSaturated(replicaSet: ReplicaSet, desired: number): boolean {

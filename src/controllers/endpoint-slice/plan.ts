@@ -93,7 +93,7 @@ function contributionOf(service: Service, pod: Pod, zone: string | undefined): C
   for (const { ip } of addressesOf(pod)) {
     const addressType = ip.includes(':') ? 'IPv6' : 'IPv4';
     if (!families.includes(addressType) || places.has(addressType)) continue;
-    const endpoint = endpointOf(service, pod, ip, zone);
+    const endpoint = endpointOf({ service, pod, ip, zone });
     places.set(addressType, { group: groupId(addressType, ports), addressType, ports, id: endpointId(endpoint), endpoint });
   }
   return { service, zone, places: [...places.values()] };
@@ -106,7 +106,15 @@ function addressesOf(pod: Pod): readonly { readonly ip: string }[] {
   return podIP === undefined || podIP === '' ? [] : [{ ip: podIP }];
 }
 
-function endpointOf(service: Service, pod: Pod, ip: string, zone: string | undefined): Endpoint {
+interface EndpointSource {
+  readonly service: Service;
+  readonly pod: Pod;
+  readonly ip: string;
+  /** Zone of the node that the pod is on. */
+  readonly zone: string | undefined;
+}
+
+function endpointOf({ service, pod, ip, zone }: EndpointSource): Endpoint {
   const serving = isPodReady(pod);
   const terminating = isPodTerminating(pod);
   const { nodeName, hostname, subdomain } = pod.spec;

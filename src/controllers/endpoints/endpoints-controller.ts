@@ -92,15 +92,10 @@ export function createEndpointsController(dependencies: ControllerDependencies):
         ...(isTruncated ? { [annotations.endpointsOverCapacity]: 'truncated' } : {}),
       },
     };
-    await write(service, current, { metadata, subsets }, signal);
+    await write({ service, current, metadata, subsets }, signal);
   }
 
-  async function write(
-    service: Service,
-    current: Endpoints | undefined,
-    { metadata, subsets }: Wanted,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async function write({ service, current, metadata, subsets }: Wanted, signal: AbortSignal): Promise<void> {
     const { name, namespace = '' } = service.metadata;
     try {
       if (current === undefined) {
@@ -132,6 +127,9 @@ export function createEndpointsController(dependencies: ControllerDependencies):
 }
 
 interface Wanted {
+  readonly service: Service;
+  /** The object as it is stored. */
+  readonly current: Endpoints | undefined;
   readonly metadata: Pick<Endpoints['metadata'], 'labels' | 'annotations'>;
   readonly subsets: readonly EndpointSubset[];
 }

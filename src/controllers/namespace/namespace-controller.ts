@@ -164,43 +164,33 @@ export function createNamespaceController(dependencies: ControllerDependencies):
 
 type NewCondition = Omit<NamespaceCondition, 'lastTransitionTime'>;
 
-const condition = (type: string, status: 'True' | 'False', reason: string, message: string): NewCondition => ({
-  type,
-  status,
-  reason,
-  message,
-});
+/** The conditions of a namespace are False while all is well. */
+const fine = (type: string, reason: string, message: string): NewCondition => ({ type, status: 'False', reason, message });
+const problem = (type: string, reason: string, message: string): NewCondition => ({ type, status: 'True', reason, message });
 
 const discoveryFailed = (err: unknown): NewCondition =>
-  condition('NamespaceDeletionDiscoveryFailure', 'True', 'DiscoveryFailed', `Discovery failed for some groups: ${messageOf(err)}`);
+  problem('NamespaceDeletionDiscoveryFailure', 'DiscoveryFailed', `Discovery failed for some groups: ${messageOf(err)}`);
 
 /** In the words of the namespace controller of Kubernetes. */
 function conditionsOf({ remaining, finalizers: waitsFor, failures }: Outcome): readonly NewCondition[] {
   return [
-    condition('NamespaceDeletionDiscoveryFailure', 'False', 'ResourcesDiscovered', 'All resources successfully discovered'),
+    fine('NamespaceDeletionDiscoveryFailure', 'ResourcesDiscovered', 'All resources successfully discovered'),
     // The controller of Kubernetes can meet group versions that it cannot read; ours come parsed.
-    condition('NamespaceDeletionGroupVersionParsingFailure', 'False', 'ParsedGroupVersions', 'All legacy kube types successfully parsed'),
+    fine('NamespaceDeletionGroupVersionParsingFailure', 'ParsedGroupVersions', 'All legacy kube types successfully parsed'),
     failures.length === 0
-      ? condition(
+      ? fine('NamespaceDeletionContentFailure', 'ContentDeleted', 'All content successfully deleted, may be waiting on finalization')
+      : problem(
           'NamespaceDeletionContentFailure',
-          'False',
-          'ContentDeleted',
-          'All content successfully deleted, may be waiting on finalization',
-        )
-      : condition(
-          'NamespaceDeletionContentFailure',
-          'True',
           'ContentDeletionFailed',
           `Failed to delete all resource types, ${failures.length} remaining: ${[...failures].sort().join(', ')}`,
         ),
     remaining.size === 0
-      ? condition('NamespaceContentRemaining', 'False', 'ContentRemoved', 'All content successfully removed')
-      : condition('NamespaceContentRemaining', 'True', 'SomeResourcesRemain', `Some resources are remaining: ${listed(remaining, 'has ')}`),
+      ? fine('NamespaceContentRemaining', 'ContentRemoved', 'All content successfully removed')
+      : problem('NamespaceContentRemaining', 'SomeResourcesRemain', `Some resources are remaining: ${listed(remaining, 'has ')}`),
     waitsFor.size === 0
-      ? condition('NamespaceFinalizersRemaining', 'False', 'ContentHasNoFinalizers', 'All content-preserving finalizers finished')
-      : condition(
+      ? fine('NamespaceFinalizersRemaining', 'ContentHasNoFinalizers', 'All content-preserving finalizers finished')
+      : problem(
           'NamespaceFinalizersRemaining',
-          'True',
           'SomeFinalizersRemain',
           `Some content in the namespace has finalizers remaining: ${listed(waitsFor, 'in ')}`,
         ),

@@ -62,7 +62,7 @@ export function createClaimProtectionController(dependencies: ControllerDependen
     if (podInformer.byIndex(byClaim, key).some(uses)) return;
     const { items } = await client.list(pods, { namespace: claim.metadata.namespace, resourceVersion: '', signal });
     if (items.some((pod) => uses(pod) && claimsOf(pod).includes(key))) return;
-    await release(client, persistentVolumeClaims, claim, finalizers.pvcProtection, signal);
+    await release(client, { resource: persistentVolumeClaims, object: claim, finalizer: finalizers.pvcProtection }, signal);
   }
 }
 
@@ -79,7 +79,7 @@ export function createVolumeProtectionController(dependencies: ControllerDepende
       const volume = volumeInformer.getByKey(key);
       // A volume is used while it is bound, however its claim is doing.
       if (volume === undefined || !isHeld(volume, finalizers.pvProtection) || volume.status?.phase === 'Bound') return undefined;
-      await release(client, persistentVolumes, volume, finalizers.pvProtection, signal);
+      await release(client, { resource: persistentVolumes, object: volume, finalizer: finalizers.pvProtection }, signal);
       return undefined;
     },
   });
@@ -107,7 +107,7 @@ export function createAttributesClassProtectionController(dependencies: Controll
       const found = classInformer.getByKey(key);
       if (found === undefined || !isHeld(found, finalizers.vacProtection)) return undefined;
       const isUsed = [claimInformer, volumeInformer].some((informer) => informer.byIndex(byVolumeAttributesClass, key).length > 0);
-      if (!isUsed) await release(client, volumeAttributesClasses, found, finalizers.vacProtection, signal);
+      if (!isUsed) await release(client, { resource: volumeAttributesClasses, object: found, finalizer: finalizers.vacProtection }, signal);
       return undefined;
     },
   });
@@ -142,11 +142,15 @@ const classesOfVolume = ({ spec }: PersistentVolume): readonly string[] => [spec
 const isHeld = ({ metadata }: KubeObject, finalizer: string): boolean =>
   metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(finalizer) === true;
 
+interface HeldObject<T extends KubeObject> {
+  readonly resource: Resource<T>;
+  readonly object: T;
+  readonly finalizer: string;
+}
+
 async function release<T extends KubeObject>(
   client: Client,
-  resource: Resource<T>,
-  object: T,
-  finalizer: string,
+  { resource, object, finalizer }: HeldObject<T>,
   signal: AbortSignal,
 ): Promise<void> {
   const { metadata } = object;

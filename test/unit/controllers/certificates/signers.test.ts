@@ -50,8 +50,8 @@ describe('signers', () => {
   });
 
   it('approves only client certificates of nodes, for the node itself or by a right over all', () => {
-    const rights = (signer: string, user: string, request = node) =>
-      approvalsOf(signer, user, request, client).map(({ subresource }) => subresource);
+    const rights = (signerName: string, username: string, names = node) =>
+      approvalsOf({ signerName, names, username, usages: client }).map(({ subresource }) => subresource);
     expect(rights(kubeApiServerClientKubelet, 'system:node:a')).toEqual(['selfnodeclient', 'nodeclient']);
     expect(rights(kubeApiServerClientKubelet, 'system:bootstrap:abcdef')).toEqual(['nodeclient']);
     expect(rights(kubeApiServerClientKubelet, 'root', { ...node, commonName: 'root' })).toEqual([]);
