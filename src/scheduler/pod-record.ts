@@ -194,7 +194,7 @@ function termOf(term: AffinityTerm, source: ShapeSource): PodTerm {
   const named = term.namespaces ?? [];
   return {
     topologyKey: term.topologyKey,
-    selector: withLabelKeys(term.labelSelector, source.labels, matchLabelKeys, mismatchLabelKeys),
+    selector: selectorOf({ selector: term.labelSelector, labels: source.labels, equal: matchLabelKeys, different: mismatchLabelKeys }),
     namespaces: new Set(named.length === 0 && term.namespaceSelector === undefined ? [source.namespace] : named),
     namespaceSelector: term.namespaceSelector === undefined ? undefined : compileLabelSelector(term.namespaceSelector),
   };
@@ -205,22 +205,28 @@ function spreadOf(constraint: ApiSpread, labels: ShapeSource['labels']): SpreadC
     topologyKey: constraint.topologyKey,
     maxSkew: constraint.maxSkew,
     minDomains: constraint.minDomains ?? 1,
-    selector: withLabelKeys(constraint.labelSelector, labels, constraint.matchLabelKeys, undefined),
+    selector: selectorOf({ selector: constraint.labelSelector, labels, equal: constraint.matchLabelKeys }),
     honorNodeAffinity: constraint.nodeAffinityPolicy !== 'Ignore',
     honorTaints: constraint.nodeTaintsPolicy === 'Honor',
   };
 }
 
+interface SelectorSource {
+  readonly selector:
+    | DeepReadonly<{
+        matchLabels?: { [name: string]: string };
+        matchExpressions?: { key: string; operator: string; values?: string[] }[];
+      }>
+    | undefined;
+  /** Labels of the pod. */
+  readonly labels: ShapeSource['labels'];
+  /** Names of labels that have the pod's own value, and that have another one. */
+  readonly equal?: readonly string[] | undefined;
+  readonly different?: readonly string[] | undefined;
+}
+
 /** The selector with the pod's own values of some labels added: how a rollout's revisions are kept apart. */
-function withLabelKeys(
-  selector: DeepReadonly<{
-    matchLabels?: { [name: string]: string };
-    matchExpressions?: { key: string; operator: string; values?: string[] }[];
-  }> = {},
-  labels: ShapeSource['labels'],
-  equal: readonly string[] | undefined,
-  different: readonly string[] | undefined,
-): LabelSelector {
+function selectorOf({ selector = {}, labels, equal, different }: SelectorSource): LabelSelector {
   if ((equal?.length ?? 0) === 0 && (different?.length ?? 0) === 0) return compileLabelSelector(selector);
   const expressions = [...(selector.matchExpressions ?? [])];
   for (const [keys, operator] of [[equal, 'In'] as const, [different, 'NotIn'] as const]) {

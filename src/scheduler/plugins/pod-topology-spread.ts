@@ -73,7 +73,10 @@ export const podTopologySpreadScore: ScorePlugin = {
   },
 };
 
-/** Pods that the constraint counts, by domain; a domain without any has 0. */
+/**
+ * Pods that the constraint counts, by domain; a domain without any has 0. It runs for each pod with a constraint, and `isDomain` for each
+ * node, so their parameters are positional: objects would be garbage.
+ */
 function countsOf(
   pod: PodRecord,
   constraint: SpreadConstraint,
