@@ -40,7 +40,7 @@ export interface BootstrapOptions {
  */
 export async function bootstrapAccess(client: Client, options: { readonly admitsMachines?: boolean } = {}): Promise<void> {
   for (const name of systemNamespaces) {
-    await ensure<Namespace>(client, namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } }, (stored) => stored);
+    await ensure<Namespace>(client, namespaces, { object: { apiVersion: 'v1', kind: 'Namespace', metadata: { name } } });
   }
   await Promise.all([bootstrapRoles(client, options), bootstrapFlowControl(client)]);
 }
@@ -55,9 +55,11 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
         : { ...stored, spec: object.spec };
   // Levels first: a schema without its level counts for nothing.
   await Promise.all(
-    initialLevels.map((level) => ensure<PriorityLevelConfiguration>(client, priorityLevelConfigurations, level, suggested(level))),
+    initialLevels.map((level) =>
+      ensure<PriorityLevelConfiguration>(client, priorityLevelConfigurations, { object: level, change: suggested(level) }),
+    ),
   );
-  await Promise.all(initialSchemas.map((schema) => ensure<FlowSchema>(client, flowSchemas, schema, suggested(schema))));
+  await Promise.all(initialSchemas.map((schema) => ensure<FlowSchema>(client, flowSchemas, { object: schema, change: suggested(schema) })));
   const levels = new Set((await client.list(priorityLevelConfigurations)).items.map(({ metadata }) => metadata.name));
   const { items } = await client.list(flowSchemas);
   await Promise.all(
@@ -86,36 +88,30 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
   if (authorities !== undefined) await publishAuthorities(client, authorities);
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
-  await ensure<Service>(
-    client,
-    services,
-    {
+  await ensure<Service>(client, services, {
+    object: {
       apiVersion: 'v1',
       kind: 'Service',
       metadata: { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } },
       spec: { type: 'ClusterIP', clusterIP, ports, sessionAffinity: 'None' },
     },
-    (stored) => (deepEqual(stored.spec.ports, ports) ? stored : { ...stored, spec: { ...stored.spec, ports } }),
-  );
+    change: (stored) => (deepEqual(stored.spec.ports, ports) ? stored : { ...stored, spec: { ...stored.spec, ports } }),
+  });
   const subsets = [{ addresses: [{ ip: apiAddress }], ports: [{ name: 'https', port: apiPort, protocol: 'TCP' }] }];
-  await ensure<Endpoints>(
-    client,
-    endpoints,
-    {
+  await ensure<Endpoints>(client, endpoints, {
+    object: {
       apiVersion: 'v1',
       kind: 'Endpoints',
       // Its slice is made here, too.
       metadata: { name: 'kubernetes', namespace: 'default', labels: { [labels.endpointSliceSkipMirror]: 'true' } },
       subsets,
     },
-    (stored) => (deepEqual(stored.subsets, subsets) ? stored : { ...stored, subsets }),
-  );
+    change: (stored) => (deepEqual(stored.subsets, subsets) ? stored : { ...stored, subsets }),
+  });
   const sliceEndpoints = [{ addresses: [apiAddress], conditions: { ready: true } }];
   const endpointPorts = [{ name: 'https', port: apiPort, protocol: 'TCP' }];
-  await ensure<EndpointSlice>(
-    client,
-    endpointSlices,
-    {
+  await ensure<EndpointSlice>(client, endpointSlices, {
+    object: {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
       metadata: { name: 'kubernetes', namespace: 'default', labels: { [labels.serviceName]: 'kubernetes' } },
@@ -123,11 +119,11 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
       endpoints: sliceEndpoints,
       ports: endpointPorts,
     },
-    (stored) =>
+    change: (stored) =>
       deepEqual(stored.endpoints, sliceEndpoints) && deepEqual(stored.ports, endpointPorts)
         ? stored
         : { ...stored, endpoints: sliceEndpoints, ports: endpointPorts },
-  );
+  });
 }
 
 /** PEM. */
@@ -155,12 +151,15 @@ async function publishAuthorities(client: Client, { clientCa, requestHeaderCa }:
     'requestheader-uid-headers': '["X-Remote-Uid"]',
     'requestheader-username-headers': '["X-Remote-User"]',
   };
-  await ensure<ConfigMap>(
-    client,
-    configMaps,
-    { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'extension-apiserver-authentication', namespace: 'kube-system' }, data },
-    (stored) => (deepEqual(stored.data, data) ? stored : { ...stored, data }),
-  );
+  await ensure<ConfigMap>(client, configMaps, {
+    object: {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'extension-apiserver-authentication', namespace: 'kube-system' },
+      data,
+    },
+    change: (stored) => (deepEqual(stored.data, data) ? stored : { ...stored, data }),
+  });
 }
 
 /** The priority classes of system pods, the range of Service addresses, and one APIService for each group version. */
@@ -169,36 +168,30 @@ async function bootstrapKinds({ client, serviceCidr, networkAnnotations: annotat
   const groupVersions = new Map(builtInKinds.map(({ group, version }) => [`${version}.${group}`, { group, version }]));
   await Promise.all([
     ...systemPriorityClasses.map(({ name, value, description }) =>
-      ensure<PriorityClass>(
-        client,
-        priorityClasses,
-        { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value, description },
-        keep,
-      ),
+      ensure<PriorityClass>(client, priorityClasses, {
+        object: { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value, description },
+        change: keep,
+      }),
     ),
-    ensure<ServiceCIDR>(
-      client,
-      serviceCidrs,
-      {
+    ensure<ServiceCIDR>(client, serviceCidrs, {
+      object: {
         apiVersion: 'networking.k8s.io/v1',
         kind: 'ServiceCIDR',
         metadata: { name: 'kubernetes', ...(annotations === undefined ? {} : { annotations }) },
         spec: { cidrs: [serviceCidr] },
       },
-      (stored) => withAnnotations(stored, annotations ?? {}),
-    ),
+      change: (stored) => withAnnotations(stored, annotations ?? {}),
+    }),
     ...[...groupVersions].map(([name, { group, version }]) =>
-      ensure<APIService>(
-        client,
-        apiServices,
-        {
+      ensure<APIService>(client, apiServices, {
+        object: {
           apiVersion: 'apiregistration.k8s.io/v1',
           kind: 'APIService',
           metadata: { name, labels: { 'kube-aggregator.kubernetes.io/automanaged': 'onstart' } },
           spec: { group, version, ...(groupPriorities[group] ?? otherGroupPriority) },
         },
-        keep,
-      ),
+        change: keep,
+      }),
     ),
   ]);
 }
@@ -253,12 +246,18 @@ const groupPriorities: Readonly<Record<string, { readonly groupPriorityMinimum: 
 
 const maxAttempts = 5;
 
-/** Creates the object, or brings the stored one in line with `change`. Another server that starts at the same time does the same. */
+interface Wanted<T extends KubeObject> {
+  /** Created when there is none. */
+  readonly object: New<T>;
+  /** Brings a stored one in line; by default it stays as it is. */
+  readonly change?: (stored: T) => T;
+}
+
+/** Creates the object, or brings the stored one in line. Another server that starts at the same time does the same. */
 export async function ensure<T extends KubeObject>(
   client: Client,
   resource: Resource<T>,
-  object: New<T>,
-  change: (stored: T) => T,
+  { object, change = (stored) => stored }: Wanted<T>,
 ): Promise<void> {
   const { namespace, name = '' } = object.metadata;
   for (let attempt = 1; ; attempt += 1) {

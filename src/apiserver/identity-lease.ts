@@ -35,12 +35,10 @@ export function createIdentityLease({ client, hostname, uid, clock, log }: Ident
   async function renew(): Promise<void> {
     const spec = { holderIdentity: `${name}_${uid}`, leaseDurationSeconds: durationSeconds, renewTime: microTimestampOf(clock.now()) };
     try {
-      await ensure<Lease>(
-        client,
-        leases,
-        { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { namespace: 'kube-system', name, labels }, spec },
-        (stored) => ({ ...stored, metadata: { ...stored.metadata, labels: { ...stored.metadata.labels, ...labels } }, spec }),
-      );
+      await ensure<Lease>(client, leases, {
+        object: { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { namespace: 'kube-system', name, labels }, spec },
+        change: (stored) => ({ ...stored, metadata: { ...stored.metadata, labels: { ...stored.metadata.labels, ...labels } }, spec }),
+      });
     } catch (err) {
       log.warn({ err, lease: `kube-system/${name}` }, 'Could not renew lease of identity');
     }

@@ -151,6 +151,7 @@ const admitted =
   (request) =>
     step.admit(request, async (object) => pass({ steps: steps.slice(0, at), metrics }, 0, { ...request, object, isAgain: true }));
 
+/** Each write calls this for each step, so the parameters are positional: an object for each call would be garbage. */
 function timed(
   metrics: AdmissionMetrics | undefined,
   step: AdmissionStep,

@@ -185,6 +185,7 @@ export function createFlowControl(options: FlowControlOptions): FlowControl {
   };
 }
 
+/** Takes a seat in the level. Each request calls this, so the parameters are positional: an object for each call would be garbage. */
 function enter(level: Level, flow: string, seats: number, onGone: (giveUp: () => void) => void): Seat | Promise<Seat> {
   const refuse = (err: unknown): never => {
     if (!(err instanceof QueueFull)) throw err;

@@ -13,7 +13,7 @@ export async function handleCreate(request: ApiRequest, context: HandlerContext)
   const created = await withWarnings(response, (onWarning) =>
     context.kubeApi.create({ ...requestInfoOf(request), ...options, duplicateFields, onWarning }, target.namespace, object),
   );
-  sendObject(request, context, 201, created);
+  sendObject(request, context, { code: 201, object: created });
 }
 
 /** POST to a subresource that does something: `binding`, `eviction`, `token`. */
@@ -26,7 +26,7 @@ export async function handleCreateSubresource(request: ApiRequest, context: Hand
   const answer = await withWarnings(response, (onWarning) =>
     context.kubeApi.createSubresource({ ...write, onWarning }, refOf(request), object),
   );
-  sendValue(response, 201, answer, { encoding, pretty });
+  sendValue(response, { code: 201, value: answer }, { encoding, pretty });
 }
 
 /** An Eviction carries the options of the deletion in its body. */

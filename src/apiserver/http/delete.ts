@@ -14,12 +14,16 @@ export async function handleDelete(request: ApiRequest, context: HandlerContext)
   const outcome = await withWarnings(request.response, (onWarning) =>
     context.kubeApi.delete({ ...write, onWarning }, refOf(request), options),
   );
-  if (outcome.type === 'object') sendObject(request, context, 200, outcome.object);
+  if (outcome.type === 'object') sendObject(request, context, { code: 200, object: outcome.object });
   else
-    sendValue(request.response, 200, successOf(request.kind, outcome), {
-      encoding: representation.encoding,
-      pretty: representation.pretty,
-    });
+    sendValue(
+      request.response,
+      { code: 200, value: successOf(request.kind, outcome) },
+      {
+        encoding: representation.encoding,
+        pretty: representation.pretty,
+      },
+    );
 }
 
 const successOf = ({ group, resource }: KindDefinition, { ref, uid }: DeleteOutcome & { readonly type: 'status' }): unknown => ({

@@ -7,5 +7,5 @@ export async function handleGet(request: ApiRequest, context: HandlerContext): P
   representationOf(request);
   const resourceVersion = request.query.get('resourceVersion') ?? '';
   const object = await context.kubeApi.get(requestInfoOf(request), refOf(request), resourceVersion);
-  sendObject(request, context, 200, object);
+  sendObject(request, context, { code: 200, object });
 }

@@ -92,7 +92,12 @@ export async function sendOpenApi(documents: OpenApiDocuments, request: OpenApiR
     return;
   }
   await holdMemory(form === 'json' ? document.json.length : document.protobuf.length);
-  if (form === 'json') sendText(response, 200, path === version3 ? 'text/plain; charset=utf-8' : 'application/json', document.json);
+  if (form === 'json')
+    sendText(response, {
+      code: 200,
+      contentType: path === version3 ? 'text/plain; charset=utf-8' : 'application/json',
+      text: document.json,
+    });
   else response.writeHead(200, { 'content-type': form, 'content-length': document.protobuf.length }).end(document.protobuf);
 }
 

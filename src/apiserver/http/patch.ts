@@ -24,7 +24,7 @@ export async function handlePatch(request: ApiRequest, context: HandlerContext):
   const { object, created } = await withWarnings(request.response, (onWarning) =>
     context.kubeApi.patch({ ...write, onWarning }, refOf(request), { type, body: value }),
   );
-  sendObject(request, context, created ? 201 : 200, object);
+  sendObject(request, context, { code: created ? 201 : 200, object });
 }
 
 function patchTypeOf({ raw, kind }: ApiRequest): PatchType {

@@ -226,6 +226,8 @@ class Reader {
     return target;
   }
 
+  // The readers of fields run for every field of every body. Their parameters are positional, since objects would be garbage.
+
   #readOptional(field: Field, wireType: number, target: JsonObject, depth: number): void {
     const { name, form } = field;
     if (form === 'inline') {

@@ -14,17 +14,28 @@ const contentTypes = { json: 'application/json', yaml: 'application/yaml' } as c
 /** Texts of `Warning` headers in one answer are cut here, as on the real server. */
 const maxWarningBytes = 4_096;
 
-export function sendValue(response: ServerResponse, code: number, value: unknown, { encoding, pretty }: Representation): void {
+/** Answers with a value in the form that the client asked for. */
+export function sendValue(
+  response: ServerResponse,
+  { code, value }: { readonly code: number; readonly value: unknown },
+  { encoding, pretty }: Representation,
+): void {
   const text = encoding === 'yaml' ? formatYaml(value) : pretty ? `${JSON.stringify(value, undefined, 2)}\n` : `${JSON.stringify(value)}\n`;
-  sendText(response, code, contentTypes[encoding], text);
+  sendText(response, { code, contentType: contentTypes[encoding], text });
 }
 
 /** An object whose JSON exists already. */
 export function sendJson(response: ServerResponse, code: number, json: string): void {
-  sendText(response, code, contentTypes.json, `${json}\n`);
+  sendText(response, { code, contentType: contentTypes.json, text: `${json}\n` });
 }
 
-export function sendText(response: ServerResponse, code: number, contentType: string, text: string): void {
+interface TextAnswer {
+  readonly code: number;
+  readonly contentType: string;
+  readonly text: string;
+}
+
+export function sendText(response: ServerResponse, { code, contentType, text }: TextAnswer): void {
   const body = Buffer.from(text);
   if (body.length < minGzipBytes || !isPacked(contentType) || !acceptsGzip(response)) {
     response.writeHead(code, { 'content-type': contentType, 'content-length': body.length });
@@ -55,7 +66,7 @@ const acceptsGzip = ({ req }: ServerResponse): boolean =>
 /** Plain text, as for paths outside the API. */
 export function sendPlain(response: ServerResponse, code: number, text: string): void {
   response.setHeader('x-content-type-options', 'nosniff');
-  sendText(response, code, 'text/plain; charset=utf-8', text);
+  sendText(response, { code, contentType: 'text/plain; charset=utf-8', text });
 }
 
 export const sendPageNotFound = (response: ServerResponse): void => sendPlain(response, 404, '404 page not found\n');
@@ -74,7 +85,7 @@ export function sendError(response: ServerResponse, err: unknown, encoding: Repr
   const { retryAfterSeconds } = error.details ?? {};
   if (retryAfterSeconds !== undefined) response.setHeader('retry-after', String(retryAfterSeconds));
   if (error.code === 403) response.setHeader('x-content-type-options', 'nosniff');
-  sendValue(response, error.code, error.toStatus(), { encoding, pretty: false });
+  sendValue(response, { code: error.code, value: error.toStatus() }, { encoding, pretty: false });
 }
 
 /** Adds warnings to those that the answer already carries. */
@@ -171,7 +182,7 @@ export async function sendParts(options: StreamOptions): Promise<void> {
     sliceStart = clock.monotonicMs();
   }
   if (out !== undefined) out.end(text);
-  else sendText(response, 200, contentTypes[contentType], text);
+  else sendText(response, { code: 200, contentType: contentTypes[contentType], text });
 }
 
 function packing(response: ServerResponse): Writable {

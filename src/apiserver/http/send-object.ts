@@ -9,7 +9,11 @@ import { sendJson, sendParts, sendValue } from './respond.ts';
 import { columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
 
 /** Answers with one object in the form the client asked for. */
-export function sendObject(request: ApiRequest, { encoder, clock }: HandlerContext, code: number, object: KubeObject): void {
+export function sendObject(
+  request: ApiRequest,
+  { encoder, clock }: HandlerContext,
+  { code, object }: { readonly code: number; readonly object: KubeObject },
+): void {
   const { response } = request;
   const representation = representationOf(request);
   switch (representation.as) {
@@ -23,15 +27,15 @@ export function sendObject(request: ApiRequest, { encoder, clock }: HandlerConte
         columnDefinitions: columnDefinitionsOf(request.kind, object),
         rows: [rowOf(object, options)],
       };
-      sendValue(response, code, table, representation);
+      sendValue(response, { code, value: table }, representation);
       return;
     }
     case 'PartialObjectMetadata':
-      sendValue(response, code, { ...partialMetadataOf(object), apiVersion: metaVersionOf(representation) }, representation);
+      sendValue(response, { code, value: { ...partialMetadataOf(object), apiVersion: metaVersionOf(representation) } }, representation);
       return;
     case undefined:
       if (representation.encoding === 'json' && !representation.pretty) sendJson(response, code, encoder.json(object));
-      else sendValue(response, code, object, representation);
+      else sendValue(response, { code, value: object }, representation);
       return;
     default:
       representation.as satisfies never;

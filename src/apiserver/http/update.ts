@@ -17,5 +17,5 @@ export async function handleUpdate(request: ApiRequest, context: HandlerContext)
   const updated = await withWarnings(request.response, (onWarning) =>
     context.kubeApi.update({ ...write, onWarning }, refOf(request), object),
   );
-  sendObject(request, context, code, updated);
+  sendObject(request, context, { code, object: updated });
 }

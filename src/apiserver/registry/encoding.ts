@@ -66,6 +66,7 @@ const ownerText = (entry: ManagedFieldsEntry): string => sharedText(ownerTexts, 
 
 const memberText = (name: string, value: unknown): string => sharedText(memberTexts, name, value, `${JSON.stringify(name)}:`);
 
+/** Runs for several fields of each write, so the parameters are positional: an object for each call would be garbage. */
 function sharedText(texts: Texts, name: string, value: unknown, head: string): string {
   const known = texts.get(name);
   if (known !== undefined && known.value === value) return known.text;

@@ -125,6 +125,7 @@ export class ResourceState {
 
 type Placement = Pick<Change, 'key' | 'before' | 'after' | 'beforeBytes' | 'afterBytes'>;
 
+/** Runs for each index of each write, so the parameters are positional: an object for each call would be garbage. */
 function move(
   buckets: Map<string, Bucket>,
   from: string | undefined,

@@ -90,7 +90,7 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
         response.writeHead(401, { 'content-length': 0 }).end();
         return;
       }
-      sendValue(response, 200, answerOf(new URL(request.url ?? '/', 'https://metrics'), request.method ?? ''), json);
+      sendValue(response, { code: 200, value: answerOf(new URL(request.url ?? '/', 'https://metrics'), request.method ?? '') }, json);
     } catch (err) {
       sendError(response, err);
     }

@@ -35,13 +35,11 @@ export async function registerMetricsApi({ client, address, port, caCertificate 
     // Without an address of its own: nobody but the API server has a reason to come.
     spec: { clusterIP: 'None', ports: [{ name: 'https', port: 443, protocol: 'TCP' }] },
   };
-  await ensure<Service>(client, services, service, (stored) => stored);
+  await ensure<Service>(client, services, { object: service });
   const endpoints = [{ addresses: [address], conditions: { ready: true } }];
   const ports = [{ name: 'https', port, protocol: 'TCP' }];
-  await ensure<EndpointSlice>(
-    client,
-    endpointSlices,
-    {
+  await ensure<EndpointSlice>(client, endpointSlices, {
+    object: {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
       metadata: { ...metadata, labels: { [labels.serviceName]: name } },
@@ -49,8 +47,9 @@ export async function registerMetricsApi({ client, address, port, caCertificate 
       endpoints,
       ports,
     },
-    (stored) => (deepEqual(stored.endpoints, endpoints) && deepEqual(stored.ports, ports) ? stored : { ...stored, endpoints, ports }),
-  );
+    change: (stored) =>
+      deepEqual(stored.endpoints, endpoints) && deepEqual(stored.ports, ports) ? stored : { ...stored, endpoints, ports },
+  });
   const caBundle = Buffer.from(caCertificate).toString('base64');
   const spec = {
     group: 'metrics.k8s.io',
@@ -60,19 +59,15 @@ export async function registerMetricsApi({ client, address, port, caCertificate 
     service: { ...metadata, port: 443 },
     caBundle,
   };
-  await ensure<APIService>(
-    client,
-    apiServices,
-    { apiVersion: 'apiregistration.k8s.io/v1', kind: 'APIService', metadata: { name: 'v1beta1.metrics.k8s.io' }, spec },
-    (stored) => {
+  await ensure<APIService>(client, apiServices, {
+    object: { apiVersion: 'apiregistration.k8s.io/v1', kind: 'APIService', metadata: { name: 'v1beta1.metrics.k8s.io' }, spec },
+    change: (stored) => {
       const isOwn = stored.spec?.service?.name === name && stored.spec.service.namespace === namespace;
       return !isOwn || stored.spec?.caBundle === caBundle ? stored : { ...stored, spec };
     },
-  );
-  await ensure<ClusterRole>(
-    client,
-    clusterRoles,
-    {
+  });
+  await ensure<ClusterRole>(client, clusterRoles, {
+    object: {
       apiVersion: 'rbac.authorization.k8s.io/v1',
       kind: 'ClusterRole',
       metadata: {
@@ -81,6 +76,5 @@ export async function registerMetricsApi({ client, address, port, caCertificate 
       },
       rules: [{ apiGroups: ['metrics.k8s.io'], resources: ['pods', 'nodes'], verbs: ['get', 'list', 'watch'] }],
     },
-    (stored) => stored,
-  );
+  });
 }

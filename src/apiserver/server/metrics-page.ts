@@ -29,7 +29,7 @@ export class MetricsPage {
     await this.#options.turns.holdAnswer(exchange, text.length);
     const contentType = 'text/plain; version=0.0.4; charset=utf-8; escaping=underscores';
     if (!/\bgzip\b/.test(String(raw.headers['accept-encoding'] ?? ''))) {
-      sendText(response, 200, contentType, text);
+      sendText(response, { code: 200, contentType, text });
       return;
     }
     const body = await compress(text, { level: 1 });

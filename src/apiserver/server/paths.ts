@@ -108,7 +108,7 @@ function sendDiscoveryRoot(exchange: KnownExchange, { discovery, url }: PathPart
   const { json, etag } = discovery.aggregated(isCore ? 'core' : 'groups');
   response.setHeader('etag', etag);
   if (raw.headers['if-none-match'] === etag) response.writeHead(304).end();
-  else sendText(response, 200, 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', json);
+  else sendText(response, { code: 200, contentType: 'application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList', text: json });
 }
 
 function sendGroup(exchange: KnownExchange, { discovery }: PathParts): void {
@@ -144,14 +144,15 @@ async function sendHealth({ path, query, response }: KnownExchange, { healthChec
   const options = { verbose: query.has('verbose'), exclude: query.getAll('exclude') };
   const report = asked === undefined ? undefined : await reportHealth(healthChecks, { ...asked, ...options }, health);
   if (report === undefined) sendPageNotFound(response);
-  else if (asked?.only !== undefined && report.code === 200) sendText(response, 200, 'text/plain; charset=utf-8', report.text);
+  else if (asked?.only !== undefined && report.code === 200)
+    sendText(response, { code: 200, contentType: 'text/plain; charset=utf-8', text: report.text });
   else sendPlain(response, report.code, report.text);
 }
 
 async function sendHealthMetrics({ response }: KnownExchange, { healthChecks, health }: PathParts): Promise<void> {
   // All checks at least once, so that a scrape finds them.
   await Promise.all(healthEndpoints.map((endpoint) => reportHealth(healthChecks, { endpoint, verbose: false, exclude: [] }, health)));
-  sendText(response, 200, 'text/plain; version=0.0.4; charset=utf-8', health.text());
+  sendText(response, { code: 200, contentType: 'text/plain; version=0.0.4; charset=utf-8', text: health.text() });
 }
 
 // ------------------------------------------------------------------------------------------------------------------------------ schemas
@@ -202,8 +203,9 @@ function sendIssuer({ response, path }: KnownExchange, { serviceAccounts, url }:
     return;
   }
   response.setHeader('cache-control', 'public, max-age=3600');
-  if (path === '/openid/v1/jwks') sendText(response, 200, 'application/jwk-set+json', JSON.stringify(serviceAccounts.keys));
-  else sendText(response, 200, 'application/json', JSON.stringify(serviceAccounts.configuration(url())));
+  if (path === '/openid/v1/jwks')
+    sendText(response, { code: 200, contentType: 'application/jwk-set+json', text: JSON.stringify(serviceAccounts.keys) });
+  else sendText(response, { code: 200, contentType: 'application/json', text: JSON.stringify(serviceAccounts.configuration(url())) });
 }
 
 /** Sends a value in the form that the client takes. */
@@ -212,5 +214,5 @@ function send({ raw, response, query }: KnownExchange, value: unknown): void {
   // Browsers and scripts that ask for HTML get JSON here, as on the real server.
   const accept = headers.accept?.startsWith('text/') ? undefined : headers.accept;
   const { encoding, pretty } = negotiate(accept, 'object', wantsPretty(query, headers['user-agent'] ?? ''));
-  sendValue(response, 200, value, { encoding, pretty });
+  sendValue(response, { code: 200, value }, { encoding, pretty });
 }

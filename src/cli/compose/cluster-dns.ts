@@ -118,16 +118,14 @@ async function publishService(client: Client, network: Network): Promise<void> {
   };
   const clusterIP = formatAddress(parseRange(network.serviceCidr).first + 10);
   try {
-    await ensure(client, services, { ...service, spec: { ...service.spec, clusterIP } }, (stored) => stored);
+    await ensure(client, services, { object: { ...service, spec: { ...service.spec, clusterIP } } });
   } catch (err) {
     if (!isInvalid(err)) throw err;
-    await ensure(client, services, service, (stored) => stored);
+    await ensure(client, services, { object: service });
   }
   const endpoints = [{ addresses: [network.nodeAddress(0)], conditions: { ready: true } }];
-  await ensure(
-    client,
-    endpointSlices,
-    {
+  await ensure(client, endpointSlices, {
+    object: {
       apiVersion: 'discovery.k8s.io/v1',
       kind: 'EndpointSlice',
       metadata: { name, namespace, labels: { [labels.serviceName]: name } },
@@ -135,8 +133,8 @@ async function publishService(client: Client, network: Network): Promise<void> {
       endpoints,
       ports: service.spec.ports.map((each) => ({ name: each.name, port: each.port, protocol: each.protocol })),
     },
-    (stored) => (deepEqual(stored.endpoints, endpoints) ? stored : { ...stored, endpoints }),
-  );
+    change: (stored) => (deepEqual(stored.endpoints, endpoints) ? stored : { ...stored, endpoints }),
+  });
 }
 
 /** The file of systemd-resolved where the usual one names only its local stub, which pods do not reach; as kubeadm chooses. */
