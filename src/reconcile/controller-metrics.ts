@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
+import { familyHead } from '../base/series.ts';
 import type { ControllerObserver } from './controller.ts';
 
 /** The `workqueue_*` and `controller_runtime_*` families of a process. */
@@ -93,13 +94,13 @@ export function createControllerMetrics({ metrics, clock }: ControllerMetricsOpt
   function* queueLines(): Iterable<string> {
     const now = clock.monotonicMs();
     const rows = [...queues].map(([name, { depth, startedAt }]) => ({ name, depth, ages: startedAt.map((at) => (now - at) / 1000) }));
-    yield '# HELP workqueue_depth Keys that wait.\n# TYPE workqueue_depth gauge\n';
+    yield familyHead('workqueue_depth', 'Keys that wait.', 'gauge');
     for (const { name, depth } of rows) yield `workqueue_depth{name="${name}"} ${depth}\n`;
-    yield '# HELP workqueue_unfinished_work_seconds Time spent so far on keys in work.\n# TYPE workqueue_unfinished_work_seconds gauge\n';
+    yield familyHead('workqueue_unfinished_work_seconds', 'Time spent so far on keys in work.', 'gauge');
     for (const { name, ages } of rows) {
       yield `workqueue_unfinished_work_seconds{name="${name}"} ${ages.reduce((sum, age) => sum + age, 0)}\n`;
     }
-    yield '# HELP workqueue_longest_running_processor_seconds Age of the oldest work.\n# TYPE workqueue_longest_running_processor_seconds gauge\n';
+    yield familyHead('workqueue_longest_running_processor_seconds', 'Age of the oldest work.', 'gauge');
     for (const { name, ages } of rows) yield `workqueue_longest_running_processor_seconds{name="${name}"} ${Math.max(0, ...ages)}\n`;
   }
 }

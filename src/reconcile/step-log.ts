@@ -1,6 +1,7 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
+import { familyHead } from '../base/series.ts';
 import { memoMisses } from '../lifecycle/step.ts';
 
 /** One step of a lifecycle machine on one object. */
@@ -86,6 +87,6 @@ function within<V>(maps: Nested<Nested<V>>, key: string): Nested<V> {
 }
 
 function* memoLines(): Iterable<string> {
-  yield '# HELP machine_memo_misses_total Steps that XState had to be asked for.\n# TYPE machine_memo_misses_total counter\n';
+  yield familyHead('machine_memo_misses_total', 'Steps that XState had to be asked for.', 'counter');
   for (const [machine, misses] of memoMisses()) yield `machine_memo_misses_total{machine="${machine}"} ${misses}\n`;
 }

@@ -1,4 +1,5 @@
 import { buckets, type Metrics } from '../base/metrics.ts';
+import { familyHead } from '../base/series.ts';
 import type { SchedulerCache } from './cache.ts';
 import type { SchedulingQueue } from './queue.ts';
 
@@ -85,8 +86,8 @@ export function createSchedulerMetrics({ metrics, profile, queue, cache, reusedS
     },
   });
   metrics.addCollector(function* () {
-    yield '# HELP midship_scheduler_sample_reuses_total Pods that took a node of a sample scored for a pod like them.\n';
-    yield `# TYPE midship_scheduler_sample_reuses_total counter\nmidship_scheduler_sample_reuses_total ${reusedSamples()}\n`;
+    yield familyHead('midship_scheduler_sample_reuses_total', 'Pods that took a node of a sample scored for a pod like them.', 'counter');
+    yield `midship_scheduler_sample_reuses_total ${reusedSamples()}\n`;
   });
 
   // Labels are looked up once, not for each pod.

@@ -1,4 +1,4 @@
-import { escapeLabel } from '../../base/series.ts';
+import { escapeLabel, familyHead } from '../../base/series.ts';
 import type { KubeObject, OwnerReference } from '../../machinery/object.ts';
 import { parseQuantity } from '../../machinery/quantity.ts';
 
@@ -60,7 +60,7 @@ export function* familyLines<T extends KubeObject>(
   family: Family<T>,
   objects: readonly { readonly object: T; readonly labels: string }[],
 ): Iterable<string> {
-  yield `# HELP ${family.name} ${family.help}\n# TYPE ${family.name} ${family.type}\n`;
+  yield familyHead(family.name, family.help, family.type);
   const samples = new Samples(family.name);
   for (const { object, labels } of objects) {
     samples.begin(labels);

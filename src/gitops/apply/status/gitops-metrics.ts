@@ -3,7 +3,7 @@ import type { Clock } from '../../../base/clock.ts';
 import type { VerdictState } from '../../../base/contracts/app-states.ts';
 import type { AppOverview } from '../../../base/contracts/overview.ts';
 import { buckets, type Metrics } from '../../../base/metrics.ts';
-import { escapeLabel } from '../../../base/series.ts';
+import { escapeLabel, familyHead } from '../../../base/series.ts';
 import type { HealthStatus } from '../../../lifecycle/reasons.ts';
 
 type SyncStatus = AppOverview['sync'];
@@ -198,7 +198,7 @@ export function createGitOpsMetrics({ metrics, clock, commitsAfter, apps, source
   };
 }
 
-const head = (name: string, help: string): string => `# HELP ${name} ${help}\n# TYPE ${name} gauge\n`;
+const head = (name: string, help: string): string => familyHead(name, help, 'gauge');
 
 function* stateLines(all: readonly AppMetricsState[], repositories: readonly SourceMetricsState[]): Iterable<string> {
   const labelsOf = ({ namespace, app }: AppMetricsState): string => `namespace="${escapeLabel(namespace)}",app="${escapeLabel(app)}"`;
