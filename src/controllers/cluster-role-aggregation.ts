@@ -2,20 +2,17 @@ import { type ClusterRole, clusterRoles } from '../api/rbac/v1/cluster-role.ts';
 import { deepEqual } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelectorObject } from '../machinery/selector.ts';
 import { isNotFound } from '../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createInformedController } from '../reconcile/informed-controller.ts';
 
 /** Writes into each ClusterRole with an aggregation rule the rules of the roles it selects. Roles are few: every change looks at all. */
 export function createClusterRoleAggregationController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers } = dependencies;
   const informer = informers.get(clusterRoles);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'clusterrole-aggregation-controller',
-    clock,
-    log,
-    observer: metrics.observerOf('clusterrole-aggregation-controller'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   informer.addHandler(() => {

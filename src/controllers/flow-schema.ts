@@ -2,21 +2,18 @@ import { flowSchemas, withDangling } from '../api/flowcontrol/v1/flow-schema.ts'
 import { priorityLevelConfigurations } from '../api/flowcontrol/v1/priority-level-configuration.ts';
 import { timestampOf } from '../base/clock.ts';
 import { isNotFound } from '../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createInformedController } from '../reconcile/informed-controller.ts';
 
 /** Says on each FlowSchema whether its priority level is there; without it the schema counts for nothing. */
 export function createFlowSchemaController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers, clock } = dependencies;
   const schemas = informers.get(flowSchemas);
   const levels = informers.get(priorityLevelConfigurations);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'flow-schema',
-    clock,
-    log,
-    observer: metrics.observerOf('flow-schema'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   schemas.addHandler(({ after }) => {

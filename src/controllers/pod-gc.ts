@@ -6,8 +6,9 @@ import { nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { setCondition } from '../machinery/conditions.ts';
 import { keyOf, refOf } from '../machinery/object.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createInformedController } from '../reconcile/informed-controller.ts';
 import { isPodFinished, isPodTerminating } from './pod-conditions.ts';
 import { indexByNode, podsOn } from './pods-by-node.ts';
 
@@ -30,7 +31,7 @@ const createdAt = ({ metadata }: Pod): number => Date.parse(metadata.creationTim
  * out-of-service node, or finished pods beyond a bound.
  */
 export function createPodGcController(options: PodGcOptions): Controller {
-  const { client, informers, clock, log, metrics } = options;
+  const { client, informers, clock, log } = options;
   const { periodMs = 20_000, quarantineMs = 40_000, terminatedPodThreshold = 12_500 } = options;
   const nodeInformer = informers.get(nodes);
   const podInformer = informers.get(pods);
@@ -38,12 +39,9 @@ export function createPodGcController(options: PodGcOptions): Controller {
   /** Since when a node that pods name has been missing; monotonic. */
   const missing = new Map<string, number>();
 
-  const controller = createController({
+  const controller = createInformedController(options, {
     name: 'pod-gc',
-    clock,
-    log,
     workers: 1,
-    observer: metrics.observerOf('pod-gc'),
     waitForSync: async (wait) => {
       await informers.waitForSync(wait);
       controller.enqueue(pass);

@@ -2,8 +2,9 @@ import { configMaps } from '../api/core/v1/config-map.ts';
 import { namespaces } from '../api/core/v1/namespace.ts';
 import { rootCaConfigMap } from '../api/well-known.ts';
 import { isAlreadyExists } from '../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createInformedController } from '../reconcile/informed-controller.ts';
 import { isNamespaceTerminating } from './refusals.ts';
 
 export interface RootCaOptions extends ControllerDependencies {
@@ -17,17 +18,13 @@ const description =
 
 /** Keeps the ConfigMap `kube-root-ca.crt` in every namespace, so that programs in pods can verify the API server. */
 export function createRootCaController(options: RootCaOptions): Controller {
-  const { client, informers, clock, log, metrics, caCertificate } = options;
+  const { client, informers, caCertificate } = options;
   const namespaceInformer = informers.get(namespaces);
   const mapInformer = informers.get(configMaps);
 
-  const controller = createController({
+  const controller = createInformedController(options, {
     name: 'root-ca-certificate-publisher',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('root-ca-certificate-publisher'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   namespaceInformer.addHandler(({ after }) => {

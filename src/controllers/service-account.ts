@@ -1,25 +1,22 @@
 import { namespaces } from '../api/core/v1/namespace.ts';
 import { serviceAccounts } from '../api/core/v1/service-account.ts';
 import { isAlreadyExists } from '../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createInformedController } from '../reconcile/informed-controller.ts';
 import { isNamespaceTerminating } from './refusals.ts';
 
 const defaultName = 'default';
 
 /** Keeps a ServiceAccount `default` in every namespace: without it no pod can be created there, so it comes first. */
 export function createServiceAccountController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers } = dependencies;
   const namespaceInformer = informers.get(namespaces);
   const accountInformer = informers.get(serviceAccounts);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'serviceaccount',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('serviceaccount'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   namespaceInformer.addHandler(({ after }) => {

@@ -3,8 +3,9 @@ import { type ServiceAccount, serviceAccounts } from '../api/core/v1/service-acc
 import { annotations } from '../api/well-known.ts';
 import { keyOf } from '../machinery/object.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
+import { createInformedController } from '../reconcile/informed-controller.ts';
 
 export interface TokenSecretOptions extends ControllerDependencies {
   /** The certificate of the cluster's CA, PEM. */
@@ -22,19 +23,15 @@ const byAccount = 'token-secret-account';
  * @see Kubernetes tasks, "Configure Service Accounts", "Manually create an API token for a ServiceAccount"
  */
 export function createTokenSecretController(options: TokenSecretOptions): Controller {
-  const { client, informers, clock, log, metrics, caCertificate, issueToken } = options;
+  const { client, informers, caCertificate, issueToken } = options;
   const accountInformer = informers.get(serviceAccounts);
   const secretInformer = informers.get(secrets, { fieldSelector: 'type=kubernetes.io/service-account-token' });
   secretInformer.addIndex(byAccount, accountKeysOf);
   const wanted = Buffer.from(caCertificate).toString('base64');
 
-  const controller = createController({
+  const controller = createInformedController(options, {
     name: 'serviceaccount-tokens',
-    clock,
-    log,
     workers: 4,
-    observer: metrics.observerOf('serviceaccount-tokens'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   secretInformer.addHandler(({ after }) => {

@@ -4,8 +4,9 @@ import { nodes } from '../../api/core/v1/node.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { parseCertificateRequest } from '../../base/pki/certificate-request.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { hasCondition, requestPemOf } from './request-conditions.ts';
 import { approvalsOf, isServingOfNode, kubeApiServerClientKubelet, kubeletServing, nodeNameOf } from './signers.ts';
 
@@ -19,17 +20,13 @@ export interface CertificateApprovingOptions extends ControllerDependencies {
 
 /** Approves what nodes ask for when they join or renew, for those who may: a SubjectAccessReview of the requester decides. */
 export function createCertificateApprovingController(options: CertificateApprovingOptions): Controller {
-  const { client, informers, clock, log, metrics, admitsMachines = false } = options;
+  const { client, informers, clock, admitsMachines = false } = options;
   const informer = informers.get(certificateSigningRequests);
   const signers = new Set([kubeApiServerClientKubelet, ...(admitsMachines ? [kubeletServing] : [])]);
   const nodeInformer = admitsMachines ? informers.get(nodes) : undefined;
 
-  const controller = createController({
+  const controller = createInformedController(options, {
     name: 'csrapproving',
-    clock,
-    log,
-    observer: metrics.observerOf('csrapproving'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   informer.addHandler(({ after }) => {

@@ -3,8 +3,9 @@ import { timestampOf } from '../../base/clock.ts';
 import { parseCertificateRequest } from '../../base/pki/certificate-request.ts';
 import type { Pki } from '../../base/pki.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { certificateOf, hasCondition, requestPemOf } from './request-conditions.ts';
 import { isOwnSigner, refusalOf } from './signers.ts';
 
@@ -18,15 +19,11 @@ const minLifetimeSeconds = 600;
 
 /** Signs approved requests for the signers of every cluster with the cluster's authority; a request that breaks a signer's rules fails. */
 export function createCertificateSigningController({ pki, ...dependencies }: CertificateSigningOptions): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers, clock } = dependencies;
   const informer = informers.get(certificateSigningRequests);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'csrsigning',
-    clock,
-    log,
-    observer: metrics.observerOf('csrsigning'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   informer.addHandler(({ after }) => {

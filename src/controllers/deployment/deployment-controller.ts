@@ -18,9 +18,10 @@ import { byTemplate, revisionOf, sameTemplate } from '../../lifecycle/deployment
 import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { claim, controllerKeyOf, controllerReference, indexByOwner, ownedBy } from '../ownership.ts';
 import { isPodFinished } from '../pod-conditions.ts';
@@ -39,7 +40,7 @@ const refused = { type: 'REPLICA_SET_REFUSED' } as const;
  * in the cache before the next one is decided.
  */
 export function createDeploymentController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics, steps } = dependencies;
+  const { client, informers, clock, log, recorder, steps } = dependencies;
   const deploymentInformer = informers.get(deployments);
   const replicaSetInformer = informers.get(replicaSets);
   const podInformer = informers.get(pods);
@@ -47,13 +48,9 @@ export function createDeploymentController(dependencies: ControllerDependencies)
   indexByOwner(podInformer);
   const pace = createStatusPace(clock);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'deployment',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('deployment'),
-    waitForSync: (options) => informers.waitForSync(options),
     reconcile,
   });
   deploymentInformer.addHandler(({ before, after }) => {

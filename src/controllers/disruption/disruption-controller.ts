@@ -11,8 +11,9 @@ import { controllerOf, deepEqual, type KubeObject, keyOf, type OwnerReference } 
 import { apiVersionOf, type Resource } from '../../machinery/resource.ts';
 import { compileLabelSelector, describeLabelSelector } from '../../machinery/selector.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { messageOf } from '../refusals.ts';
 import { disruptionOf, expectationOf, healthyCount, needsScale, statusOf } from './plan.ts';
 
@@ -23,7 +24,7 @@ interface ScaledObject extends KubeObject {
 
 /** Counts for every PodDisruptionBudget how many of its pods are healthy, how many have to be, and so how many may be evicted now. */
 export function createDisruptionController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics, recorder } = dependencies;
+  const { client, informers, clock, recorder } = dependencies;
   const budgetInformer = informers.get(podDisruptionBudgets);
   const podInformer = informers.get(pods);
   const scaled = [deployments, replicaSets, statefulSets, replicationControllers].map((resource) => ({
@@ -31,12 +32,8 @@ export function createDisruptionController(dependencies: ControllerDependencies)
     informer: informers.get(resource as Resource<ScaledObject>),
   }));
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'disruption',
-    clock,
-    log,
-    observer: metrics.observerOf('disruption'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   budgetInformer.addHandler(({ after }) => {

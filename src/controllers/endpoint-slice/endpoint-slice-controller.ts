@@ -5,11 +5,11 @@ import { endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { keyOf } from '../../machinery/object.ts';
-import { isConflict } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
-import { messageOf } from '../refusals.ts';
+import { createWritePace } from '../write-pace.ts';
 import { createMemberships, selectorOfService } from './memberships.ts';
 import { planSlices, slicesOfPods } from './plan.ts';
 import { createSliceWriter, staleRetryMs } from './slice-writer.ts';
@@ -22,27 +22,25 @@ const collectMs = 50;
  * endpoints are collected for 50 ms, so that a rollout of a thousand pods does not write the slices a thousand times.
  */
 export function createEndpointSliceController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics } = dependencies;
+  const { client, informers, clock, recorder } = dependencies;
   const serviceInformer = informers.get(services);
   const podInformer = informers.get(pods);
   const nodeInformer = informers.get(nodes);
   const memberships = createMemberships(podInformer);
-  const lastWriteAt = new Map<string, number>();
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'endpointslice',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('endpointslice'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
+  const pace = createWritePace({ clock, collectMs, controller });
   const writer = createSliceWriter({
     client,
     clock,
     slices: informers.get(endpointSlices),
     index: slicesOfPods,
+    recorder,
+    ownerKind: services.kind,
     onChange: (key) => controller.enqueue(key),
   });
   serviceInformer.addHandler(({ before, after }) => {
@@ -57,7 +55,7 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
   podInformer.addHandler(onPodChange);
   nodeInformer.addHandler(({ before, after }) => {
     if (before?.metadata.labels?.[labels.zone] === after?.metadata.labels?.[labels.zone]) return;
-    for (const service of serviceInformer.list()) collect(keyOf(service));
+    for (const service of serviceInformer.list()) pace.collect(keyOf(service));
   });
   return controller;
 
@@ -72,13 +70,8 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
     const goesAway = before !== undefined && countsAsReady(before) && !countsAsReady(after);
     for (const key of selecting) {
       if (goesAway) controller.enqueue(key);
-      else collect(key);
+      else pace.collect(key);
     }
-  }
-
-  function collect(key: string): void {
-    const last = lastWriteAt.get(key);
-    controller.enqueueAfter(key, last === undefined ? 0 : Math.max(0, last + collectMs - clock.monotonicMs()));
   }
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
@@ -86,7 +79,7 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
     if (service === undefined || selectorOfService(service) === undefined) {
       // Slices of a Service that is gone go with it, by owner reference; those of one without selector are its owner's.
       writer.forget(key);
-      lastWriteAt.delete(key);
+      pace.forget(key);
       return undefined;
     }
     if (service.metadata.deletionTimestamp !== undefined) return undefined;
@@ -100,17 +93,9 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
       now: timestampOf(clock.now()),
     });
     if (plan.create.length + plan.update.length + plan.remove.length === 0) return undefined;
-    lastWriteAt.set(key, clock.monotonicMs());
-    const failure = await writer.carryOut(key, plan, signal);
-    if (failure === undefined) return undefined;
-    if (!isConflict(failure)) {
-      recorder.record(service, {
-        type: 'Warning',
-        reason: 'FailedToUpdateEndpointSlices',
-        message: `Error updating Endpoint Slices for Service ${key}: ${messageOf(failure)}`,
-      });
-    }
-    throw failure;
+    pace.noteWrite(key);
+    await writer.carryOut(key, plan, { owner: service, signal });
+    return undefined;
   }
 
   function* selectedPods(serviceKey: string): Iterable<Pod> {

@@ -5,10 +5,9 @@ import { type EndpointPort, endpointSlices } from '../../api/discovery/v1/endpoi
 import { annotations, labels } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { keyOf } from '../../machinery/object.ts';
-import { isConflict } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
-import { messageOf } from '../refusals.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { type EndpointGroups, endpointId, groupId, planSliceSet, type SlicePlan, sliceIndex } from './slice-set.ts';
 import { createSliceWriter, staleRetryMs } from './slice-writer.ts';
 
@@ -24,17 +23,13 @@ const maxEndpoints = 1_000;
  * @see Kubernetes concepts, "EndpointSlices", "EndpointSlice mirroring"
  */
 export function createEndpointSliceMirroringController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics } = dependencies;
+  const { client, informers, clock, recorder } = dependencies;
   const serviceInformer = informers.get(services);
   const endpointsInformer = informers.get(endpoints);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'endpointslicemirroring',
-    clock,
-    log,
     workers: 4,
-    observer: metrics.observerOf('endpointslicemirroring'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   const writer = createSliceWriter({
@@ -42,6 +37,8 @@ export function createEndpointSliceMirroringController(dependencies: ControllerD
     clock,
     slices: informers.get(endpointSlices),
     index: mirrored,
+    recorder,
+    ownerKind: endpoints.kind,
     onChange: (key) => controller.enqueue(key),
   });
   serviceInformer.addHandler(({ before, after }) => {
@@ -76,16 +73,8 @@ export function createEndpointSliceMirroringController(dependencies: ControllerD
           now: timestampOf(clock.now()),
         })
       : { create: [], update: [], remove: slices };
-    const failure = await writer.carryOut(key, plan, signal);
-    if (failure === undefined) return undefined;
-    if (source !== undefined && !isConflict(failure)) {
-      recorder.record(source, {
-        type: 'Warning',
-        reason: 'FailedToUpdateEndpointSlices',
-        message: `Error updating Endpoint Slices for Endpoints ${key}: ${messageOf(failure)}`,
-      });
-    }
-    throw failure;
+    await writer.carryOut(key, plan, { owner: source, signal });
+    return undefined;
   }
 }
 

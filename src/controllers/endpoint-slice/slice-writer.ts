@@ -2,8 +2,10 @@ import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpo
 import type { Clock } from '../../base/clock.ts';
 import type { Client } from '../../client/client.ts';
 import type { Informer } from '../../client/informer.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
-import { isNamespaceTerminating } from '../refusals.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { isConflict, isNotFound } from '../../machinery/status-error.ts';
+import type { EventRecorder } from '../../reconcile/event-recorder.ts';
+import { isNamespaceTerminating, messageOf } from '../refusals.ts';
 import type { SliceIndex, SlicePlan } from './slice-set.ts';
 import { createWrittenSlices } from './written-slices.ts';
 
@@ -11,8 +13,16 @@ import { createWrittenSlices } from './written-slices.ts';
 export interface SliceWriter {
   /** Slices of the manager under the Service; undefined while the cache is behind our own writes. */
   slicesOf(serviceKey: string): readonly EndpointSlice[] | undefined;
-  /** @returns what failed first, the refusals of a namespace that ends left out */
-  carryOut(serviceKey: string, plan: SlicePlan, signal: AbortSignal): Promise<unknown>;
+  /**
+   * Makes all writes of the plan. The owner gets an Event when one fails that a person may want to know of.
+   *
+   * @throws the first failure; refusals of a namespace that ends are none
+   */
+  carryOut(
+    serviceKey: string,
+    plan: SlicePlan,
+    context: { readonly owner: KubeObject | undefined; readonly signal: AbortSignal },
+  ): Promise<void>;
   forget(serviceKey: string): void;
 }
 
@@ -21,6 +31,9 @@ export interface SliceWriterOptions {
   readonly clock: Clock;
   readonly slices: Informer<EndpointSlice>;
   readonly index: SliceIndex;
+  readonly recorder: EventRecorder;
+  /** Kind of the owners, for Events. */
+  readonly ownerKind: string;
   /** Somebody else changed a slice of the Service. */
   readonly onChange: (serviceKey: string) => void;
 }
@@ -28,7 +41,8 @@ export interface SliceWriterOptions {
 /** Wait before another look at a Service when the cache has not caught up with our own writes. */
 export const staleRetryMs = 20;
 
-export function createSliceWriter({ client, clock, slices, index, onChange }: SliceWriterOptions): SliceWriter {
+export function createSliceWriter(options: SliceWriterOptions): SliceWriter {
+  const { client, clock, slices, index, recorder, ownerKind, onChange } = options;
   const written = createWrittenSlices(clock);
   slices.addIndex(index.name, index.serviceKeysOf);
   slices.addHandler(({ before, after }) => {
@@ -54,7 +68,7 @@ export function createSliceWriter({ client, clock, slices, index, onChange }: Sl
       const cached = slices.byIndex(index.name, key);
       return written.isStale(key, cached) ? undefined : cached;
     },
-    async carryOut(key, { create, update, remove }, signal) {
+    async carryOut(key, { create, update, remove }, { owner, signal }) {
       written.begin(key);
       const writes = [
         ...update.map(async (slice) => written.noteWritten(key, await client.update(endpointSlices, slice, { signal }))),
@@ -65,7 +79,16 @@ export function createSliceWriter({ client, clock, slices, index, onChange }: Sl
         outcome.status === 'rejected' ? [outcome.reason as unknown] : [],
       );
       if (written.finish(key)) onChange(key);
-      return failures.find((err) => !isNamespaceTerminating(err));
+      const failure = failures.find((err) => !isNamespaceTerminating(err));
+      if (failure === undefined) return;
+      if (owner !== undefined && !isConflict(failure)) {
+        recorder.record(owner, {
+          type: 'Warning',
+          reason: 'FailedToUpdateEndpointSlices',
+          message: `Error updating Endpoint Slices for ${ownerKind} ${key}: ${messageOf(failure)}`,
+        });
+      }
+      throw failure;
     },
     forget: (key) => written.forget(key),
   };

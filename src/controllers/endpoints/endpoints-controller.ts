@@ -6,11 +6,13 @@ import { timestampOf } from '../../base/clock.ts';
 import type { New } from '../../client/client.ts';
 import { deepEqual, keyOf } from '../../machinery/object.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { selectorOfService } from '../endpoint-slice/memberships.ts';
 import { slicesOfPods } from '../endpoint-slice/plan.ts';
 import { isNamespaceTerminating, messageOf } from '../refusals.ts';
+import { createWritePace } from '../write-pace.ts';
 import { subsetsOf } from './subsets.ts';
 
 /** Value of the label that says whose Endpoints these are. */
@@ -25,46 +27,37 @@ const collectMs = 500;
  * @see Kubernetes API reference, "Endpoints"
  */
 export function createEndpointsController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics } = dependencies;
+  const { client, informers, clock, recorder } = dependencies;
   const serviceInformer = informers.get(services);
   const sliceInformer = informers.get(endpointSlices);
   const endpointsInformer = informers.get(endpoints);
   sliceInformer.addIndex(slicesOfPods.name, slicesOfPods.serviceKeysOf);
-  const lastWriteAt = new Map<string, number>();
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'endpoint',
-    clock,
-    log,
     workers: 4,
-    observer: metrics.observerOf('endpoint'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
+  const pace = createWritePace({ clock, collectMs, controller });
   serviceInformer.addHandler(({ before, after }) => {
     const service = after ?? before;
     if (service !== undefined) controller.enqueue(keyOf(service));
   });
   sliceInformer.addHandler(({ before, after }) => {
     const slice = after ?? before;
-    if (slice !== undefined) for (const key of slicesOfPods.serviceKeysOf(slice)) collect(key);
+    if (slice !== undefined) for (const key of slicesOfPods.serviceKeysOf(slice)) pace.collect(key);
   });
   endpointsInformer.addHandler(({ before, after }) => {
     const object = after ?? before;
-    if (object?.metadata.labels?.[labels.endpointsManagedBy] === managedBy) collect(keyOf(object));
+    if (object?.metadata.labels?.[labels.endpointsManagedBy] === managedBy) pace.collect(keyOf(object));
   });
   return controller;
-
-  function collect(key: string): void {
-    const last = lastWriteAt.get(key);
-    controller.enqueueAfter(key, last === undefined ? 0 : Math.max(0, last + collectMs - clock.monotonicMs()));
-  }
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
     const service = serviceInformer.getByKey(key);
     const current = endpointsInformer.getByKey(key);
     if (service === undefined) {
-      lastWriteAt.delete(key);
+      pace.forget(key);
       if (current !== undefined) await remove(current, signal);
       return;
     }
@@ -82,7 +75,7 @@ export function createEndpointsController(dependencies: ControllerDependencies):
     ) {
       return;
     }
-    lastWriteAt.set(key, clock.monotonicMs());
+    pace.noteWrite(key);
     const { [annotations.endpointsOverCapacity]: _, ...kept } = current?.metadata.annotations ?? {};
     const metadata = {
       labels: wantedLabels,

@@ -3,8 +3,9 @@ import type { InformerScope } from '../../client/informer.ts';
 import { type KubeObject, keyOf, refOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController } from '../../reconcile/controller.ts';
+import type { Controller } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 
 /** Objects of one kind that end by themselves. */
 export interface ExpiryRule<T extends KubeObject> {
@@ -19,17 +20,13 @@ export interface ExpiryRule<T extends KubeObject> {
 
 /** Deletes the objects of a rule when their time is over, and none that changed since it was judged. */
 export function createExpiryController<T extends KubeObject>(rule: ExpiryRule<T>, dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers, clock } = dependencies;
   const { name, resource, propagationPolicy } = rule;
   const informer = informers.get(resource, rule.scope);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name,
-    clock,
-    log,
     workers: 1,
-    observer: metrics.observerOf(name),
-    waitForSync: (wait) => informers.waitForSync(wait),
     async reconcile(key, { signal }) {
       const object = informer.getByKey(key);
       const deadline = object === undefined ? undefined : rule.deadlineOf(object);

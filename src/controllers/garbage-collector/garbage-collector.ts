@@ -1,7 +1,8 @@
 import { customResourceDefinitions } from '../../api/apiextensions/v1/custom-resource-definition.ts';
 import { finalizers } from '../../api/well-known.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { inBatches } from '../slow-start.ts';
 import type { ObjectId } from './dependents.ts';
 import { createDiscoveryLoop } from './discovery-loop.ts';
@@ -24,7 +25,7 @@ const unknownKindMs = 30_000;
  * @see Kubernetes concepts, "Garbage Collection", "Owners and Dependents"
  */
 export function createGarbageCollector(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics } = dependencies;
+  const { client, informers, clock, log, recorder } = dependencies;
   const resources = createFollowedResources({ informers, onChange: (resource, change) => graph.observe(resource, change) });
   const owners = createOwnerStates({ client, resources, recorder, log });
   const graph = createObjectGraph({ findOwner: resources.findOwner, enqueue, onGone: owners.noteAbsent });
@@ -34,12 +35,9 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
   const unjudged = new Set<string>();
   informers.get(customResourceDefinitions).addHandler(() => discovery.hurry());
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'garbage-collector',
-    clock,
-    log,
     workers: 20,
-    observer: metrics.observerOf('garbage-collector'),
     async waitForSync({ signal }) {
       await discover(signal);
       await informers.waitForSync({ signal });

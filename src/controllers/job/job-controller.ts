@@ -7,10 +7,11 @@ import { deadlineOf, eventsOf, failureOf, type JobWorld, missingPods, stateOf, s
 import { jobMachine } from '../../lifecycle/job.machine.ts';
 import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { deletionOrder } from '../deletion-order.ts';
 import { controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
@@ -36,7 +37,7 @@ export const isManagedHere = ({ spec: { managedBy } }: Job): boolean =>
  * accounts for.
  */
 export function createJobController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics, steps } = dependencies;
+  const { client, informers, clock, recorder, steps } = dependencies;
   const jobInformer = informers.get(jobs);
   const podInformer = informers.get(pods);
   indexByOwner(podInformer);
@@ -44,12 +45,8 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   const expectations = createExpectations(clock);
   const pace = createStatusPace(clock);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'job',
-    clock,
-    log,
-    observer: metrics.observerOf('job'),
-    waitForSync: (options) => informers.waitForSync(options),
     reconcile,
   });
   jobInformer.addHandler(({ before, after }) => {

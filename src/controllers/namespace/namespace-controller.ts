@@ -5,8 +5,9 @@ import { timestampOf } from '../../base/clock.ts';
 import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { messageOf } from '../refusals.ts';
 
 /** First and longest wait for content that takes its time to go. */
@@ -34,19 +35,15 @@ interface Outcome {
  * `NamespaceDeletionContentFailure`, `NamespaceContentRemaining` and `NamespaceFinalizersRemaining`.
  */
 export function createNamespaceController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers, clock, log } = dependencies;
   const namespaceInformer = informers.get(namespaces);
   const podInformer = informers.get(pods);
   /** Namespaces that are being emptied, with the wait before their next pass. */
   const waits = new Map<string, number>();
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'namespace',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('namespace'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   namespaceInformer.addHandler(({ before, after }) => {

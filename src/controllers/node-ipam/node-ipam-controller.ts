@@ -1,7 +1,8 @@
 import { nodes } from '../../api/core/v1/node.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { createRangeSet } from './range-set.ts';
 
 export interface NodeIpamOptions extends ControllerDependencies {
@@ -18,17 +19,13 @@ const nodeMaskSize = 24;
  * @see Kubernetes, kube-controller-manager, `--allocate-node-cidrs` and its RangeAllocator
  */
 export function createNodeIpamController(options: NodeIpamOptions): Controller {
-  const { client, informers, clock, log, metrics, recorder, clusterCidr } = options;
+  const { client, informers, recorder, clusterCidr } = options;
   const informer = informers.get(nodes);
   const ranges = createRangeSet(clusterCidr, nodeMaskSize);
 
-  const controller = createController({
+  const controller = createInformedController(options, {
     name: 'node-ipam-controller',
-    clock,
-    log,
     workers: 1,
-    observer: metrics.observerOf('node-ipam-controller'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   informer.addHandler(({ before, after }) => {

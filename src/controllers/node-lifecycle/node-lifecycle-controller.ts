@@ -7,9 +7,10 @@ import { conditionOf, eventsOf, readyStatusOf, stateOf, statusOf, unknownConditi
 import { nodeMachine } from '../../lifecycle/node.machine.ts';
 import { nodeNameOf } from '../../lifecycle/pod-scheduling.facts.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { isPodReady } from '../pod-conditions.ts';
 import { indexByNode, podsOn } from '../pods-by-node.ts';
 import { inBatches } from '../slow-start.ts';
@@ -39,7 +40,7 @@ const excludeFromDisruption = 'node.kubernetes.io/exclude-disruption';
  * Work is by event: a Lease that is renewed costs a map operation, and silence is found by a scan that sees only silent nodes.
  */
 export function createNodeLifecycleController(options: NodeLifecycleOptions): Controller {
-  const { client, informers, clock, log, recorder, metrics, steps } = options;
+  const { client, informers, clock, log, recorder, steps } = options;
   const scanMs = options.scanMs ?? 1_000;
   const nodeInformer = informers.get(nodes);
   const podInformer = informers.get(pods);
@@ -63,13 +64,9 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
   let sawReady = false;
   let cancelScan: (() => void) | undefined;
 
-  const controller = createController({
+  const controller = createInformedController(options, {
     name: 'node-lifecycle',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('node-lifecycle'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     onStarted() {
       // A node that was silent while this process was down gets the whole grace period from now.
       heartbeats.reset();

@@ -7,9 +7,10 @@ import { nodeNameOf } from '../../lifecycle/pod-scheduling.facts.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 import { indexByNode, podsOn } from '../pods-by-node.ts';
 
@@ -27,7 +28,7 @@ const disruption = {
  * Only nodes with such taints cost anything: their pods are looked at when the taints change, and when a pod comes to them.
  */
 export function createPodEvictionController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics, steps } = dependencies;
+  const { client, informers, clock, log, recorder, steps } = dependencies;
   const nodeInformer = informers.get(nodes);
   const podInformer = informers.get(pods);
   indexByNode(podInformer);
@@ -36,13 +37,9 @@ export function createPodEvictionController(dependencies: ControllerDependencies
   /** Pods that may stay for a while, by uid: a new pod of the same name gets the whole time. */
   const waiting = new Map<string, string>();
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'pod-eviction',
-    clock,
-    log,
     workers: 16,
-    observer: metrics.observerOf('pod-eviction'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   nodeInformer.addHandler(onNodeChange);

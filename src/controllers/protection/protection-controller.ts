@@ -8,8 +8,9 @@ import type { Informer } from '../../client/informer.ts';
 import { type KubeObject, keyOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 
 /**
@@ -33,17 +34,13 @@ function claimsOf({ metadata, spec }: Pod): readonly string[] {
 const uses = (pod: Pod): boolean => !isPodFinished(pod) && (pod.spec.nodeName ?? '') !== '';
 
 export function createClaimProtectionController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers } = dependencies;
   const claimInformer = informers.get(persistentVolumeClaims);
   const podInformer = informers.get(pods);
   podInformer.addIndex(byClaim, claimsOf);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'pvc-protection',
-    clock,
-    log,
-    observer: metrics.observerOf('pvc-protection'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   claimInformer.addHandler(({ after }) => {
@@ -67,14 +64,10 @@ export function createClaimProtectionController(dependencies: ControllerDependen
 }
 
 export function createVolumeProtectionController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers } = dependencies;
   const volumeInformer: Informer<PersistentVolume> = informers.get(persistentVolumes);
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'pv-protection',
-    clock,
-    log,
-    observer: metrics.observerOf('pv-protection'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     async reconcile(key, { signal }) {
       const volume = volumeInformer.getByKey(key);
       // A volume is used while it is bound, however its claim is doing.
@@ -90,19 +83,15 @@ export function createVolumeProtectionController(dependencies: ControllerDepende
 }
 
 export function createAttributesClassProtectionController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers } = dependencies;
   const classInformer = informers.get(volumeAttributesClasses);
   const claimInformer = informers.get(persistentVolumeClaims);
   const volumeInformer = informers.get(persistentVolumes);
   claimInformer.addIndex(byVolumeAttributesClass, classesOfClaim);
   volumeInformer.addIndex(byVolumeAttributesClass, classesOfVolume);
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'vac-protection',
-    clock,
-    log,
-    observer: metrics.observerOf('vac-protection'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     async reconcile(key, { signal }) {
       const found = classInformer.getByKey(key);
       if (found === undefined || !isHeld(found, finalizers.vacProtection)) return undefined;

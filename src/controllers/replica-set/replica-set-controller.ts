@@ -6,10 +6,11 @@ import { replicaSetMachine } from '../../lifecycle/replica-set.machine.ts';
 import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { deletionOrder } from '../deletion-order.ts';
 import { claim, controllerKeyOf, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
@@ -31,7 +32,7 @@ const refused = { type: 'PODS_REFUSED' } as const;
  * the requested writes until the cache shows them.
  */
 export function createReplicaSetController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, recorder, metrics, steps } = dependencies;
+  const { client, informers, clock, recorder, steps } = dependencies;
   const replicaSetInformer = informers.get(replicaSets);
   const podInformer = informers.get(pods);
   indexByOwner(podInformer);
@@ -40,13 +41,9 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
   const pace = createStatusPace(clock);
   const counter = createPodCounter();
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'replicaset',
-    clock,
-    log,
     workers: 8,
-    observer: metrics.observerOf('replicaset'),
-    waitForSync: (options) => informers.waitForSync(options),
     reconcile,
   });
   replicaSetInformer.addHandler(({ before, after }) => {

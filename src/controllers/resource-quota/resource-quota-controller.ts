@@ -6,8 +6,9 @@ import { type DiscoveredResource, inPreferredVersion } from '../../client/client
 import { deepEqual, type KubeObject, keyOf } from '../../machinery/object.ts';
 import { groupResourceOf } from '../../machinery/resource.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { type Controller, createController, type ReconcileContext, type Result } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
 
 /** Changes are collected for this long before a quota is counted again; longer when counting takes long. */
 const minDelayMs = 100;
@@ -22,19 +23,15 @@ const discoveryMaxAgeMs = 30_000;
  * server charges what is created; this puts right what charges and reality have come to differ in.
  */
 export function createResourceQuotaController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, log, metrics } = dependencies;
+  const { client, informers, clock } = dependencies;
   const quotaInformer = informers.get(resourceQuotas);
   /** Kinds that a quota has asked for, each with the caches of all namespaces. */
   const followed = new Set<string>();
   let discovered: { readonly resources: readonly DiscoveredResource[]; readonly atMs: number } | undefined;
   let delayMs = minDelayMs;
 
-  const controller = createController({
+  const controller = createInformedController(dependencies, {
     name: 'resource-quota',
-    clock,
-    log,
-    observer: metrics.observerOf('resource-quota'),
-    waitForSync: (wait) => informers.waitForSync(wait),
     reconcile,
   });
   quotaInformer.addHandler(({ before, after }) => {
