@@ -117,6 +117,8 @@ export const filesOf = (dataDirectory: string) => ({
   manifests: join(dataDirectory, 'manifests'),
   /** Image archives that a start imports. */
   images: join(dataDirectory, 'images'),
+  /** Seccomp profiles that pods may name. */
+  seccomp: join(dataDirectory, 'seccomp'),
   /** Copies for a backup that is being made. */
   backup: join(dataDirectory, 'backup'),
   lastBackup: join(dataDirectory, 'last-backup.json'),

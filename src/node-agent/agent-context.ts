@@ -8,6 +8,7 @@ import type { ConfigSource } from './config-source.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { ClusterDns } from './pod-dns.ts';
+import type { PodEndpoints } from './pod-endpoints.ts';
 import type { Volumes } from './volumes.ts';
 
 /** Context that the workers of one node share. */
@@ -26,8 +27,8 @@ export interface AgentContext {
   readonly volumes: Volumes;
   /** Holds `NAMESPACE_NAME_UID/CONTAINER/ATTEMPT.log`. */
   readonly logDirectory: string;
-  /** Between the deletion of a ready pod and its SIGTERM, so that Services stop sending to it first. */
-  readonly terminationLeadMs: number;
+  /** Absent: Services are not waited for. */
+  readonly endpoints: PodEndpoints | undefined;
   /** Absent: pods resolve names as the machine does. */
   readonly dns: NodeDns | undefined;
   /** Aborted when the agent stops. */

@@ -18,6 +18,7 @@ import type { KubeletMetrics } from './kubelet-metrics.ts';
 import { findExcess, hasStorageBounds } from './local-storage.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { capacityOf } from './node-object.ts';
+import type { PodEndpoints } from './pod-endpoints.ts';
 import { recordPodEvent } from './pod-events.ts';
 import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
@@ -60,11 +61,13 @@ export interface NodeAgentOptions {
   readonly taints?: readonly Taint[];
   /** Marks the node, by label and taint, as one whose pods are pretended. */
   readonly simulated?: boolean;
+  /** Things that a person has to repair on the machine, which became clear before the start: Events on the Node. */
+  readonly problems?: readonly NodeProblem[];
   /**
-   * Between the deletion of a ready pod and its SIGTERM, within its grace period. Upstream leaves this race to the pod's preStop hook. Here
-   * a Service's endpoints are known to be gone after some milliseconds, so a rolling update loses no request.
+   * A deleted pod gets its SIGTERM when no Service sends connections to it any more, within its grace period. Upstream leaves this race to
+   * the pod's preStop hook. Absent: it gets the signal at once.
    */
-  readonly terminationLeadMs?: number;
+  readonly endpoints?: PodEndpoints;
 }
 
 /** Runs the pods that are assigned to one node. */
@@ -82,12 +85,16 @@ export interface NodeAgent extends Component {
   haltPods(maxGraceMs: number): Promise<void>;
 }
 
+export interface NodeProblem {
+  readonly reason: string;
+  readonly message: string;
+}
+
 const housekeepingMs = 60_000;
 /** Between two looks at the disk that pods use, as upstream. */
 const storageLookMs = 10_000;
 /** The API knows nothing of these pods any more, and so nothing of their grace period. */
 const orphanGraceMs = 2_000;
-const defaultLeadMs = 200;
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
@@ -101,6 +108,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     tokens,
     ownerOf: (uid) => runtime.hostIdOf(uid),
     hostPaths: options.hostPaths ?? { allowed: [], refused: [] },
+    forContainers: runtime.hasContainers,
   });
   const workers = new Map<string, PodWorker>();
   const unsubscribe: (() => void)[] = [];
@@ -122,7 +130,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     volumes,
     logDirectory: options.logDirectory,
     dns: options.dns,
-    terminationLeadMs: options.terminationLeadMs ?? defaultLeadMs,
+    endpoints: options.endpoints,
     signal: abort.signal,
   };
   const disk = createDiskPressure({ clock, measure: options.diskSpace ?? (() => measureFileSystem(options.directory)) });
@@ -146,7 +154,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       isolation: runtime.isolation,
       disk: disk.condition,
       conditions: runtime.conditions,
-      notReady: isStarted ? undefined : 'container runtime network not ready: NetworkReady=false',
+      notReady: isStarted ? runtime.trouble : 'container runtime network not ready: NetworkReady=false',
     }),
   });
 
@@ -269,6 +277,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     });
   }
 
+  async function collectImages(): Promise<void> {
+    const problem = await runtime.collectImages?.();
+    if (problem !== undefined && thisNode !== undefined)
+      options.recorder.record(thisNode, { type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
+  }
+
   function scheduleHousekeeping(): void {
     if (abort.signal.aborted) return;
     cancelHousekeeping = clock.after(housekeepingMs, () => {
@@ -276,6 +290,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       config.releaseUnused((reference) => [...workers.values()].some((worker) => worker.refersTo(reference)));
       endOrphans()
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
+        .then(collectImages)
+        .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
         .finally(scheduleHousekeeping);
     });
   }
@@ -329,6 +345,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       thisNode = node;
       if (disk.condition.status === 'True') recordDiskPressure(node);
       if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
+      for (const problem of options.problems ?? []) options.recorder.record(node, { type: 'Warning', ...problem });
       const { isolation } = runtime;
       if (isolation !== undefined && !isolation.isolated) {
         options.recorder.record(node, { type: 'Warning', reason: isolation.reason, message: isolation.message });

@@ -1,4 +1,5 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
+import type { QosClass } from '../api/core/v1/qos.ts';
 import type { ResolverConfig } from '../base/resolv-conf.ts';
 import type { RegistryCredentials } from './registry-credentials.ts';
 
@@ -37,6 +38,12 @@ export interface ContainerRuntime {
    */
   readonly runsPrograms: boolean;
 
+  /** Programs have a file system, namespaces and capabilities of their own, so a pod may choose them. */
+  readonly hasContainers: boolean;
+
+  /** The reason for which the node takes no pods now, for its condition Ready; undefined while all is well. */
+  readonly trouble: string | undefined;
+
   /** Says how the node runs pods, as conditions of the Node. */
   readonly conditions: readonly NodeConditionReport[];
 
@@ -50,14 +57,20 @@ export interface ContainerRuntime {
   /** Stops the sandbox, then forgets it, its containers and their files, logs included. */
   removePodSandbox(sandbox: SandboxId): Promise<void>;
 
-  /** The reference of an image that is on the machine; undefined for one that is not. Throws `ImageError`. */
-  findImage(image: string): Promise<string | undefined>;
+  /** An image that is on the machine; undefined for one that is not. Throws `ImageError`. */
+  findImage(image: string): Promise<LocalImage | undefined>;
   /**
    * Fetches an image from its registry, also when it is here. Absent for runtimes that know no registry. Throws `ImageError`.
    *
    * @param credentials  of a pull secret; absent: those that the machine has for the registry, if any
    */
-  readonly pullImage?: (image: string, credentials?: RegistryCredentials) => Promise<PulledImage>;
+  readonly pullImage?: (image: string, credentials?: RegistryCredentials) => Promise<LocalImage>;
+
+  /**
+   * Removes images that no container uses when the disk is nearly full. Gives a text for an Event when that was too little. Absent for
+   * runtimes that keep none.
+   */
+  readonly collectImages?: () => Promise<string | undefined>;
 
   /**
    * Makes a container that `startContainer` can start.
@@ -152,9 +165,12 @@ export interface PodIsolation {
   readonly message: string;
 }
 
-export interface PulledImage {
-  readonly imageRef: string;
+export interface LocalImage {
+  readonly reference: string;
+  /** 0 when it has none of its own. */
   readonly sizeBytes: number;
+  /** The user of its programs, where it says: `id` is absent when it is given by name. Absent where images have no users. */
+  readonly user?: { readonly id?: number; readonly name: string };
 }
 
 export type SandboxId = string;
@@ -191,8 +207,23 @@ export interface PodSandboxConfig {
   /** Lines of /etc/hosts besides those of localhost and the pod itself. */
   readonly hostAliases: readonly { readonly ip: string; readonly hostnames: readonly string[] }[];
   readonly logDirectory: string;
+  /** Absent: those of a pod that asks for nothing. A runtime without containers need not look. */
+  readonly linux?: PodLinux;
   /** Time for its containers to end in when nobody asks the API any more. */
   readonly gracePeriodMs?: number;
+}
+
+/** The kernel's view of a pod. */
+export interface PodLinux {
+  readonly hostPID: boolean;
+  readonly hostIPC: boolean;
+  /** The pod's programs see each other. */
+  readonly sharesProcesses: boolean;
+  /** One of its containers has all rights on the machine. */
+  readonly privileged: boolean;
+  readonly ports: readonly PortMapping[];
+  readonly sysctls: Readonly<Record<string, string>>;
+  readonly resources: PodResources;
 }
 
 export interface ContainerConfig {
@@ -205,12 +236,12 @@ export interface ContainerConfig {
   readonly workingDir: string | undefined;
   readonly env: readonly { readonly name: string; readonly value: string }[];
   readonly mounts: readonly Mount[];
-  /** The ids that programs see as their own; 0 and 0 when absent. */
-  readonly identity?: { readonly uid: number; readonly gid: number } | undefined;
+  /** The ids that programs see as their own. Absent: those of the image; without an image, 0 and 0. */
+  readonly identity?: { readonly uid: number; readonly gid: number | undefined } | undefined;
   /** The program writes to its volumes alone. */
   readonly readOnlyRoot?: boolean;
-  /** Capabilities that the program gives up, without `CAP_`, or `ALL`; a runtime that grants none need not look. */
-  readonly dropCapabilities?: readonly string[];
+  /** Absent: no privileges. A runtime without containers need not look. */
+  readonly security?: ContainerSecurity;
   /** Groups that the program has besides that of its identity. */
   readonly supplementalGroups?: readonly number[];
   /** Changes with the container's spec: a running container with another hash is replaced. */
@@ -220,6 +251,40 @@ export interface ContainerConfig {
   readonly stdin?: 'open' | 'once' | undefined;
   /** Absent in containers of an older version. */
   readonly limits?: ContainerLimits;
+}
+
+export interface ContainerSecurity {
+  /** All rights on the machine. */
+  readonly privileged: boolean;
+  /** Without `CAP_`, or `ALL`. */
+  readonly addCapabilities: readonly string[];
+  readonly dropCapabilities: readonly string[];
+  /** False: programs such as `sudo` stay without effect. */
+  readonly mayGainPrivileges: boolean;
+  readonly seccomp: SeccompProfile;
+  /** All of /proc can be seen, and written to as far as the user may. */
+  readonly unmaskedProc: boolean;
+}
+
+/** `path` is below the machine's directory of profiles. */
+export type SeccompProfile = { readonly type: 'RuntimeDefault' | 'Unconfined' } | { readonly type: 'Localhost'; readonly path: string };
+
+export interface PortMapping {
+  readonly protocol: 'TCP' | 'UDP' | 'SCTP';
+  readonly containerPort: number;
+  /** Port of the machine. */
+  readonly hostPort: number;
+  /** Empty: every address of the machine. */
+  readonly hostIP: string;
+}
+
+/** The share of the machine that a pod has as a whole. */
+export interface PodResources {
+  readonly qosClass: QosClass;
+  readonly cpuRequestMilli: number;
+  /** Absent: some container has no limit. */
+  readonly cpuLimitMilli?: number;
+  readonly memoryLimitBytes?: number;
 }
 
 export interface ContainerLimits {
@@ -244,6 +309,8 @@ export interface Mount {
   readonly subPath?: string | undefined;
   /** Absent when unknown. A mount point is made as the kind of file it will be. */
   readonly subPathIsFile?: boolean | undefined;
+  /** Mounts that are made later on one side appear on the other; absent: on neither. */
+  readonly propagation?: 'HostToContainer' | 'Bidirectional' | undefined;
   readonly containerPath: string;
   readonly readOnly: boolean;
 }

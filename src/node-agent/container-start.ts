@@ -4,14 +4,8 @@ import type { AgentContext } from './agent-context.ts';
 import { runHook } from './container-hooks.ts';
 import { limitsOf } from './container-limits.ts';
 import type { ContainerMemory, PlannedStart, StartFailure } from './container-plan.ts';
-import {
-  type ContainerConfig,
-  ContainerError,
-  type ContainerStatus,
-  ImageError,
-  type Mount,
-  type SandboxStatus,
-} from './container-runtime.ts';
+import { ContainerError, type ContainerStatus, ImageError, type Mount, type SandboxStatus } from './container-runtime.ts';
+import { checkSupported, groupsOf, identityOf, securityOf } from './container-security.ts';
 import { nextBackoff, nextFailureDelay } from './crash-backoff.ts';
 import { resolveContainer } from './environment.ts';
 import { ensureImage } from './image-pull.ts';
@@ -93,7 +87,7 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
   const { runtime, metrics } = context;
   const { container, attempt, previous } = start;
   const image = container.image ?? '';
-  await ensureImage({ context, pod, container, event });
+  const found = await ensureImage({ context, pod, container, event });
 
   const resolved = runtime.runsPrograms ? await resolveForProgram(options) : { env: [], command: [], args: [], mounts: [] };
   for (const old of sandbox.containers) {
@@ -109,9 +103,9 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       ...resolved,
       workingDir: container.workingDir === '' ? undefined : container.workingDir,
       configHash: hashOfContainer(container),
-      identity: identityOf(pod, container),
+      identity: identityOf(pod, container, runtime.hasContainers ? found : undefined),
       readOnlyRoot: container.securityContext?.readOnlyRootFilesystem === true,
-      dropCapabilities: container.securityContext?.capabilities?.drop ?? [],
+      security: securityOf(pod, container),
       supplementalGroups: groupsOf(pod),
       terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
       limits: limitsOf(pod, container, context.allocatable.memory),
@@ -139,63 +133,11 @@ interface Resolved {
 
 async function resolveForProgram({ context, pod, sandbox, start, volumes }: StartOptions): Promise<Resolved> {
   const { container } = start;
-  checkSupported(pod, container);
+  checkSupported(pod, container, context.runtime.hasContainers);
   const facts = { pod, podIP: sandbox.ip ?? '', hostIP: context.hostIP, allocatable: context.allocatable };
   const resolved = resolveContainer({ container, facts, config: context.config });
   const variables = new Map(resolved.env.map(({ name, value }) => [name, value]));
   return { ...resolved, mounts: await context.volumes.mountsOf(container, await volumes(), (name) => variables.get(name)) };
-}
-
-/** Refuses to start a container whose pod asks for what programs of this machine do not get, and says so. */
-function checkSupported(pod: Pod, container: Container): void {
-  const own = container.securityContext;
-  const { hostPID, hostIPC, shareProcessNamespace, runtimeClassName } = pod.spec;
-  const refuse = (what: string): never => {
-    throw new ContainerError('CreateContainerConfigError', `not supported on this node: ${what}`);
-  };
-  if (hostPID === true) refuse('hostPID');
-  if (hostIPC === true) refuse('hostIPC');
-  if (shareProcessNamespace === true) refuse('shareProcessNamespace');
-  if (runtimeClassName !== undefined && runtimeClassName !== '') refuse(`runtimeClassName ${runtimeClassName}`);
-  if (pod.spec.hostNetwork !== true && container.ports?.some(({ hostPort }) => hostPort !== undefined)) refuse('hostPort');
-  const { stopSignal } = (container.lifecycle ?? {}) as { readonly stopSignal?: string };
-  if (stopSignal !== undefined && stopSignal !== 'SIGTERM') refuse(`lifecycle.stopSignal ${stopSignal}`);
-  if (own?.privileged === true) refuse('securityContext.privileged');
-  const added = own?.capabilities?.add ?? [];
-  if (added.length > 0) refuse(`securityContext.capabilities.add ${added.join(', ')} (programs have no capabilities here)`);
-  // No program gains a privilege, none has a capability, and none makes a user namespace: that is the runtime's default here.
-  const seccomp = own?.seccompProfile?.type ?? pod.spec.securityContext?.seccompProfile?.type;
-  if (seccomp !== undefined && seccomp !== 'Unconfined' && seccomp !== 'RuntimeDefault')
-    refuse(`securityContext.seccompProfile ${seccomp}`);
-}
-
-/** User of a pod that must not be root and does not say who it is; images for this use have this number. */
-const nonRootId = 65_532;
-
-/**
- * Gives the ids that the program sees as its own. The runtime chooses the ids on the machine: any will do.
- *
- * @throws ContainerError `CreateContainerConfigError` when the pod asks for root and forbids it
- */
-function identityOf(pod: Pod, container: Container): ContainerConfig['identity'] {
-  const own = container.securityContext;
-  const shared = pod.spec.securityContext;
-  const uid = own?.runAsUser ?? shared?.runAsUser;
-  const gid = own?.runAsGroup ?? shared?.runAsGroup;
-  const nonRoot = own?.runAsNonRoot ?? shared?.runAsNonRoot ?? false;
-  if (uid === 0 && nonRoot) {
-    throw new ContainerError(
-      'CreateContainerConfigError',
-      `container's runAsUser breaks non-root policy (pod: "${pod.metadata.name}_${pod.metadata.namespace}(${pod.metadata.uid})", container: ${container.name})`,
-    );
-  }
-  if (uid === undefined && nonRoot) return { uid: nonRootId, gid: gid ?? nonRootId };
-  return uid === undefined && gid === undefined ? undefined : { uid: uid ?? 0, gid: gid ?? 0 };
-}
-
-function groupsOf({ spec }: Pod): readonly number[] {
-  const { supplementalGroups = [], fsGroup } = spec.securityContext ?? {};
-  return fsGroup === undefined ? supplementalGroups : [...supplementalGroups, fsGroup];
 }
 
 async function afterStart(options: StartOptions, containerId: string, event: RecordEvent): Promise<void> {

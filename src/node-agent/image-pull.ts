@@ -1,7 +1,7 @@
 import type { Container, Pod } from '../api/core/v1/pod.ts';
 import type { Secret } from '../api/core/v1/secret.ts';
 import type { AgentContext } from './agent-context.ts';
-import { ImageError, type PulledImage } from './container-runtime.ts';
+import { ImageError, type LocalImage } from './container-runtime.ts';
 import { credentialsFor } from './registry-credentials.ts';
 
 type RecordEvent = (type: 'Normal' | 'Warning', reason: string, message: string) => void;
@@ -18,7 +18,7 @@ export interface ImagePullOptions {
  *
  * @throws ImageError when the image cannot be had
  */
-export async function ensureImage(options: ImagePullOptions): Promise<void> {
+export async function ensureImage(options: ImagePullOptions): Promise<LocalImage> {
   const { context, container, event } = options;
   const { runtime, metrics } = context;
   const { image = '', imagePullPolicy } = container;
@@ -30,20 +30,21 @@ export async function ensureImage(options: ImagePullOptions): Promise<void> {
     });
     if (found !== undefined) {
       event('Normal', 'Pulled', `Container image "${image}" already present on machine and can be accessed by the pod`);
-      return;
+      return found;
     }
   }
   if (!mayPull) throw new ImageError('ErrImageNeverPull', `Container image "${image}" is not present with pull policy of Never`);
   event('Normal', 'Pulling', `Pulling image "${image}"`);
   const startedAt = context.clock.monotonicMs();
-  const { sizeBytes } = await metrics.runtimeOperation('pull_image', () => pull(options, image));
+  const pulled = await metrics.runtimeOperation('pull_image', () => pull(options, image));
   const took = `${Number(((context.clock.monotonicMs() - startedAt) / 1_000).toFixed(3))}s`;
-  const message = `Successfully pulled image "${image}" in ${took} (${took} including waiting). Image size: ${sizeBytes} bytes.`;
+  const message = `Successfully pulled image "${image}" in ${took} (${took} including waiting). Image size: ${pulled.sizeBytes} bytes.`;
   event('Normal', 'Pulled', message);
+  return pulled;
 }
 
 /** Tries the credentials of the pod's pull secrets one after the other; without any, those that the machine has. */
-async function pull(options: ImagePullOptions, image: string): Promise<PulledImage> {
+async function pull(options: ImagePullOptions, image: string): Promise<LocalImage> {
   const { runtime } = options.context;
   const credentials = credentialsFor(image, pullSecretsOf(options));
   let failure: unknown;

@@ -36,8 +36,8 @@ export interface StopRequest {
   readonly graceMs: number;
   /** Text of the Event. */
   readonly why: string;
-  /** Time before the hook and the signal, out of the grace period. */
-  readonly leadMs: number;
+  /** Services stop sending to the pod first, which takes its time out of the grace period. */
+  readonly isDeleted: boolean;
 }
 
 export interface Terminations {
@@ -86,9 +86,9 @@ export function createTerminations({ context, onBegin, onEnd }: TerminationsOpti
 
 async function endContainer(context: AgentContext, request: StopRequest, container: Container | undefined): Promise<void> {
   const { clock, runtime, metrics } = context;
-  const { pod, podIP, status, graceMs, leadMs } = request;
+  const { pod, podIP, status, graceMs, isDeleted } = request;
   const begunAt = clock.monotonicMs();
-  if (leadMs > 0) await new Promise<void>((resolve) => clock.after(Math.min(leadMs, graceMs), resolve));
+  if (isDeleted && graceMs > 0 && runtime.runsPrograms) await context.endpoints?.untilUnused(pod.metadata.uid ?? '', graceMs);
   const hook = container?.lifecycle?.preStop;
   if (hook !== undefined && container !== undefined && graceMs > 0 && runtime.runsPrograms) {
     try {

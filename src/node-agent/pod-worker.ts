@@ -10,11 +10,13 @@ import type { AgentContext } from './agent-context.ts';
 import type { ConfigNeeds } from './config-source.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
 import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
+import { type PodRejection, rejectionOf } from './container-security.ts';
 import { hashOfContainer, startContainer, watchContainer } from './container-start.ts';
 import { readFallbackMessages } from './fallback-messages.ts';
 import { warnOfOpenListeners } from './listen-check.ts';
 import { composePodDns, podDomain } from './pod-dns.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
+import { podLinuxOf } from './pod-linux.ts';
 import { createPodProbes } from './pod-probes.ts';
 import { allContainers, referencesOf } from './pod-references.ts';
 import { failureIsNewsMs, podStatusOf, sameJson } from './pod-status.ts';
@@ -62,8 +64,9 @@ export class PodWorker {
   #sandboxes: readonly SandboxStatus[] = [];
   #plan: ContainerPlan | undefined;
   #references: ConfigNeeds | undefined;
-  #evicted: string | undefined;
-  #verdict: { readonly reason: string; readonly message: string } | undefined;
+  /** The node has decided that the pod fails. */
+  #evicted: PodRejection | undefined;
+  #verdict: PodRejection | undefined;
   #acted = false;
   #removed = false;
   #gone = false;
@@ -160,7 +163,7 @@ export class PodWorker {
   /** Ends the pod permanently, because of its usage of the node. */
   evict(message: string): void {
     if (this.#evicted !== undefined || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
-    this.#evicted = message;
+    this.#evicted = { reason: 'Evicted', message };
     this.#record({ type: 'Warning', reason: 'Evicted', message });
     this.#wake();
   }
@@ -202,6 +205,7 @@ export class PodWorker {
     if (this.#gone || this.#detached) return;
     const startedAt = performance.now();
     const isNew = this.#pod.status?.startTime === undefined;
+    if (isNew) this.#judge();
     if (isNew && this.#context.runtime.runsPrograms && !this.#deleted) {
       // Not awaited: users see that the node has the pod while its sandbox is made.
       await this.#observe();
@@ -245,6 +249,15 @@ export class PodWorker {
     this.#tellBackOff();
     await this.#statusWriter.flush();
     this.#wakeWhenDue();
+  }
+
+  /** A pod that asks for more than this node gives fails at once. */
+  #judge(): void {
+    if (!this.#context.runtime.hasContainers || this.#evicted !== undefined || this.#deleted) return;
+    const rejection = rejectionOf(this.#pod);
+    if (rejection === undefined) return;
+    this.#evicted = { ...rejection, message: `Pod was rejected: ${rejection.message}` };
+    this.#record({ type: 'Warning', ...rejection });
   }
 
   get #deleted(): boolean {
@@ -334,6 +347,7 @@ export class PodWorker {
           hostNetwork: spec.hostNetwork ?? false,
           hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip: ip ?? '', hostnames: hostnames ?? [] })),
           logDirectory: this.#logDirectory(logDirectory),
+          linux: podLinuxOf(this.#pod),
           gracePeriodMs: this.#graceSeconds('Finished') * 1_000,
         }),
       );
@@ -374,7 +388,7 @@ export class PodWorker {
         SpecChanged: `Container ${container.name} definition changed, will be restarted`,
         Deleted: `Stopping container ${container.name}`,
       }[reason];
-      this.#stop({ status, why, graceMs: (graceSeconds ?? this.#graceSeconds('Finished')) * 1_000, leadMs: 0 });
+      this.#stop({ status, why, graceMs: (graceSeconds ?? this.#graceSeconds('Finished')) * 1_000, isDeleted: false });
     }
     if (plan.starts.length === 0) return;
     if (context.runtime.runsPrograms) {
@@ -401,24 +415,19 @@ export class PodWorker {
       this.#acted = true;
     }
     if (reason === 'Evicted') {
-      this.#verdict = { reason: 'Evicted', message: this.#evicted ?? '' };
+      this.#verdict = this.#evicted;
       this.#acted = true;
     }
-    const leadMs = reason === 'Deleted' && this.#isReady() ? this.#context.terminationLeadMs : 0;
     const graceMs = this.#graceSeconds(reason) * 1_000;
     for (const status of containersToStop(this.#pod, this.#runningContainers()))
-      this.#stop({ status, why: `Stopping container ${status.name}`, graceMs, leadMs });
-  }
-
-  #isReady(): boolean {
-    return this.#pod.status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
+      this.#stop({ status, why: `Stopping container ${status.name}`, graceMs, isDeleted: reason === 'Deleted' });
   }
 
   #graceSeconds(reason: PodStopReason): number {
     return graceSecondsOf(this.#pod, this.#evicted === undefined ? reason : 'Evicted');
   }
 
-  #stop(request: Pick<StopRequest, 'status' | 'graceMs' | 'why' | 'leadMs'>): void {
+  #stop(request: Pick<StopRequest, 'status' | 'graceMs' | 'why' | 'isDeleted'>): void {
     this.#terminations.begin({ ...request, pod: this.#pod, podIP: this.#sandbox?.ip ?? '' });
   }
 

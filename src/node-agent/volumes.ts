@@ -3,10 +3,13 @@ import { chmod, lchown, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rena
 import { dirname, join, posix } from 'node:path';
 import type { Container, Pod, Volume } from '../api/core/v1/pod.ts';
 import { removeTree } from '../base/remove-tree.ts';
+import { tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
 import type { ConfigSource } from './config-source.ts';
 import { ContainerError, type Mount } from './container-runtime.ts';
+import { mountMemory, unmountBelow } from './containerd/sub-path.ts';
 import { type DownwardFacts, fieldText, resourceText } from './downward.ts';
 import { expand } from './environment.ts';
+import { podResourcesOf } from './pod-linux.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 
 /**
@@ -50,6 +53,8 @@ export interface VolumesOptions {
   /** The id that the pod's programs have on this machine; undefined when that is this process's own. */
   ownerOf(podUid: string): number | undefined;
   readonly hostPaths: HostPaths;
+  /** Pods are containers: their volumes have the group of the pod, may be in memory, and may be sockets and devices of the machine. */
+  readonly forContainers: boolean;
 }
 
 /** The paths of the machine that pods may mount. */
@@ -59,6 +64,8 @@ export interface HostPaths {
   /** Absolute paths which no pod mounts, nor what holds them. */
   readonly refused: readonly string[];
 }
+
+type HostPathVolumeSource = NonNullable<Volume['hostPath']>;
 
 /** One file of a projected volume. */
 interface ProjectedFile {
@@ -70,6 +77,8 @@ interface ProjectedVolume {
   readonly path: string;
   readonly files: ReadonlyMap<string, ProjectedFile>;
   readonly owner: number | undefined;
+  /** May read the files. */
+  readonly group: number | undefined;
   /** Below `path`. */
   readonly mountPoints: readonly string[];
 }
@@ -81,16 +90,23 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }: VolumesOptions): Volumes {
+export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, forContainers }: VolumesOptions): Volumes {
   const emptyDirs = (uid: string): string => join(directory, uid, 'volumes');
 
   async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
     const { pod } = facts;
     const uid = pod.metadata.uid ?? '';
     const owner = ownerOf(uid);
-    if (volume.emptyDir !== undefined)
-      return { path: await makeEmptyDirectory(join(emptyDirs(uid), volume.name), owner), projected: false };
-    if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath.path, volume.hostPath.type ?? '', hostPaths);
+    // A volume is made once and empty, so the whole of it has the group from then on, whatever `fsGroupChangePolicy` says.
+    const group = forContainers ? pod.spec.securityContext?.fsGroup : undefined;
+    if (volume.emptyDir !== undefined) {
+      const path = join(emptyDirs(uid), volume.name);
+      const inMemory = forContainers && volume.emptyDir.medium === 'Memory';
+      if (inMemory) await makeMemoryDirectory(path, { group, sizeBytes: memoryBoundOf(volume.emptyDir.sizeLimit, pod) });
+      else await makeEmptyDirectory(path, { owner, group });
+      return { path, projected: false };
+    }
+    if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath, hostPaths, forContainers);
     const files = projectedFiles(volume, facts, config);
     if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
@@ -99,7 +115,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
     }
     // Apart from what pods write to, and read-only for them: no link here is a pod's.
     const path = join(directory, uid, 'projected', volume.name);
-    await writeProjected({ path, files, owner, mountPoints: mountPointsIn(volume.name, pod) });
+    await writeProjected({ path, files, owner, group, mountPoints: mountPointsIn(volume.name, pod) });
     return { path, projected: true };
   }
 
@@ -121,7 +137,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
 
     async mountsOf(container, paths, lookUp) {
       const mounts: Mount[] = [];
-      for (const { name, mountPath, readOnly, subPath, subPathExpr } of container.volumeMounts ?? []) {
+      for (const { name, mountPath, readOnly, subPath, subPathExpr, mountPropagation } of container.volumeMounts ?? []) {
         const volume = paths.get(name);
         if (volume === undefined)
           throw new ContainerError(
@@ -130,7 +146,14 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
           );
         const inside = subPathExpr === undefined ? subPath : expand(subPathExpr, lookUp);
         const { path: hostPath, projected } = volume;
-        const mount = { hostPath, containerPath: mountPath, readOnly: projected || (readOnly ?? false) };
+        const mount = {
+          hostPath,
+          containerPath: mountPath,
+          readOnly: projected || (readOnly ?? false),
+          ...(mountPropagation === undefined || mountPropagation === 'None'
+            ? {}
+            : { propagation: mountPropagation as NonNullable<Mount['propagation']> }),
+        };
         mounts.push({ ...mount, ...(await subPathOf(volume, inside ?? '')) });
       }
       return mounts;
@@ -140,6 +163,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths }:
 
     async remove(podUid) {
       tokens.forget(podUid);
+      if (forContainers) await unmountBelow(join(directory, podUid));
       await removeTree(join(directory, podUid));
     },
 
@@ -307,7 +331,7 @@ function mountPointsIn(volume: string, { spec }: Pod): readonly string[] {
  * Writes the files into a directory of their own, points `..data` at it by a rename. Each name at the top is a link through
  * `..data`. Nothing is touched when the content is what is there already.
  */
-async function writeProjected({ path, files, owner, mountPoints }: ProjectedVolume): Promise<void> {
+async function writeProjected({ path, files, owner, group, mountPoints }: ProjectedVolume): Promise<void> {
   const size = [...files.values()].reduce((sum, { content }) => sum + content.length, 0);
   if (size > maxProjectedBytes) throw new Error(`its content has ${size} bytes, more than ${maxProjectedBytes}`);
   await makeReadable(path);
@@ -326,7 +350,8 @@ async function writeProjected({ path, files, owner, mountPoints }: ProjectedVolu
     await makeReadableBelow(versioned, posix.dirname(name));
     await writeFile(file, content);
     if (owner !== undefined) await lchown(file, owner, owner);
-    await chmod(file, mode);
+    if (group !== undefined) await lchown(file, owner ?? 0, group);
+    await chmod(file, group === undefined ? mode : mode | 0o440);
   }
   // Before the rename: after it nothing may be missing, since the digest says that all is done.
   for (const top of tops) {
@@ -367,14 +392,41 @@ async function subPathOf(
 }
 
 /** Mode and owner are set before it has its name: from then on it is the pod's. */
-async function makeEmptyDirectory(path: string, owner: number | undefined): Promise<string> {
-  if ((await lstatOptional(path)) !== undefined) return path;
+async function makeEmptyDirectory(path: string, { owner, group }: DirectoryOwners): Promise<void> {
+  if ((await lstatOptional(path)) !== undefined) return;
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const unnamed = await mkdtemp(join(dirname(path), '.new-'));
   if (owner !== undefined) await lchown(unnamed, owner, owner);
-  await chmod(unnamed, 0o777);
+  if (group !== undefined) await lchown(unnamed, owner ?? 0, group);
+  // The group of the directory becomes that of the files.
+  await chmod(unnamed, group === undefined ? 0o777 : 0o2777);
   await rename(unnamed, path);
-  return path;
+}
+
+interface DirectoryOwners {
+  readonly owner: number | undefined;
+  readonly group: number | undefined;
+}
+
+interface MemoryDirectory {
+  readonly group: number | undefined;
+  readonly sizeBytes: number | undefined;
+}
+
+/** The files there count as memory of the pod, and are gone after a reboot. */
+async function makeMemoryDirectory(path: string, { group, sizeBytes }: MemoryDirectory): Promise<void> {
+  await mkdir(path, { recursive: true, mode: 0o700 });
+  await mountMemory(path, [
+    group === undefined ? 'mode=0777' : `mode=2777,gid=${group}`,
+    ...(sizeBytes === undefined ? [] : [`size=${sizeBytes}`]),
+  ]);
+}
+
+/** The smaller of the volume's limit and what the pod's containers may have together; undefined: the kernel's, half of the memory. */
+function memoryBoundOf(sizeLimit: string | undefined, pod: Pod): number | undefined {
+  const limit = tryQuantity(sizeLimit);
+  const bounds = [limit === undefined ? 0 : wholeValueOf(limit), podResourcesOf(pod).memoryLimitBytes ?? 0].filter((bytes) => bytes > 0);
+  return bounds.length === 0 ? undefined : Math.min(...bounds);
 }
 
 async function makeReadableBelow(directory: string, path: string): Promise<void> {
@@ -395,7 +447,11 @@ async function makeReadable(path: string): Promise<void> {
  * The directory that a flag allows, and the path in it. Pods may write there, so the path is followed without the
  * machine in view. This check only reports a mistake early; nothing relies on it.
  */
-async function prepareHostPath(path: string, type: string, { allowed, refused }: HostPaths): Promise<PreparedVolume> {
+async function prepareHostPath(
+  { path, type = '' }: HostPathVolumeSource,
+  { allowed, refused }: HostPaths,
+  forContainers: boolean,
+): Promise<PreparedVolume> {
   const refuse = (why: string): never => {
     throw new Error(`hostPath ${path} is refused: ${why}`);
   };
@@ -416,7 +472,7 @@ async function prepareHostPath(path: string, type: string, { allowed, refused }:
   const [holder = refuse(`it lies in no directory that --allow-host-path names (${allowed.join(', ')})`)] = holders.sort(
     (one, other) => one.length - other.length,
   );
-  await checkHostPathType(real, type);
+  await checkHostPathType(real, type, forContainers);
   const inside = real.slice(holder.length).replace(/^\//, '');
   return { path: holder, inside, insideIsFile: type === 'FileOrCreate' || type === 'File', projected: false };
 }
@@ -424,7 +480,7 @@ async function prepareHostPath(path: string, type: string, { allowed, refused }:
 const isWithin = (path: string, directory: string): boolean =>
   path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`);
 
-async function checkHostPathType(path: string, type: string): Promise<void> {
+async function checkHostPathType(path: string, type: string, forContainers: boolean): Promise<void> {
   const info = await statOptional(path);
   const check = (fits: boolean | undefined, what: string): void => {
     if (fits !== true) throw new Error(`hostPath type check failed: ${path} is not ${what}`);
@@ -443,6 +499,9 @@ async function checkHostPathType(path: string, type: string): Promise<void> {
     case 'Socket':
     case 'CharDevice':
     case 'BlockDevice':
+      if (forContainers && type === 'Socket') return check(info?.isSocket(), 'a socket');
+      if (forContainers && type === 'CharDevice') return check(info?.isCharacterDevice(), 'a character device');
+      if (forContainers && type === 'BlockDevice') return check(info?.isBlockDevice(), 'a block device');
       throw new Error(`hostPath type ${type} is not supported: pods get directories and files of the machine`);
     default:
       throw new Error(`hostPath type ${type} is not known`);

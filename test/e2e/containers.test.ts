@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { type Answer, decode, encode } from 'dns-packet';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
@@ -105,6 +105,12 @@ configs:
   "${mirrorHost}": { auth: { username: ${mirrorLogin.username}, password: "${mirrorLogin.password}" } }
 `;
 
+/** The socket of the containerd that the program has started. */
+async function socketOf(dataDirectory: string): Promise<string> {
+  const configuration = await readFile(join(dataDirectory, 'containerd', 'config.toml'), 'utf8');
+  return /address = "(.*)"/.exec(configuration)?.[1] ?? '';
+}
+
 describe.skipIf(whyNot !== undefined)(
   `pods as containers (skipped where they cannot run: ${whyNot ?? 'they can here'})`,
   { shuffle: false },
@@ -114,6 +120,8 @@ describe.skipIf(whyNot !== undefined)(
     let resolver: UdpSocket;
     let registry: ImageRegistry;
     let mirror: ImageRegistry;
+    /** A directory of the machine that pods may mount. */
+    let hostDirectory: string;
 
     const kubectl = async (...args: string[]): Promise<string> => {
       const { code, stdout, stderr } = await cluster.kubectl(...args);
@@ -130,6 +138,10 @@ describe.skipIf(whyNot !== undefined)(
           join(dataDirectory, 'resolv.conf'),
           '--private-registry',
           join(dataDirectory, 'registries.yaml'),
+          '--allow-host-path',
+          hostDirectory,
+          '--allow-host-path',
+          '/dev',
         ],
         dataDirectory,
       });
@@ -139,6 +151,41 @@ describe.skipIf(whyNot !== undefined)(
       await writeFile(file, JSON.stringify({ apiVersion: 'v1', kind: 'List', items: objects }));
       await kubectl('apply', '-f', file);
     };
+    interface ShortPod {
+      readonly name: string;
+      /** Run by a shell in the container `main`; the output is what the test looks at. */
+      readonly script: string;
+      readonly spec?: object;
+      readonly container?: object;
+      readonly others?: readonly object[];
+    }
+
+    /** Runs pods to their end, all at once, and gives what each printed. */
+    async function outputsOf(...pods: readonly ShortPod[]): Promise<Readonly<Record<string, string>>> {
+      await apply(
+        ...pods.map(({ name, script, spec, container, others = [] }) => ({
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: { name },
+          spec: {
+            restartPolicy: 'Never',
+            terminationGracePeriodSeconds: 0,
+            ...spec,
+            containers: [{ name: 'main', image: busyboxImage, command: ['sh', '-c', script], ...container }, ...others],
+          },
+        })),
+      );
+      const found: Record<string, string> = {};
+      for (const { name } of pods) {
+        const ended = '{.status.containerStatuses[?(@.name=="main")].state.terminated.exitCode}';
+        const end = async (): Promise<string> => kubectl('get', 'pod', name, '-o', `jsonpath=${ended}`);
+        await until(async () => (await end()) !== '', { what: `the end of ${name}`, timeoutMs: 45_000 });
+        found[name] = await kubectl('logs', name, '-c', 'main');
+      }
+      return found;
+    }
+    const fieldOf = (pod: string, path: string): Promise<string> => kubectl('get', 'pod', pod, '-o', `jsonpath={${path}}`);
+
     const eventsOf = (name: string): Promise<string> =>
       kubectl(
         'get',
@@ -152,8 +199,12 @@ describe.skipIf(whyNot !== undefined)(
     beforeAll(async () => {
       const dataDirectory = await temporaryDirectory('containers');
       await mkdir(join(dataDirectory, 'images'), { recursive: true });
+      hostDirectory = await temporaryDirectory('host');
+      await writeFile(join(hostDirectory, 'file.txt'), '');
+      await chmod(join(hostDirectory, 'file.txt'), 0o666);
       const archive = await busyboxArchive();
       await writeFile(join(dataDirectory, 'images', 'busybox.tar'), archive);
+      await writeFile(join(dataDirectory, 'images', 'notes.tar'), 'no archive');
       registry = await startImageRegistry({ images: { 'team/app:1': archive, 'team/app:latest': archive }, login: ownLogin });
       mirror = await startImageRegistry({ images: { 'far/app:1': archive }, login: mirrorLogin });
       await writeFile(join(dataDirectory, 'registries.yaml'), registriesText(mirror.host));
@@ -296,6 +347,226 @@ describe.skipIf(whyNot !== undefined)(
       expect(seen).toMatch(/CapEff:\s+0000000000000000\nCapBnd:\s+0000000000000000\nNoNewPrivs:\s+1\nSeccomp:\s+2\nx\n/);
     });
 
+    it('have the rights and namespaces that they ask for, and no others', async () => {
+      await mkdir(join(cluster.dataDirectory, 'seccomp', 'own'), { recursive: true });
+      const profile = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' }] };
+      await writeFile(join(cluster.dataDirectory, 'seccomp', 'own', 'no-mkdir.json'), JSON.stringify(profile));
+      const status = 'grep -E "CapEff|NoNewPrivs|Seccomp:" /proc/self/status';
+      const see = 'mkdir /tmp/made 2>/dev/null && echo made; cat /proc/sys/net/ipv4/ip_unprivileged_port_start';
+      const seccomp = (type: object): object => ({ container: { securityContext: { seccompProfile: type } } });
+      const neighbour = { name: 'beside', image: busyboxImage, command: ['sh', '-c', 'trap "exit 0" TERM; sleep 77 & wait'] };
+      const seen = await outputsOf(
+        {
+          name: 'plain',
+          script: `${status}; ${see}; ls /proc/1/ns > /dev/null; cat /proc/1/comm; dd if=/proc/kcore bs=1 count=1 2>&1 | wc -c`,
+        },
+        {
+          name: 'privileged',
+          script: `${status}; cat /proc/1/comm; ls -d /dev/kmsg`,
+          spec: { hostPID: true, hostIPC: true },
+          container: { securityContext: { privileged: true } },
+        },
+        {
+          name: 'added',
+          script: `${status}; ip link add dummy9 type dummy 2>&1; ip link set lo down && echo lowered`,
+          container: { securityContext: { capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] } } },
+        },
+        { name: 'unconfined', script: status, ...seccomp({ type: 'Unconfined' }) },
+        { name: 'local', script: `${status}; ${see}`, ...seccomp({ type: 'Localhost', localhostProfile: 'own/no-mkdir.json' }) },
+        {
+          name: 'sharing',
+          script: `${see}; for i in 1 2 3 4 5 6 7 8 9 10; do ps | grep -v grep | grep "sleep 77" && break; sleep 0.2; done`,
+          spec: {
+            shareProcessNamespace: true,
+            securityContext: { sysctls: [{ name: 'net.ipv4.ip_unprivileged_port_start', value: '77' }] },
+          },
+          others: [neighbour],
+        },
+      );
+      // The defaults of Kubernetes, but for the seccomp profile.
+      expect(seen.plain).toMatch(/CapEff:\s+00000000a80425fb\nNoNewPrivs:\s+0\nSeccomp:\s+2\nmade\n\d+\nsh\n/);
+      const machine = (await readFile('/proc/1/comm', 'utf8')).trim();
+      expect(seen.privileged).toMatch(new RegExp(`NoNewPrivs:\\s+0\\nSeccomp:\\s+0\\n${machine}\\n/dev/kmsg\\n`));
+      expect(seen.privileged).not.toContain('CapEff:\t00000000a80425fb');
+      expect(seen.added).toMatch(/CapEff:\s+0000000000001000\n/);
+      expect(seen.added).toContain('lowered');
+      expect(seen.unconfined).toMatch(/Seccomp:\s+0\n/);
+      expect(seen.local).toMatch(/Seccomp:\s+2\n(?!made)\d+\n/);
+      expect(seen.sharing).toMatch(/made\n77\n.*sleep 77/);
+
+      await checkRejection();
+      await kubectl('delete', 'pod', 'plain', 'privileged', 'added', 'unconfined', 'local', 'sharing', '--wait=false');
+    });
+
+    async function checkRejection(): Promise<void> {
+      const spec = { securityContext: { sysctls: [{ name: 'kernel.msgmax', value: '65536' }] } };
+      await apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'rejected' },
+        spec: { ...spec, containers: [{ name: 'main', image: busyboxImage, command: ['true'] }] },
+      });
+      await until(async () => (await fieldOf('rejected', '.status.reason')) === 'SysctlForbidden', { what: 'the rejection' });
+      expect(await fieldOf('rejected', '.status.phase')).toBe('Failed');
+      expect(await fieldOf('rejected', '.status.message')).toContain('forbidden sysctl: "kernel.msgmax" not allowlisted');
+      await kubectl('delete', 'pod', 'rejected', '--wait=false');
+    }
+
+    it('open ports of the machine', async () => {
+      // The node has an address of its own, where nobody else listens.
+      const port = 28_480;
+      await apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'host-port' },
+        spec: {
+          terminationGracePeriodSeconds: 0,
+          containers: [
+            {
+              name: 'main',
+              image: busyboxImage,
+              command: ['sh', '-c', 'mkdir /www; echo -n by a port > /www/index.html; httpd -f -p 8080 -h /www'],
+              ports: [{ containerPort: 8080, hostPort: port }],
+            },
+          ],
+        },
+      });
+      await kubectl('wait', 'pod/host-port', '--for=condition=Ready', '--timeout=30s');
+      const node = await kubectl('get', 'node', 'node-a', '-o', 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}');
+      await until(
+        async () =>
+          (await fetch(`http://${node}:${port}/`).then(
+            (answer) => answer.text(),
+            () => '',
+          )) === 'by a port',
+        {
+          what: 'an answer at the port of the machine',
+        },
+      );
+      await kubectl('delete', 'pod', 'host-port', '--wait=false');
+    });
+
+    it('have volumes in memory with their size, of their group, of parts that variables name, and of the machine', async () => {
+      await kubectl('create', 'secret', 'generic', 'key', '--from-literal=key=secret of the pod');
+      const seen = await outputsOf({
+        name: 'volumes',
+        script: [
+          'grep " /memory " /proc/mounts',
+          'dd if=/dev/zero of=/memory/big bs=1024 count=2000 2>&1 | grep -o "No space left on device"',
+          'stat -c "%g %a" /memory /scratch',
+          'touch /scratch/of-group && stat -c %g /scratch/of-group',
+          'cat /key/key; echo',
+          'echo x > /part/file && ls /scratch',
+          'echo appended >> /machine.txt',
+          'stat -c %F /made /device',
+        ].join('; '),
+        spec: {
+          securityContext: { runAsUser: 1234, fsGroup: 4567, runAsNonRoot: true },
+          volumes: [
+            { name: 'memory', emptyDir: { medium: 'Memory', sizeLimit: '1Mi' } },
+            { name: 'scratch', emptyDir: {} },
+            { name: 'key', secret: { secretName: 'key', defaultMode: 0o400 } },
+            { name: 'file', hostPath: { path: join(hostDirectory, 'file.txt'), type: 'File' } },
+            { name: 'made', hostPath: { path: join(hostDirectory, 'made.txt'), type: 'FileOrCreate' } },
+            { name: 'device', hostPath: { path: '/dev/zero', type: 'CharDevice' } },
+          ],
+        },
+        container: {
+          env: [{ name: 'PART', valueFrom: { fieldRef: { fieldPath: 'metadata.name' } } }],
+          volumeMounts: [
+            { name: 'memory', mountPath: '/memory' },
+            { name: 'scratch', mountPath: '/scratch' },
+            { name: 'scratch', mountPath: '/part', subPathExpr: 'of-$(PART)' },
+            { name: 'key', mountPath: '/key' },
+            { name: 'file', mountPath: '/machine.txt' },
+            { name: 'made', mountPath: '/made' },
+            { name: 'device', mountPath: '/device' },
+          ],
+        },
+      });
+      expect(seen.volumes?.split('\n')).toEqual([
+        expect.stringMatching(/^tmpfs \/memory tmpfs rw.*size=1024k.*gid=4567/),
+        'No space left on device',
+        '4567 2777',
+        '4567 2777',
+        '4567',
+        'secret of the pod',
+        'of-group',
+        'of-volumes',
+        'regular empty file',
+        'character special file',
+        '',
+      ]);
+      await kubectl('delete', 'pod', 'volumes');
+      await until(async () => !(await readFile('/proc/self/mountinfo', 'utf8')).includes('volumes/memory'), {
+        what: 'the end of its memory',
+      });
+    });
+
+    it('see mounts of the machine as they come, and give theirs to it, where they ask for that', async () => {
+      await mkdir(join(hostDirectory, 'shared'), { recursive: true });
+      await run('mount', ['-t', 'tmpfs', 'shared-by-test', join(hostDirectory, 'shared')]);
+      try {
+        await run('mount', ['--make-shared', join(hostDirectory, 'shared')]);
+        await mkdir(join(hostDirectory, 'shared', 'sub'));
+        const volumeMounts = [{ name: 'shared', mountPath: '/shared', mountPropagation: 'Bidirectional' }];
+        const seen = await outputsOf({
+          name: 'mounter',
+          script: 'mount -t tmpfs of-the-pod /shared/sub && echo mounted; mount -t tmpfs x /private && echo own',
+          spec: {
+            volumes: [
+              { name: 'shared', hostPath: { path: join(hostDirectory, 'shared') } },
+              { name: 'private', emptyDir: {} },
+            ],
+          },
+          container: { securityContext: { privileged: true }, volumeMounts: [...volumeMounts, { name: 'private', mountPath: '/private' }] },
+        });
+        expect(seen.mounter).toBe('mounted\nown\n');
+        const mounts = await readFile('/proc/self/mountinfo', 'utf8');
+        expect(mounts).toMatch(new RegExp(`${hostDirectory}/shared/sub .* of-the-pod `));
+        expect(mounts).not.toContain('volumes/private');
+      } finally {
+        await run('umount', ['-R', join(hostDirectory, 'shared')]);
+        await kubectl('delete', 'pod', 'mounter', '--ignore-not-found');
+      }
+    });
+
+    it('are bounded as a whole, by their class, and say when memory ended them', async () => {
+      const amounts = (memory: string) => ({ resources: { requests: { cpu: '100m', memory: '8Mi' }, limits: { cpu: '500m', memory } } });
+      const beside = {
+        name: 'beside',
+        image: busyboxImage,
+        command: ['sh', '-c', 'trap "exit 0" TERM; sleep 600 & wait'],
+        ...amounts('32Mi'),
+      };
+      await outputsOf({
+        name: 'bounded',
+        script: 'dd if=/dev/zero of=/dev/null bs=64M count=1',
+        container: amounts('16Mi'),
+        others: [beside],
+      });
+      expect(await fieldOf('bounded', '.status.containerStatuses[?(@.name=="main")].state.terminated.reason')).toBe('OOMKilled');
+      const uid = await fieldOf('bounded', '.metadata.uid');
+      const read = async (controller: string, ...files: readonly string[]): Promise<string | undefined> => {
+        for (const place of [`${controller}/`, '']) {
+          for (const file of files) {
+            const text = await readFile(`/sys/fs/cgroup/${place}midship/kubepods/burstable/pod${uid}/${file}`, 'utf8').catch(
+              () => undefined,
+            );
+            if (text !== undefined) return text.trim();
+          }
+        }
+        return undefined;
+      };
+      expect(await read('memory', 'memory.limit_in_bytes', 'memory.max')).toBe(String(48 * 1024 * 1024));
+      expect(await read('cpu', 'cpu.cfs_quota_us', 'cpu.max')).toMatch(/^100000(?: 100000)?$/);
+      expect(await read('cpu', 'cpu.shares', 'cpu.weight')).toMatch(/^(?:204|8)$/);
+      await kubectl('delete', 'pod', 'bounded');
+      await until(async () => (await read('memory', 'memory.limit_in_bytes', 'memory.max')) === undefined, {
+        what: 'the end of its group',
+      });
+    });
+
     it('say why an image cannot be had, and how a program ended', async () => {
       await kubectl('run', 'missing', `--image=localhost/${marker}:1`, '--restart=Never');
       await kubectl(
@@ -372,6 +643,66 @@ describe.skipIf(whyNot !== undefined)(
       expect([...mirror.credentials]).toEqual([basic(mirrorLogin)]);
       expect([...registry.credentials]).toEqual([basic(ownLogin)]);
       await kubectl('delete', 'pod', 'mirrored', '--wait=false');
+    });
+
+    it('keep the images of archives from their collection, and name a file that is no archive', async () => {
+      expect(await eventsOf('node-a')).toMatch(
+        /ImageImportFailed: containerd takes no images from \S+notes\.tar: .+\. Make the archive again/,
+      );
+      const socket = await socketOf(cluster.dataDirectory);
+      const { stdout } = await run('ctr', ['-a', socket, '-n', 'k8s.io', 'images', 'ls', 'labels."io.cri-containerd.pinned"==pinned']);
+      expect(stdout).toContain(busyboxImage);
+      expect(stdout).not.toContain('/team/app');
+    });
+
+    it('run on while containerd is killed, and one dead container of each is kept', async () => {
+      await apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'restarting' },
+        spec: {
+          terminationGracePeriodSeconds: 0,
+          volumes: [{ name: 'count', emptyDir: {} }],
+          containers: [
+            {
+              name: 'main',
+              image: busyboxImage,
+              command: ['sh', '-c', 'echo x >> /count/runs; [ $(wc -l < /count/runs) -gt 2 ] && sleep 1000; exit 1'],
+              volumeMounts: [{ name: 'count', mountPath: '/count' }],
+            },
+          ],
+        },
+      });
+      const before = await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}');
+      const socket = await socketOf(cluster.dataDirectory);
+      const pidFile = join(dirname(socket), 'pid');
+      const [pid = ''] = (await readFile(pidFile, 'utf8')).split(' ');
+      process.kill(Number(pid), 'SIGKILL');
+      await until(async () => (await readFile(pidFile, 'utf8')).split(' ')[0] !== pid, { what: 'another containerd', timeoutMs: 30_000 });
+      await until(async () => (await cluster.kubectl('exec', pod, '--', 'true')).code === 0, { what: 'a command in an adopted container' });
+      const path = 'jsonpath={.items[*].status.containerStatuses[*].containerID} {.items[*].status.containerStatuses[*].restartCount}';
+      expect(await kubectl('get', 'pods', '-l', 'app=web', '-o', path)).toBe(`${before} 0 0`);
+      await until(async () => (await fieldOf('restarting', '.status.containerStatuses[0].restartCount')) === '2', {
+        what: 'two restarts',
+        timeoutMs: 60_000,
+      });
+      await until(async () => (await fieldOf('restarting', '.status.containerStatuses[0].state.running.startedAt')) !== '', {
+        what: 'the third run',
+      });
+      const uid = await fieldOf('restarting', '.metadata.uid');
+      const containers = await run('ctr', [
+        '-a',
+        socket,
+        '-n',
+        'k8s.io',
+        'containers',
+        'ls',
+        '-q',
+        `labels."io.kubernetes.pod.uid"==${uid}`,
+      ]);
+      // The sandbox, the run before, and the one that runs.
+      expect(containers.stdout.trim().split('\n')).toHaveLength(3);
+      await kubectl('delete', 'pod', 'restarting', '--wait=false');
     });
 
     it('run on while the program is killed, and are adopted by the next one without a restart', async () => {

@@ -15,6 +15,7 @@ import {
 } from '../../src/node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../src/node-agent/containerd/cri-client.ts';
 import { imageArchive } from '../../src/node-agent/containerd/image-archive.ts';
+import { measureFileSystem } from '../../src/node-agent/disk-pressure.ts';
 import type { RuntimeUnderTest } from './container-runtime.ts';
 
 const log = createLog({ level: 'silent' });
@@ -70,7 +71,7 @@ async function whyNot(): Promise<string | undefined> {
 export const whyNoContainerd = await whyNot();
 
 /** A containerd for tests, with the busybox image; one for each test file, since its start takes a second. */
-class ContainerdFixture {
+export class ContainerdFixture {
   readonly directory: string;
   readonly service: ContainerdService;
 
@@ -112,6 +113,8 @@ export const containerdRuntime: RuntimeUnderTest = {
     return openContainerdRuntime({
       client: createCriClient({ socketPath: service.socketPath, clock: systemClock }),
       directory: join(directory, 'runtime'),
+      seccompDirectory: join(directory, 'seccomp'),
+      imageSpace: () => measureFileSystem(directory),
       nodeName: `node-${directory.slice(-6)}`,
       clock: systemClock,
       log,

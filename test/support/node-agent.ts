@@ -15,6 +15,7 @@ import { createConfigSource } from '../../src/node-agent/config-source.ts';
 import type { ContainerRuntime } from '../../src/node-agent/container-runtime.ts';
 import { createKubeletMetrics } from '../../src/node-agent/kubelet-metrics.ts';
 import { readMachineFacts } from '../../src/node-agent/machine-facts.ts';
+import { createPodEndpoints } from '../../src/node-agent/pod-endpoints.ts';
 import { createPodQueue } from '../../src/node-agent/pod-queue.ts';
 import { createSharedPodSources } from '../../src/node-agent/pod-source.ts';
 import { openProcessHost, type ProcessHost, type ProcessHostOptions } from '../../src/node-agent/process/process-host.ts';
@@ -188,6 +189,7 @@ async function startAgent({ api, directory, host, changes, manifests }: StartedA
     client: staticPods?.client ?? client,
     pods: staticPods?.pods ?? assigned,
     config: createConfigSource(informers),
+    endpoints: createPodEndpoints(informers, clock),
     queue,
     clock,
     log,

@@ -6,12 +6,20 @@ import { mapBounded } from '../../base/concurrency.ts';
 import type { Log } from '../../base/log.ts';
 import type { NftKeeper } from '../../base/nft/keeper.ts';
 import { removeNftTable, whyNoNft } from '../../base/nft/run-program.ts';
+import type { NodeProblem } from '../../node-agent/agent.ts';
 import type { ContainerRuntime } from '../../node-agent/container-runtime.ts';
 import { writePodNetwork } from '../../node-agent/containerd/cni-config.ts';
 import { openContainerdRuntime } from '../../node-agent/containerd/containerd-runtime.ts';
-import { addressDirectory, ContainerdError, startContainerd } from '../../node-agent/containerd/containerd-service.ts';
+import {
+  addressDirectory,
+  ContainerdError,
+  type ContainerdService,
+  startContainerd,
+} from '../../node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
+import { unmountBelow } from '../../node-agent/containerd/sub-path.ts';
+import { measureFileSystem } from '../../node-agent/disk-pressure.ts';
 import { createMasquerade } from '../../node-agent/network/masquerade.ts';
 import type { ProxyBackend } from '../../proxy/backend.ts';
 import { addLocalAddresses, removeLocalAddresses } from '../../proxy/local-addresses.ts';
@@ -48,6 +56,8 @@ export interface ContainerNetwork {
 export interface ContainerNode {
   readonly runtime: ContainerRuntime;
   readonly proxy: NodeProxy;
+  /** Archives that are no images; pods that need others run. */
+  readonly problems: readonly NodeProblem[];
   /** Gives pods their addresses, `podCidr`: without it no pod starts. */
   connectPods(podCidr: string): Promise<void>;
   /** Ends containerd, once its pods have ended, and gives the addresses back. */
@@ -90,12 +100,17 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
       closers.push(() => removeNftTable(nftTableOf(network, '')));
       closers.push(() => masquerade?.stop() ?? removeNftTable({ name: masqueradeTable }));
     }
-    for (const archive of await archivesIn(files.images)) {
-      await service.importImage(archive);
-      log.info({ archive }, 'Imported image archive');
-    }
+    const problems = await importArchives(files.images, service, log);
     const client = createCriClient({ socketPath: service.socketPath, clock });
-    const runtime = await openContainerdRuntime({ client, directory: join(files.containerd, 'pods'), nodeName, clock, log });
+    const runtime = await openContainerdRuntime({
+      client,
+      directory: join(files.containerd, 'pods'),
+      seccompDirectory: files.seccomp,
+      imageSpace: () => measureFileSystem(files.containerd),
+      nodeName,
+      clock,
+      log,
+    });
     closers.push(() => runtime.close());
     closers.push(() => stopSandboxes(runtime));
     const connectPods = async (podCidr: string): Promise<void> => {
@@ -110,7 +125,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
         addressDirectory: addressDirectory(files.containerd),
       });
     };
-    return { runtime, proxy, connectPods, close };
+    return { runtime, proxy, problems, connectPods, close };
   } catch (err) {
     await close();
     if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
@@ -169,6 +184,22 @@ export async function readRegistries(chosen: string | undefined): Promise<Regist
   }
 }
 
+async function importArchives(directory: string, service: ContainerdService, log: Log): Promise<readonly NodeProblem[]> {
+  const problems: NodeProblem[] = [];
+  for (const archive of await archivesIn(directory)) {
+    try {
+      await service.importImage(archive);
+      log.info({ archive }, 'Imported image archive');
+    } catch (err) {
+      if (!(err instanceof ContainerdError)) throw err;
+      // One bad file must not keep a machine from its cluster.
+      log.error({ err, archive, fix: err.fix }, 'Could not import image archive');
+      problems.push({ reason: 'ImageImportFailed', message: `${err.message} ${err.fix}` });
+    }
+  }
+  return problems;
+}
+
 async function archivesIn(directory: string): Promise<readonly string[]> {
   const names = await readdir(directory).catch((err: NodeJS.ErrnoException) => {
     if (err.code === 'ENOENT') return [];
@@ -201,6 +232,8 @@ export async function endLeftoverContainers({ graceMs, forget, ...options }: Lef
       await Promise.all(running.map((each) => runtime.stopContainer(each.id, Math.min(gracePeriodMs, graceMs))));
       if (forget) await runtime.removePodSandbox(id);
     });
+    // Volumes in memory are mounts, and keep their directory from being removed.
+    if (forget) await unmountBelow(filesOf(options.dataDirectory).pods);
     return sandboxes.filter(({ ready }) => ready).map(({ namespace, name }) => `${namespace}/${name}`);
   } finally {
     await close();

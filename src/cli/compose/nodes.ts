@@ -16,6 +16,7 @@ import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
 import { capacityOf } from '../../node-agent/node-object.ts';
+import { createPodEndpoints } from '../../node-agent/pod-endpoints.ts';
 import { createPodQueue, type PodQueue } from '../../node-agent/pod-queue.ts';
 import type { PodSource } from '../../node-agent/pod-source.ts';
 import { runtimeDirectory } from '../../node-agent/process/leftover-pods.ts';
@@ -107,7 +108,7 @@ interface Agents {
   create(nodeName: string, own: OwnOptions): NodeAgent;
 }
 
-type OwnOptions = Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'labels' | 'taints' | 'dns'> &
+type OwnOptions = Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'labels' | 'taints' | 'dns' | 'problems'> &
   Partial<Pick<NodeAgentOptions, 'client' | 'pods'>>;
 
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
@@ -115,6 +116,7 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
   const files = filesOf(configuration.dataDirectory);
   const machine = await readMachineFacts();
   const metrics = createKubeletMetrics(options.metrics);
+  const endpoints = createPodEndpoints(options.informers, clock);
   return {
     machine,
     metrics,
@@ -136,6 +138,7 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
         kubeletVersion: `v1.36.0+midship.${version}`,
         directory: join(files.pods, nodeName),
         logDirectory: join(files.logs, 'pods'),
+        endpoints,
         hostPaths: { allowed: configuration.pods.allowedHostPaths, refused: [configuration.dataDirectory] },
       }),
   };
@@ -182,7 +185,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   };
   const client = nodeClient(options, nodeName);
   const dns = await openClusterDns({ ...options, client, resolverFile: configuration.pods.resolverFile });
-  const { runtime, proxy, connectPods, close } = await openContainerNode({
+  const { runtime, proxy, problems, connectPods, close } = await openContainerNode({
     dataDirectory: configuration.dataDirectory,
     nodeName,
     network,
@@ -213,6 +216,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     labels: { ...labels, 'midship.dev/service-proxy': proxy.mode },
     taints,
     dns: dns.pods,
+    problems,
   });
   let podCidr = network.podCidr(0);
   if (podCidr === undefined) {

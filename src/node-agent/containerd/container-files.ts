@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { ContainerConfig } from '../container-runtime.ts';
@@ -17,18 +17,21 @@ export interface MountsOptions {
   readonly addressOf: () => Promise<string | undefined>;
 }
 
+const propagations = { HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER', Bidirectional: 'PROPAGATION_BIDIRECTIONAL' } as const;
+
 /** Makes the mounts of the pod's volumes and of what the agent adds, as paths on the machine. */
 export async function prepareMounts({ sandbox, config, place, addressOf }: MountsOptions): Promise<readonly CriMount[]> {
   await mkdir(place, { recursive: true, mode: 0o700 });
   const mounts: CriMount[] = [];
-  for (const [index, { hostPath, containerPath, readOnly, subPath }] of config.mounts.entries()) {
+  for (const [index, { hostPath, containerPath, readOnly, subPath, subPathIsFile, propagation: wanted }] of config.mounts.entries()) {
+    const propagation = wanted === undefined ? {} : { propagation: propagations[wanted] };
     if (subPath === undefined || subPath === '') {
-      mounts.push({ hostPath, containerPath, readonly: readOnly });
+      mounts.push({ hostPath, containerPath, readonly: readOnly, ...propagation });
       continue;
     }
     const target = join(place, 'sub-paths', String(index));
-    await mountSubPath({ volume: hostPath, subPath, target });
-    mounts.push({ hostPath: target, containerPath, readonly: readOnly });
+    await mountSubPath({ volume: hostPath, subPath, target, madeAsFile: subPathIsFile === true });
+    mounts.push({ hostPath: target, containerPath, readonly: readOnly, ...propagation });
   }
   const has = (path: string): boolean => mounts.some(({ containerPath }) => containerPath === path);
   if (config.terminationMessagePath !== '') {
@@ -65,13 +68,8 @@ export async function readTerminationMessage(directory: string, container: CriCo
   }
 }
 
-/** Removes what the agent made for a pod, and its control groups: the runtime makes one in every hierarchy and leaves it there. */
-export async function removePodFiles(directory: string, uid: string): Promise<void> {
-  await removeWithMounts(join(directory, uid));
-  const roots = ['/sys/fs/cgroup', ...(await readdir('/sys/fs/cgroup').catch(() => [])).map((name) => join('/sys/fs/cgroup', name))];
-  // A group that is still in use, or that was never there, stays as it is.
-  for (const root of roots) await rmdir(join(root, 'midship', 'pods', uid)).catch(() => undefined);
-}
+/** Removes what the agent made for a pod. */
+export const removePodFiles = (directory: string, uid: string): Promise<void> => removeWithMounts(join(directory, uid));
 
 /** Removes a log; the directories of its container and pod go with the last log in them. */
 export async function removeLog(path: string): Promise<void> {

@@ -12,13 +12,17 @@ import {
   type SandboxId,
   UnsupportedError,
 } from '../container-runtime.ts';
+import type { FileSystemSpace } from '../disk-pressure.ts';
 import { parseListeners } from '../process/proc.ts';
 import { connectTo } from '../process/sockets.ts';
 import type { CriClient } from './cri-client.ts';
 import { annotations, isHostNetwork, labels } from './cri-config.ts';
+import { createImageCollector } from './image-collector.ts';
 import { createImages } from './images.ts';
 import { createPodChanges } from './pod-changes.ts';
 import { createPodList, type PodList, statsOf } from './pod-list.ts';
+import { openQosCgroups } from './qos-cgroups.ts';
+import { createRuntimeHealth } from './runtime-health.ts';
 import { openAttachedInput, openForward, openRemoteCommand } from './runtime-streams.ts';
 import { followEvents, followStates, rotateLogs } from './runtime-watch.ts';
 
@@ -26,6 +30,10 @@ export interface ContainerdRuntimeOptions {
   readonly client: CriClient;
   /** Holds what the agent mounts into containers by itself: /etc/hosts and termination messages. */
   readonly directory: string;
+  /** Holds the seccomp profiles that pods name by `localhostProfile`. */
+  readonly seccompDirectory: string;
+  /** The file system that holds the images. */
+  readonly imageSpace: () => Promise<FileSystemSpace>;
   readonly nodeName: string;
   readonly clock: Clock;
   readonly log: Log;
@@ -38,19 +46,21 @@ export interface ContainerdRuntimeOptions {
  * @throws Error when the runtime does not answer
  */
 export async function openContainerdRuntime(options: ContainerdRuntimeOptions): Promise<ContainerRuntime> {
-  const { client, directory, nodeName, clock, log } = options;
+  const { client, directory, seccompDirectory, nodeName, clock, log } = options;
   const { runtimeName, runtimeVersion } = await client.version();
   const own = { [labels.node]: nodeName };
+  const health = createRuntimeHealth(clock);
   const listeners = new Set<(podUid: string) => void>();
   const abort = new AbortController();
   const pods = createPodList({ client, own, directory });
+  const cgroups = await openQosCgroups(log);
   const notify = (uid: string): void => {
     for (const listener of listeners) listener(uid);
   };
   const watch = { client, own, clock, log, signal: abort.signal };
   const background = [
     followEvents({ ...watch, notify }),
-    followStates({ ...watch, notify }),
+    followStates({ ...watch, notify, onAnswer: health.answered }),
     rotateLogs({ ...watch, openLogs: () => pods.openLogs() }),
   ];
   for (const each of background) each.catch(() => undefined);
@@ -58,10 +68,15 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
   return {
     version: `${runtimeName}://${runtimeVersion}`,
     runsPrograms: true,
+    hasContainers: true,
+    get trouble() {
+      return health.trouble;
+    },
     conditions: [],
     isolation: undefined,
 
-    ...createPodChanges({ client, own, directory, pods, nodeName, log }),
+    ...createPodChanges({ client, own, directory, pods, cgroups, seccompDirectory, nodeName, log }),
+    collectImages: createImageCollector({ client, measure: options.imageSpace, clock }),
     ...createImages({ client, signal: abort.signal }),
     list: (which) => pods.list(which),
     takeProblems: () => [],

@@ -23,7 +23,7 @@ export interface ContainerdService {
   readonly socketPath: string;
   /** Takes CNI configuration as soon as a file is in it. */
   readonly cniDirectory: string;
-  /** Loads an OCI or docker archive. @throws Error with what containerd says */
+  /** Loads an OCI or docker archive, whose images are then kept from the collection. @throws ContainerdError with what containerd says */
   importImage(path: string): Promise<void>;
   /** Ends containerd. Its containers run on, without anything that looks after them: end them first. */
   stop(): Promise<void>;
@@ -194,7 +194,7 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
   return {
     socketPath: files.socket,
     cniDirectory: files.cni,
-    importImage: (path) => importArchive(files, programs, path),
+    importImage: (path) => importKept(files, programs, path),
     async stop() {
       abort.abort();
       await watching.catch(() => undefined);
@@ -373,8 +373,31 @@ async function mayRaiseOomScore(): Promise<boolean> {
   return (BigInt(`0x${effective}`) & (1n << capSysResource)) !== 0n;
 }
 
-async function importArchive(files: Files, { ctr }: ContainerdPrograms, path: string): Promise<void> {
-  await run(ctr, ['--address', files.socket, '--namespace', 'k8s.io', 'images', 'import', '--all-platforms', path], { timeout: importMs });
+const runCtr = (files: Files, { ctr }: ContainerdPrograms, args: readonly string[]) =>
+  run(ctr, ['--address', files.socket, '--namespace', 'k8s.io', 'images', ...args], { timeout: importMs });
+
+/** @returns the names of the images */
+async function importArchive(files: Files, programs: ContainerdPrograms, path: string): Promise<readonly string[]> {
+  const { stdout } = await runCtr(files, programs, ['import', '--all-platforms', path]);
+  return [...stdout.matchAll(/^unpacking (\S+) \(/gm)].map(([, name = '']) => name);
+}
+
+/** No registry may have them, so the runtime must not take them for replaceable. */
+async function importKept(files: Files, programs: ContainerdPrograms, path: string): Promise<void> {
+  try {
+    for (const name of await importArchive(files, programs, path))
+      await runCtr(files, programs, ['label', name, 'io.cri-containerd.pinned=pinned']);
+  } catch (err) {
+    const lines = String((err as { readonly stderr?: string }).stderr ?? (err as Error).message)
+      .trim()
+      .split('\n');
+    const why = (lines.at(-1) ?? '').replace(/^ctr: /, '').slice(0, 500);
+    throw new ContainerdError(
+      `containerd takes no images from ${path}: ${why}.`,
+      'Make the archive again: docker save IMAGE -o FILE, or ctr images export FILE IMAGE.',
+      { cause: err },
+    );
+  }
 }
 
 async function loadPauseImage(files: Files, programs: ContainerdPrograms): Promise<void> {

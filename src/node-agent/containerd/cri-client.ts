@@ -39,6 +39,9 @@ export interface CriClient {
   imageStatus(image: string): Promise<CriImage | undefined>;
   /** Asks the registry, whether or not the image is here. Resolves with the image's reference. */
   pullImage(image: string, auth: CriAuth | undefined, signal?: AbortSignal): Promise<string>;
+  listImages(): Promise<readonly CriImage[]>;
+  /** Removes every name of the image. One that is not here is fine. */
+  removeImage(id: string): Promise<void>;
   containerStats(): Promise<readonly CriContainerStats[]>;
   /** Something happened to a container. One consumer for each runtime: two would share the events between them. */
   containerEvents(signal: AbortSignal): AsyncIterable<CriEvent>;
@@ -67,16 +70,30 @@ export interface CriSandboxConfig {
   readonly dnsConfig?: { readonly servers: readonly string[]; readonly searches: readonly string[]; readonly options: readonly string[] };
   readonly labels: Readonly<Record<string, string>>;
   readonly annotations: Readonly<Record<string, string>>;
+  readonly portMappings: readonly CriPortMapping[];
   readonly linux: {
     readonly cgroupParent: string;
     readonly securityContext: {
       readonly namespaceOptions: CriNamespaces;
-      readonly seccomp: { readonly profileType: CriProfile };
+      readonly privileged: boolean;
+      readonly seccomp: CriSecurityProfile;
     };
+    readonly sysctls: Readonly<Record<string, string>>;
   };
 }
 
-export type CriProfile = 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+export interface CriPortMapping {
+  readonly protocol: 'TCP' | 'UDP' | 'SCTP';
+  readonly containerPort: number;
+  readonly hostPort: number;
+  readonly hostIp: string;
+}
+
+interface CriSecurityProfile {
+  readonly profileType: 'RuntimeDefault' | 'Unconfined' | 'Localhost';
+  /** The file of a profile of type Localhost. */
+  readonly localhostRef?: string;
+}
 
 export interface CriSandbox {
   readonly id: string;
@@ -91,6 +108,7 @@ export interface CriMount {
   readonly containerPath: string;
   readonly hostPath: string;
   readonly readonly: boolean;
+  readonly propagation?: 'PROPAGATION_PRIVATE' | 'PROPAGATION_HOST_TO_CONTAINER' | 'PROPAGATION_BIDIRECTIONAL';
 }
 
 export interface CriContainerConfig {
@@ -118,6 +136,7 @@ export interface CriContainerConfig {
     };
     readonly securityContext: {
       readonly capabilities: { readonly addCapabilities: readonly string[]; readonly dropCapabilities: readonly string[] };
+      readonly privileged: boolean;
       readonly namespaceOptions: CriNamespaces;
       readonly runAsUser?: { readonly value: number };
       readonly runAsGroup?: { readonly value: number };
@@ -126,7 +145,7 @@ export interface CriContainerConfig {
       readonly noNewPrivs: boolean;
       readonly maskedPaths: readonly string[];
       readonly readonlyPaths: readonly string[];
-      readonly seccomp: { readonly profileType: CriProfile };
+      readonly seccomp: CriSecurityProfile;
     };
   };
 }
@@ -179,6 +198,8 @@ export interface CriImage {
   readonly size: number;
   readonly uid?: { readonly value: number } | null;
   readonly username: string;
+  /** The runtime needs it, or an administrator keeps it. */
+  readonly pinned: boolean;
 }
 
 /** Credentials for the registry at `serverAddress`, an URL. */
@@ -265,6 +286,9 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
   const imageStatus = image<object, { image?: CriImage | null }>('ImageStatus', 'ImageStatusRequest', 'ImageStatusResponse');
   const pullImage = image<object, { imageRef: string }>('PullImage', 'PullImageRequest', 'PullImageResponse');
 
+  const listImages = image<object, { images: CriImage[] }>('ListImages', 'ListImagesRequest', 'ListImagesResponse');
+  const removeImage = image<object, object>('RemoveImage', 'RemoveImageRequest', 'Empty');
+
   const usual: CallOptions = { timeoutMs: callMs };
   return {
     version: () => grpc.call(version, {}, usual),
@@ -297,6 +321,8 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     pullImage: async (name, auth, signal) =>
       (await grpc.call(pullImage, { image: { image: name }, ...(auth === undefined ? {} : { auth }) }, { timeoutMs: pullMs, signal }))
         .imageRef,
+    listImages: async () => (await grpc.call(listImages, {}, usual)).images,
+    removeImage: async (id) => void (await grpc.call(removeImage, { image: { image: id } }, usual)),
     containerStats: async () => (await grpc.call(listContainerStats, {}, usual)).stats,
     containerEvents: (signal) => grpc.stream(containerEvents, {}, { signal }),
     close: () => grpc.close(),

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import type { ContainerConfig, PodSandboxConfig } from '../container-runtime.ts';
+import type { ContainerConfig, ContainerSecurity, PodLinux, PodSandboxConfig } from '../container-runtime.ts';
 import type { CriContainerConfig, CriMount, CriNamespaces, CriSandbox, CriSandboxConfig } from './cri-client.ts';
 
 /** Pods and containers as messages of the Container Runtime Interface, with the labels and annotations that find them again. */
@@ -25,12 +25,23 @@ export const annotations = {
   domain: 'io.midship.domain',
   hostAliases: 'io.midship.host-aliases',
   logDirectory: 'io.midship.log-directory',
+  /** `CriSandboxConfig.linux`: every container of the sandbox has to be made with it. */
+  linux: 'io.midship.linux',
+  /** Milli-CPUs that a pod of the class Burstable requests. */
+  burstableCpu: 'io.midship.burstable-cpu',
 } as const;
 
 const cpuPeriodUs = 100_000;
 const minCpuShares = 2;
-const nodeNamespaces: CriNamespaces = { network: 'NODE', pid: 'CONTAINER', ipc: 'POD' };
-const podNamespaces: CriNamespaces = { network: 'POD', pid: 'CONTAINER', ipc: 'POD' };
+
+const noPrivileges: ContainerSecurity = {
+  privileged: false,
+  addCapabilities: [],
+  dropCapabilities: [],
+  mayGainPrivileges: false,
+  seccomp: { type: 'RuntimeDefault' },
+  unmaskedProc: false,
+};
 
 /** Files of the kernel that a container must not see; containerd hides them unless the container is privileged. */
 const maskedPaths = [
@@ -56,8 +67,33 @@ const podLabels = ({ name, namespace, uid }: Pick<PodSandboxConfig, 'name' | 'na
   [labels.podUid]: uid,
 });
 
-export function sandboxConfig(config: PodSandboxConfig, nodeName: string): CriSandboxConfig {
+/** A pod that asks for nothing. */
+const plainPod: PodLinux = {
+  hostPID: false,
+  hostIPC: false,
+  sharesProcesses: false,
+  privileged: false,
+  ports: [],
+  sysctls: {},
+  resources: { qosClass: 'BestEffort', cpuRequestMilli: 0 },
+};
+
+export interface SandboxOptions {
+  readonly config: PodSandboxConfig;
+  readonly nodeName: string;
+  /** The control group of the pod, below the machine's root. */
+  readonly cgroupParent: string;
+}
+
+export function sandboxConfig({ config, nodeName, cgroupParent }: SandboxOptions): CriSandboxConfig {
   const { name, namespace, uid, attempt, hostNetwork, hostname, domain, dns, hostAliases, logDirectory, gracePeriodMs } = config;
+  const pod = config.linux ?? plainPod;
+  const { privileged, sysctls, resources } = pod;
+  const linux: CriSandboxConfig['linux'] = {
+    cgroupParent,
+    securityContext: { namespaceOptions: namespacesOf(hostNetwork, pod), privileged, seccomp: { profileType: 'RuntimeDefault' } },
+    sysctls,
+  };
   return {
     metadata: { name, namespace, uid, attempt },
     // The node's own network has the node's own name.
@@ -71,12 +107,33 @@ export function sandboxConfig(config: PodSandboxConfig, nodeName: string): CriSa
       ...(domain === undefined ? {} : { [annotations.domain]: domain }),
       [annotations.hostAliases]: JSON.stringify(hostAliases),
       [annotations.logDirectory]: logDirectory,
+      [annotations.linux]: JSON.stringify(linux),
+      ...(resources.qosClass === 'Burstable' ? { [annotations.burstableCpu]: String(resources.cpuRequestMilli) } : {}),
       ...(gracePeriodMs === undefined ? {} : { [annotations.gracePeriod]: String(gracePeriodMs) }),
     },
-    linux: {
-      cgroupParent: `/midship/pods/${uid}`,
-      securityContext: { namespaceOptions: hostNetwork ? nodeNamespaces : podNamespaces, seccomp: { profileType: 'RuntimeDefault' } },
+    portMappings: pod.ports.map(({ hostIP, ...port }) => ({ ...port, hostIp: hostIP })),
+    linux,
+  };
+}
+
+const namespacesOf = (hostNetwork: boolean, { hostPID, hostIPC, sharesProcesses }: PodLinux): CriNamespaces => ({
+  network: hostNetwork ? 'NODE' : 'POD',
+  pid: hostPID ? 'NODE' : sharesProcesses ? 'POD' : 'CONTAINER',
+  ipc: hostIPC ? 'NODE' : 'POD',
+});
+
+/** The options that a sandbox was made with. Those of an older version have no record, and asked for nothing. */
+export function linuxOf(sandbox: CriSandbox): CriSandboxConfig['linux'] {
+  const stored = sandbox.annotations[annotations.linux];
+  if (stored !== undefined) return JSON.parse(stored) as CriSandboxConfig['linux'];
+  return {
+    cgroupParent: `/midship/pods/${sandbox.metadata.uid}`,
+    securityContext: {
+      namespaceOptions: namespacesOf(isHostNetwork(sandbox), plainPod),
+      privileged: false,
+      seccomp: { profileType: 'RuntimeDefault' },
     },
+    sysctls: {},
   };
 }
 
@@ -89,10 +146,8 @@ export const storedConfig = (sandbox: CriSandbox): CriSandboxConfig => {
     logDirectory: sandbox.annotations[annotations.logDirectory] ?? '',
     labels: sandbox.labels,
     annotations: sandbox.annotations,
-    linux: {
-      cgroupParent: `/midship/pods/${sandbox.metadata.uid}`,
-      securityContext: { namespaceOptions: hostNetwork ? nodeNamespaces : podNamespaces, seccomp: { profileType: 'RuntimeDefault' } },
-    },
+    portMappings: [],
+    linux: linuxOf(sandbox),
   };
 };
 
@@ -103,12 +158,15 @@ interface ContainerOptions {
   readonly sandbox: CriSandbox;
   readonly mounts: readonly CriMount[];
   readonly place: string;
+  /** Holds the seccomp profiles of type Localhost. */
+  readonly seccompDirectory: string;
 }
 
-export function containerConfig({ config, sandbox, mounts, place }: ContainerOptions): CriContainerConfig {
+export function containerConfig({ config, sandbox, mounts, place, seccompDirectory }: ContainerOptions): CriContainerConfig {
   const { name, attempt, image, command, args, workingDir, env, identity, readOnlyRoot = false, limits, stdin } = config;
-  const { dropCapabilities = [], supplementalGroups = [] } = config;
-  const hostNetwork = isHostNetwork(sandbox);
+  const { security = noPrivileges, supplementalGroups = [] } = config;
+  const { privileged, addCapabilities, dropCapabilities, mayGainPrivileges, seccomp, unmaskedProc } = security;
+  const hidesFiles = !privileged && !unmaskedProc;
   return {
     metadata: { name, attempt },
     image: { image },
@@ -137,15 +195,20 @@ export function containerConfig({ config, sandbox, mounts, place }: ContainerOpt
         oomScoreAdj: limits?.oomScoreAdjust ?? 1_000,
       },
       securityContext: {
-        capabilities: { addCapabilities: [], dropCapabilities },
-        namespaceOptions: hostNetwork ? nodeNamespaces : podNamespaces,
-        ...(identity === undefined ? {} : { runAsUser: { value: identity.uid }, runAsGroup: { value: identity.gid } }),
+        capabilities: { addCapabilities, dropCapabilities },
+        privileged,
+        namespaceOptions: linuxOf(sandbox).securityContext.namespaceOptions,
+        ...(identity === undefined ? {} : { runAsUser: { value: identity.uid } }),
+        ...(identity?.gid === undefined ? {} : { runAsGroup: { value: identity.gid } }),
         readonlyRootfs: readOnlyRoot,
         supplementalGroups,
-        noNewPrivs: true,
-        maskedPaths,
-        readonlyPaths,
-        seccomp: { profileType: 'RuntimeDefault' },
+        noNewPrivs: !mayGainPrivileges,
+        maskedPaths: hidesFiles ? maskedPaths : [],
+        readonlyPaths: hidesFiles ? readonlyPaths : [],
+        seccomp:
+          seccomp.type === 'Localhost'
+            ? { profileType: seccomp.type, localhostRef: join(seccompDirectory, seccomp.path) }
+            : { profileType: seccomp.type },
       },
     },
   };

@@ -1,6 +1,6 @@
 import { createLimit } from '../../base/concurrency.ts';
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
-import { type ContainerRuntime, ImageError } from '../container-runtime.ts';
+import { type ContainerRuntime, ImageError, type LocalImage } from '../container-runtime.ts';
 import { parseImageName } from '../registry-credentials.ts';
 import type { CriAuth, CriClient, CriImage } from './cri-client.ts';
 
@@ -20,20 +20,25 @@ export function createImages({ client, signal }: ImagesOptions): Pick<Required<C
   return {
     async findImage(image) {
       const found = await client.imageStatus(image).catch(rethrow);
-      return found === undefined ? undefined : referenceOf(found);
+      return found === undefined ? undefined : localImageOf(found);
     },
 
     async pullImage(image, credentials) {
       // The address keeps the credentials from mirrors, which are other hosts.
       const auth: CriAuth | undefined = credentials === undefined ? undefined : { ...credentials, serverAddress: serverOf(image) };
-      const imageRef = await limitPulls(() => client.pullImage(image, auth, signal)).catch(rethrow);
-      const sizeBytes = (await client.imageStatus(imageRef).catch(rethrow))?.size ?? 0;
-      return { imageRef, sizeBytes };
+      const reference = await limitPulls(() => client.pullImage(image, auth, signal)).catch(rethrow);
+      const pulled = await client.imageStatus(reference).catch(rethrow);
+      if (pulled === undefined) throw new ImageError('ErrImagePull', `image ${reference} went away after its pull`);
+      return localImageOf(pulled);
     },
   };
 }
 
-const referenceOf = ({ repoDigests, id }: CriImage): string => repoDigests[0] ?? id;
+function localImageOf({ repoDigests, id, size, uid, username }: CriImage): LocalImage {
+  // The runtime gives a number, or else a name; neither means root.
+  const user = username === '' ? { id: uid?.value ?? 0, name: '' } : { name: username };
+  return { reference: repoDigests[0] ?? id, sizeBytes: size, user };
+}
 
 /** As containerd writes the host that it asks. */
 function serverOf(image: string): string {

@@ -6,8 +6,9 @@ import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import type { Log } from '../../base/log.ts';
 import { ContainerError, type ContainerId, type PodChanges, type PodSandboxConfig, type SandboxId } from '../container-runtime.ts';
 import { placeOf, prepareMounts, removeLog, removePodFiles } from './container-files.ts';
-import { annotations, containerConfig, labels, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
+import { annotations, containerConfig, labels, linuxOf, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
 import type { PodList, PodListOptions } from './pod-list.ts';
+import type { QosCgroups } from './qos-cgroups.ts';
 import { removeWithMounts } from './sub-path.ts';
 
 /** Fewer starts at once than would only wait for each other's kernel locks. */
@@ -15,11 +16,14 @@ const startsAtOnce = 2 * availableParallelism();
 
 export interface PodChangesOptions extends PodListOptions {
   readonly pods: PodList;
+  readonly cgroups: QosCgroups;
+  readonly seccompDirectory: string;
   readonly nodeName: string;
   readonly log: Log;
 }
 
-export function createPodChanges({ client, own, directory, pods, nodeName, log }: PodChangesOptions): PodChanges {
+export function createPodChanges(options: PodChangesOptions): PodChanges {
+  const { client, own, directory, pods, cgroups, seccompDirectory, nodeName, log } = options;
   const limitStarts = createLimit(startsAtOnce);
   // Calls under way, so that those at the same time are one.
   const makingSandboxes = new Map<string, Promise<SandboxId>>();
@@ -34,7 +38,10 @@ export function createPodChanges({ client, own, directory, pods, nodeName, log }
     if (before?.state === 'SANDBOX_READY') return before.id;
     // Its name is taken until it is gone; an agent that ended in the middle leaves such a one.
     if (before !== undefined) await removeSandbox(before.id);
-    return client.runPodSandbox(sandboxConfig(config, nodeName), '');
+    const cgroupParent = await cgroups.prepare(config.uid, config.linux?.resources);
+    const id = await client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent }), '');
+    await shareCpu();
+    return id;
   }
 
   async function removeSandbox(id: SandboxId): Promise<void> {
@@ -50,6 +57,14 @@ export function createPodChanges({ client, own, directory, pods, nodeName, log }
     const { uid } = sandbox.metadata;
     if ((await client.listPodSandboxes({ ...own, [labels.podUid]: uid })).length > 0) return;
     await removePodFiles(directory, uid);
+    await cgroups.remove(linuxOf(sandbox).cgroupParent);
+    await shareCpu();
+  }
+
+  /** Pods of the class Burstable share what they request together. */
+  async function shareCpu(): Promise<void> {
+    const requests = (await client.listPodSandboxes(own)).map(({ annotations: notes }) => Number(notes[annotations.burstableCpu] ?? 0));
+    await cgroups.shareBurstable(requests.reduce((sum, milli) => sum + milli, 0));
   }
 
   async function removeContainer(id: ContainerId): Promise<void> {
@@ -81,7 +96,7 @@ export function createPodChanges({ client, own, directory, pods, nodeName, log }
         const mounts = await prepareMounts({ sandbox, config, place, addressOf: () => pods.addressOf(sandbox, true) });
         const id = await client.createContainer(
           sandboxId,
-          containerConfig({ config, sandbox, mounts, place: name }),
+          containerConfig({ config, sandbox, mounts, place: name, seccompDirectory }),
           storedConfig(sandbox),
         );
         pods.noteLog(id, join(sandbox.annotations[annotations.logDirectory] ?? '', logPathOf(config)));

@@ -24,6 +24,11 @@ export interface ChangesOptions extends RuntimeWatchOptions {
   readonly notify: (podUid: string) => void;
 }
 
+export interface StatesOptions extends ChangesOptions {
+  /** Called for each answer. */
+  readonly onAnswer: () => void;
+}
+
 /** Follows the runtime's events. They only make reactions faster: a runtime loses some when their reader changes. */
 export async function followEvents({ client, clock, log, signal, notify }: ChangesOptions): Promise<void> {
   let isFailing = false;
@@ -44,13 +49,14 @@ export async function followEvents({ client, clock, log, signal, notify }: Chang
 }
 
 /** Lists states once a second, as the kubelet's pod lifecycle event generator, and reports the pods whose states have changed. */
-export async function followStates({ client, own, clock, log, signal, notify }: ChangesOptions): Promise<void> {
+export async function followStates({ client, own, clock, log, signal, notify, onAnswer }: StatesOptions): Promise<void> {
   let before = new Map<string, string>();
   let isFailing = false;
   for (;;) {
     await sleep(clock, relistMs, signal);
     try {
       const [sandboxes, containers] = await Promise.all([client.listPodSandboxes(own), client.listContainers(own)]);
+      onAnswer();
       const states = new Map<string, string>();
       for (const { id, state, metadata } of sandboxes) states.set(id, `${metadata.uid} ${state}`);
       for (const { id, state, labels: of } of containers) states.set(id, `${of[labels.podUid]} ${state}`);

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process';
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { chmod, type FileHandle, mkdir, open, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 
@@ -24,15 +24,17 @@ export interface SubPathOptions {
   readonly subPath: string;
   /** The path of the mount, which must not exist yet. */
   readonly target: string;
+  /** A path that is missing becomes an empty file, and no directory. */
+  readonly madeAsFile?: boolean;
 }
 
 /**
- * Mounts the part of the volume at `target`; makes it as a directory when it is missing.
+ * Mounts the part of the volume at `target`; makes it when it is missing.
  *
  * @throws Error when the path leaves the volume or has too many links
  */
-export async function mountSubPath({ volume, subPath, target }: SubPathOptions): Promise<void> {
-  const part = await openInside(volume, subPath);
+export async function mountSubPath({ volume, subPath, target, madeAsFile = false }: SubPathOptions): Promise<void> {
+  const part = await openInside(volume, subPath, madeAsFile);
   try {
     await mkdir(dirname(target), { recursive: true, mode: 0o700 });
     if ((await part.stat()).isDirectory()) await mkdir(target, { mode: 0o700 });
@@ -45,7 +47,7 @@ export async function mountSubPath({ volume, subPath, target }: SubPathOptions):
 }
 
 /** Opens a path of a volume without leaving it. The caller closes what it gets. */
-async function openInside(volume: string, subPath: string): Promise<FileHandle> {
+async function openInside(volume: string, subPath: string, madeAsFile: boolean): Promise<FileHandle> {
   const below: FileHandle[] = [await open(volume, oPath | constants.O_DIRECTORY)];
   const left = partsOf(subPath);
   let links = 0;
@@ -57,7 +59,7 @@ async function openInside(volume: string, subPath: string): Promise<FileHandle> 
         continue;
       }
       const parent = `/proc/self/fd/${below.at(-1)?.fd}`;
-      const found = await openOrMake(join(parent, part));
+      const found = await openOrMake(join(parent, part), madeAsFile && left.length === 0);
       if (!(await found.stat()).isSymbolicLink()) {
         below.push(found);
         continue;
@@ -77,14 +79,18 @@ async function openInside(volume: string, subPath: string): Promise<FileHandle> 
 const partsOf = (path: string): string[] => path.split('/').filter((part) => part !== '' && part !== '.');
 
 /** Neither call follows a link in the last part of the path, and the part before is an open directory. */
-async function openOrMake(path: string): Promise<FileHandle> {
+async function openOrMake(path: string, asFile: boolean): Promise<FileHandle> {
   try {
     return await open(path, oPath | constants.O_NOFOLLOW);
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
   }
-  await mkdir(path, { mode: 0o755 });
-  return open(path, oPath | constants.O_NOFOLLOW);
+  if (asFile) await writeFile(path, '', { flag: 'wx', mode: 0o644 });
+  else await mkdir(path, { mode: 0o700 });
+  const made = await open(path, oPath | constants.O_NOFOLLOW);
+  // As under the kubelet: who may write to the volume may write to a part of it. The open file is changed, whatever its name is now.
+  if ((await made.stat()).isDirectory()) await chmod(`/proc/self/fd/${made.fd}`, (await stat(dirname(path))).mode & 0o7777);
+  return made;
 }
 
 /**
@@ -93,10 +99,21 @@ async function openOrMake(path: string): Promise<FileHandle> {
  * @throws Error when a mount stays; nothing is removed then, because a removal would reach into the volume
  */
 export async function removeWithMounts(directory: string): Promise<void> {
+  await unmountBelow(directory);
+  await rm(directory, { recursive: true, force: true });
+}
+
+/** Unmounts everything at and below a directory of the agent's. @throws Error when a mount stays */
+export async function unmountBelow(directory: string): Promise<void> {
   for (const path of (await mountsBelow(directory)).reverse()) await run('umount', ['-c', path]);
   const [stuck] = await mountsBelow(directory);
   if (stuck !== undefined) throw new Error(`${stuck} is still mounted`);
-  await rm(directory, { recursive: true, force: true });
+}
+
+/** Mounts a file system in memory at a directory of the agent's, unless it is there already. @param options  as `mount -o` takes them */
+export async function mountMemory(directory: string, options: readonly string[]): Promise<void> {
+  if ((await mountsBelow(directory)).includes(directory)) return;
+  await run('mount', ['-c', '-t', 'tmpfs', '-o', ['nosuid', 'nodev', ...options].join(','), 'tmpfs', directory]);
 }
 
 /** In the order in which they were made. */

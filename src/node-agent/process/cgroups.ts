@@ -143,22 +143,10 @@ export interface PodCgroupsOptions {
 }
 
 export function createPodCgroups({ access: found, node, maxProcesses, clock }: PodCgroupsOptions): PodCgroups {
-  const hierarchies = found.version === 2 ? [found.root] : Object.values(found.roots);
-  const settingsOf = found.version === 2 ? settingsOfV2(found.controllers) : settingsOfV1;
+  const hierarchies = hierarchiesOf(found);
 
-  async function make(path: readonly string[], settings: Settings): Promise<void> {
-    for (const root of hierarchies) await mkdir(join(root, node, ...path), { recursive: true });
-    if (found.version === 2) {
-      const inner = path.length === 1 ? [found.root, join(found.root, node), join(found.root, node, ...path)] : [];
-      for (const group of inner) await enable(group, found.controllers);
-    }
-    for (const { controller, file, value, optional } of settings) {
-      const root = found.version === 2 ? found.root : found.roots[controller];
-      await writeFile(join(root, node, ...path, file), value).catch((err: unknown) => {
-        if (!optional) throw err;
-      });
-    }
-  }
+  const make = (path: readonly string[], settings: Settings): Promise<void> =>
+    makeGroup(found, { path: [node, ...path], settings, isInner: path.length === 1 });
 
   async function removeGroup(path: string): Promise<void> {
     for (let tries = 0; ; tries += 1) {
@@ -189,7 +177,7 @@ export function createPodCgroups({ access: found, node, maxProcesses, clock }: P
   return {
     async prepare(pod, container, limits) {
       await make([pod], [{ controller: 'pids', file: 'pids.max', value: String(maxProcesses) }]);
-      await make([pod, container], settingsOf(limits));
+      await make([pod, container], settingsOf(found, limits));
     },
 
     entrances: (pod, container) => hierarchies.map((root) => join(root, node, pod, container, 'cgroup.procs')),
@@ -225,7 +213,36 @@ export function createPodCgroups({ access: found, node, maxProcesses, clock }: P
   };
 }
 
-type Settings = readonly {
+export interface GroupOptions {
+  /** Below the part that is ours. */
+  readonly path: readonly string[];
+  readonly settings: Settings;
+  /** It holds other groups, and no process. */
+  readonly isInner: boolean;
+}
+
+/** Makes a group in every hierarchy, and what is above it. @throws Error of the file system */
+export async function makeGroup(found: CgroupAccess, { path, settings, isInner }: GroupOptions): Promise<void> {
+  for (const root of hierarchiesOf(found)) await mkdir(join(root, ...path), { recursive: true });
+  if (found.version === 2 && isInner) {
+    for (const depth of [0, ...path.map((_, index) => index + 1)])
+      await enable(join(found.root, ...path.slice(0, depth)), found.controllers);
+  }
+  for (const { controller, file, value, optional } of settings) {
+    const root = found.version === 2 ? found.root : found.roots[controller];
+    await writeFile(join(root, ...path, file), value).catch((err: unknown) => {
+      if (!optional) throw err;
+    });
+  }
+}
+
+const hierarchiesOf = (found: CgroupAccess): readonly string[] => (found.version === 2 ? [found.root] : Object.values(found.roots));
+
+/** As the kubelet sets them. */
+export const settingsOf = (found: CgroupAccess, limits: Omit<ContainerLimits, 'oomScoreAdjust'>): Settings =>
+  found.version === 2 ? settingsOfV2(found.controllers)(limits) : settingsOfV1(limits);
+
+export type Settings = readonly {
   readonly controller: 'memory' | 'cpu' | 'pids';
   readonly file: string;
   readonly value: string;
@@ -236,10 +253,10 @@ type Settings = readonly {
 const cpuQuotaOf = (milli: number): number => Math.max(minCpuQuotaMicros, Math.ceil((milli * cpuPeriodMicros) / 1_000));
 const cpuSharesOf = (milli: number): number => Math.min(262_144, Math.max(2, Math.floor((milli * 1_024) / 1_000)));
 
-/** As the kubelet sets them. A container that is out of memory ends as a whole; swap would only hide it. */
+/** A container that is out of memory ends as a whole; swap would only hide it. */
 const settingsOfV2 =
   (controllers: readonly string[]) =>
-  ({ memoryBytes, cpuMilli, cpuRequestMilli = 0 }: ContainerLimits): Settings => [
+  ({ memoryBytes, cpuMilli, cpuRequestMilli = 0 }: Omit<ContainerLimits, 'oomScoreAdjust'>): Settings => [
     ...(memoryBytes === undefined
       ? []
       : ([
@@ -257,7 +274,7 @@ const settingsOfV2 =
       : []),
   ];
 
-const settingsOfV1 = ({ memoryBytes, cpuMilli, cpuRequestMilli = 0 }: ContainerLimits): Settings => [
+const settingsOfV1 = ({ memoryBytes, cpuMilli, cpuRequestMilli = 0 }: Omit<ContainerLimits, 'oomScoreAdjust'>): Settings => [
   ...(memoryBytes === undefined
     ? []
     : ([

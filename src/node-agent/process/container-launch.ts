@@ -55,7 +55,10 @@ export function createContainerLauncher(pods: KnownPods, ends: ContainerEnds): C
       failure: join(state, 'failure'),
     });
 
-  const identityOf = ({ record }: Container): Identity => record.config.identity ?? rootIdentity;
+  const identityOf = ({ record }: Container): Identity => {
+    const { uid, gid = rootIdentity.gid } = record.config.identity ?? rootIdentity;
+    return { uid, gid };
+  };
   /** Takes away what plain processes can be without. */
   const plainDrop = (): readonly string[] =>
     isolation.mode === 'namespaces' || isolation.setpriv === undefined

@@ -42,9 +42,11 @@ export async function openProcessRuntime({ version, ...options }: ProcessRuntime
   return {
     version: `process://${version}`,
     runsPrograms: true,
+    hasContainers: false,
+    trouble: undefined,
     conditions: [limits.condition],
     ...createPodChanges({ pods, ends, launcher }),
-    findImage: async (image) => acceptImage(image),
+    findImage: async (image) => ({ reference: acceptImage(image), sizeBytes: 0 }),
 
     list({ podUid } = {}) {
       const found = [...sandboxes.values()].filter(({ record }) => podUid === undefined || record.config.uid === podUid);

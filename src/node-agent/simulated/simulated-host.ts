@@ -88,6 +88,8 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
       return {
         version: `simulated://${version}`,
         runsPrograms: false,
+        hasContainers: false,
+        trouble: undefined,
         conditions: [],
 
         async runPodSandbox(config) {
@@ -119,7 +121,7 @@ export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHos
           else byPod.set(sandbox.config.uid, left);
         },
 
-        findImage: async (image) => image,
+        findImage: async (image) => ({ reference: image, sizeBytes: 0 }),
 
         async createContainer(sandboxId, config) {
           const sandbox = sandboxes.get(sandboxId);

@@ -22,7 +22,8 @@ beforeEach(async () => {
 afterEach(async () => {
   for (const path of [directory, machine]) await rm(path, { recursive: true, force: true });
 });
-const volumesWith = (hostPaths: HostPaths): Volumes => createVolumes({ directory, config, tokens, hostPaths, ownerOf: () => undefined });
+const volumesWith = (hostPaths: HostPaths): Volumes =>
+  createVolumes({ directory, config, tokens, hostPaths, ownerOf: () => undefined, forContainers: false });
 
 const object = (kind: string, name: string) => ({ apiVersion: 'v1', kind, metadata: { name, namespace: 'shop' } });
 const config: ConfigSource = {

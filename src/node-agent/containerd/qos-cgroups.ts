@@ -1,0 +1,77 @@
+import { readdir, readFile, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { QosClass } from '../../api/core/v1/qos.ts';
+import type { Log } from '../../base/log.ts';
+import type { PodResources } from '../container-runtime.ts';
+import { type CgroupAccess, makeGroup, openCgroups, settingsOf } from '../process/cgroups.ts';
+
+/**
+ * Control groups of pods by their class, as under a kubelet: `kubepods/podUID`, `kubepods/burstable/podUID` and
+ * `kubepods/besteffort/podUID`. They are in a group of this program, since a kubelet of the machine removes what it does not know.
+ */
+export interface QosCgroups {
+  /** Makes the group of a pod with its limits, and gives its path below the root, which the runtime takes. */
+  prepare(podUid: string, resources: PodResources | undefined): Promise<string>;
+  /** Sets the share of the pods of the class Burstable, the sum of their requests. */
+  shareBurstable(cpuRequestMilli: number): Promise<void>;
+  /** Removes the group of a pod, by its path; one that is in use stays. */
+  remove(path: string): Promise<void>;
+}
+
+const mountPoint = '/sys/fs/cgroup';
+const top = 'kubepods';
+const classes: Readonly<Record<QosClass, readonly string[]>> = {
+  Guaranteed: [top],
+  Burstable: [top, 'burstable'],
+  BestEffort: [top, 'besteffort'],
+};
+
+export async function openQosCgroups(log: Log): Promise<QosCgroups> {
+  const found = await openCgroups({
+    root: mountPoint,
+    ownGroups: await readFile('/proc/self/cgroup', 'utf8'),
+    isRoot: process.getuid?.() === 0,
+  });
+  if (found.version === undefined) log.warn({ why: found.why }, 'Could not make control groups of pods');
+  const access = found.version === undefined ? undefined : found;
+  const own = parentOf(access);
+
+  return {
+    async prepare(podUid, resources = { qosClass: 'BestEffort', cpuRequestMilli: 0 }) {
+      const path = [...classes[resources.qosClass], `pod${podUid}`];
+      if (access !== undefined) {
+        const inner = { settings: [], isInner: true };
+        await makeGroup(access, { path: classes.Burstable, ...inner });
+        // The least share that there is.
+        await makeGroup(access, { path: classes.BestEffort, settings: settingsOf(access, {}), isInner: true });
+        await makeGroup(access, { path, settings: podSettings(access, resources), isInner: true });
+      }
+      return join(own, ...path);
+    },
+
+    async shareBurstable(cpuRequestMilli) {
+      if (access === undefined) return;
+      await makeGroup(access, { path: classes.Burstable, settings: settingsOf(access, { cpuRequestMilli }), isInner: true });
+    },
+
+    async remove(path) {
+      // The runtime makes the group in every hierarchy, and leaves it there.
+      const roots = [mountPoint, ...(await readdir(mountPoint).catch(() => [])).map((name) => join(mountPoint, name))];
+      for (const root of roots) await rmdir(join(root, path)).catch(() => undefined);
+    },
+  };
+}
+
+/** `/midship`, or where this program was given a part of the machine, a group below that. */
+function parentOf(access: CgroupAccess | undefined): string {
+  if (access === undefined) return '/midship';
+  return access.version === 2 ? access.root.slice(mountPoint.length) : access.roots.memory.slice(join(mountPoint, 'memory').length);
+}
+
+/** A pod that is out of memory does not end as a whole: the kernel chooses a container. */
+const podSettings = (access: CgroupAccess, { cpuRequestMilli, cpuLimitMilli, memoryLimitBytes }: PodResources) =>
+  settingsOf(access, {
+    cpuRequestMilli,
+    ...(cpuLimitMilli === undefined || cpuLimitMilli === 0 ? {} : { cpuMilli: cpuLimitMilli }),
+    ...(memoryLimitBytes === undefined || memoryLimitBytes === 0 ? {} : { memoryBytes: memoryLimitBytes }),
+  }).filter(({ file }) => file !== 'memory.oom.group');
