@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { appStates, isMatch, type Shape } from '../base/contracts/app-states.ts';
-import type { Overview } from '../base/contracts/overview.ts';
+import type { Overview, PodCount } from '../base/contracts/overview.ts';
 import { nearest } from '../base/nearest.ts';
 import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
@@ -85,17 +85,27 @@ function shortened(reason: string): string {
 /** The namespace that an app deploys to, and how many more. */
 const targetText = ([first = '-', ...more]: readonly string[] = []): string => (more.length === 0 ? first : `${first} +${more.length}`);
 
+/** `2/3`: ready of wanted pods, as kubectl shows them. An older server counts none. */
+const podsText = (pods: PodCount | undefined): string => (pods === undefined ? '-' : `${pods.ready}/${pods.wanted}`);
+
 function formatStatus({ verdict, revision, branch, apps }: Overview, now: number): string {
   const rows = apps.map((app) => {
     const { shape, word } = appStates[app.state];
     const notes = app.reason === '' && app.notes.length > 0 ? app.notes.join('\n') : app.reason;
     return {
       glyph: glyphs[shape],
-      cells: [nameOfApp(app), targetText(app.targets), word, app.revision.slice(-40).slice(0, 7), ageText(app.since, now)],
+      cells: [
+        nameOfApp(app),
+        targetText(app.targets),
+        word,
+        podsText(app.pods),
+        app.revision.slice(-40).slice(0, 7),
+        ageText(app.since, now),
+      ],
       reason: notes,
     };
   });
-  const widths = [0, 1, 2, 3, 4].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
+  const widths = [0, 1, 2, 3, 4, 5].map((column) => Math.max(0, ...rows.map(({ cells }) => (cells[column] ?? '').length)));
   const lines = rows.map(({ glyph, cells, reason }) =>
     `  ${glyph} ${cells.map((cell, column) => plain(cell).padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
   );

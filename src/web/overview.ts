@@ -11,6 +11,7 @@ import { hasNoCommits } from '../lifecycle/git-repository.facts.ts';
 import { isAppList, judgeApp, waitsForApp } from '../lifecycle/verdict.ts';
 import { type Why, whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
+import { createReadyPods, type ReadyPods } from './ready-pods.ts';
 
 /** Index of pods by node. */
 export const podsByNode = 'web-node';
@@ -34,14 +35,27 @@ export function createOverviewSource(informers: InformerSet, shown: (app: Kustom
   const machines = informers.get(nodes);
   const allPods = informers.get(pods);
   allPods.addIndex(podsByNode, nodeNameOf);
+  const readyPods = createReadyPods(informers);
+  /** Objects are frozen: what was worked out once holds for as long as the app and its source are the same. */
+  const known = new WeakMap<Kustomization, { readonly source: GitRepository | undefined; readonly overview: AppOverview }>();
+  const overviewNow: Judge = (app, source) => {
+    const before = known.get(app);
+    if (before !== undefined && before.source === source) return before.overview;
+    const overview = appOverview(app, source, readyPods);
+    known.set(app, { source, overview });
+    return overview;
+  };
   return {
     read: () =>
-      overviewOf({
-        apps: [...apps.list()].map(shown),
-        repositories: [...repositories.list()],
-        nodes: [...machines.list()],
-        podsOn: (node) => allPods.byIndex(podsByNode, node).length,
-      }),
+      overviewOf(
+        {
+          apps: [...apps.list()].map(shown),
+          repositories: [...repositories.list()],
+          nodes: [...machines.list()],
+          podsOn: (node) => allPods.byIndex(podsByNode, node).length,
+        },
+        overviewNow,
+      ),
     appOf(namespace, name) {
       const app = apps.get({ namespace, name });
       return app === undefined ? undefined : overviewNow(shown(app), sourceIn([...repositories.list()], app));
@@ -68,9 +82,12 @@ export interface World {
   podsOn(node: string): number;
 }
 
+/** Judges an app by its source. */
+type Judge = (app: Kustomization, source: GitRepository | undefined) => AppOverview;
+
 /** Pure: what the world amounts to, apps and nodes by name. */
-export function overviewOf({ apps, repositories, nodes: machines, podsOn }: World): Overview {
-  const all = apps.map((app) => ({ app, overview: overviewNow(app, sourceIn(repositories, app)) }));
+export function overviewOf({ apps, repositories, nodes: machines, podsOn }: World, judge: Judge = appOverview): Overview {
+  const all = apps.map((app) => ({ app, overview: judge(app, sourceIn(repositories, app)) }));
   const shown = all.filter(({ app, overview }) => isShown(app, overview)).map(({ overview }) => overview);
   const states = (shown.length === 0 ? all.map(({ overview }) => overview) : shown).map(({ state }) => state);
   const unread = repositories.find((repository) => conditionOf(repository.status?.conditions, 'Ready')?.status === 'False');
@@ -111,24 +128,13 @@ function sourceIn(repositories: readonly GitRepository[], { spec, metadata }: Ku
   return repositories.find((repository) => repository.metadata.name === name && repository.metadata.namespace === namespace);
 }
 
-/** Objects are frozen: what was worked out once holds for as long as the app and its source are the same. */
-const known = new WeakMap<Kustomization, { readonly source: GitRepository | undefined; readonly overview: AppOverview }>();
-
-function overviewNow(app: Kustomization, source: GitRepository | undefined): AppOverview {
-  const before = known.get(app);
-  if (before !== undefined && before.source === source) return before.overview;
-  const overview = appOverview(app, source);
-  known.set(app, { source, overview });
-  return overview;
-}
-
 /** An id of the inventory begins with the namespace of its object. @see `NAMESPACE_NAME_GROUP_KIND` of Flux */
 function targetsOf({ status }: Kustomization): readonly string[] {
   const namespaces = (status?.inventory?.entries ?? []).map(({ id }) => id.slice(0, id.indexOf('_')));
   return [...new Set(namespaces)].filter((namespace) => namespace !== '').sort();
 }
 
-function appOverview(app: Kustomization, source: GitRepository | undefined): AppOverview {
+function appOverview(app: Kustomization, source: GitRepository | undefined, readyPods?: ReadyPods): AppOverview {
   const verdict = judgeApp(app, source);
   const hold = holdOf(app);
   let why: Why | undefined;
@@ -140,6 +146,10 @@ function appOverview(app: Kustomization, source: GitRepository | undefined): App
     health: verdict.health,
     revision: shaOf(app.status?.lastAppliedRevision),
     targets: targetsOf(app),
+    // Changes without the app.
+    get pods() {
+      return readyPods?.(app);
+    },
     since: conditionOf(app.status?.conditions, 'Ready')?.lastTransitionTime ?? '',
     reason: verdict.reason,
     pinned: hold === undefined ? '' : describeHold(hold),

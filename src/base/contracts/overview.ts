@@ -28,6 +28,8 @@ export interface AppOverview {
   readonly revision: string;
   /** Namespaces in which the app has objects, by name; empty when all of them are outside of namespaces. */
   readonly targets: readonly string[];
+  /** Pods of the app's workloads; absent when it has none. */
+  readonly pods: PodCount | undefined;
   /** The time from which the app is ready, or not, as it is now: RFC 3339; empty before the first attempt. */
   readonly since: string;
   /** A sentence; empty when there is nothing to say. */
@@ -41,6 +43,11 @@ export interface AppOverview {
   /** The commit that the trouble came with; absent when the cause is no commit, or when going back to the one before would not help. */
   readonly cause: CommitOverview | undefined;
   readonly why: WhyOverview;
+}
+
+export interface PodCount {
+  readonly ready: number;
+  readonly wanted: number;
 }
 
 export interface CommitOverview {

@@ -23,6 +23,7 @@ const overviewOf = (apps: readonly AppFacts[]): Overview => ({
     health: 'Healthy',
     revision: '',
     targets: [],
+    pods: undefined,
     since: '',
     reason: '',
     pinned: '',
@@ -79,20 +80,20 @@ describe('midship status', () => {
     expect((await ask(overviewOf([{ name: 'web', state: 'Matches' }]))).printed).toMatch(/^1 apps\. {3}release @ aaaaaaa\n/);
   });
 
-  it('shows the namespaces that an app deploys to, and since when it is as it is', async () => {
+  it('shows the namespaces that an app deploys to, its ready pods, and since when it is as it is', async () => {
     const since = new Date(Date.now() - 7_500_000).toISOString();
     const revision = 'b'.repeat(40);
     const { printed } = await ask(
       overviewOf([
-        { name: 'web', state: 'Matches', targets: ['web'], since, revision },
+        { name: 'web', state: 'Matches', targets: ['web'], since, revision, pods: { ready: 2, wanted: 3 } },
         { name: 'infra', state: 'Matches', targets: ['a', 'b', 'c'], since, revision },
         { name: 'namespaces', namespace: 'team', state: 'Matches', revision },
       ]),
     );
     expect(printed.match(/● .*/g)).toEqual([
-      '● web              web   Matches Git  bbbbbbb  2 h',
-      '● infra            a +2  Matches Git  bbbbbbb  2 h',
-      '● team/namespaces  -     Matches Git  bbbbbbb',
+      '● web              web   Matches Git  2/3  bbbbbbb  2 h',
+      '● infra            a +2  Matches Git  -    bbbbbbb  2 h',
+      '● team/namespaces  -     Matches Git  -    bbbbbbb',
     ]);
   });
 

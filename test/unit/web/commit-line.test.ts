@@ -31,6 +31,7 @@ const appAt = (name: string, revision: string, state: AppOverview['state'] = 'Ma
   health: 'Healthy',
   revision,
   targets: [],
+  pods: undefined,
   since: '',
   reason: '',
   pinned: '',
