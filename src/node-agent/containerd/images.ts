@@ -19,6 +19,11 @@ export function createImages({ client, signal }: ImagesOptions): Pick<Required<C
 
   return {
     async findImage(image) {
+      if (!isImageName(image)) {
+        // In the words of the kubelet, which reads names by itself: the runtime only says that it has no such image.
+        const why = `couldn't parse image name "${image}": invalid reference format`;
+        throw new ImageError('InvalidImageName', `Failed to apply default image tag "${image}": ${why}`);
+      }
       const found = await client.imageStatus(image).catch(rethrow);
       return found === undefined ? undefined : localImageOf(found);
     },
@@ -33,6 +38,14 @@ export function createImages({ client, signal }: ImagesOptions): Pick<Required<C
     },
   };
 }
+
+const host = String.raw`(?:[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:]+\])(?::\d+)?`;
+const part = '[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*';
+const form = new RegExp(String.raw`^(?:${host}/)?${part}(?:/${part})*(?::\w[\w.-]{0,127})?(?:@[A-Za-z][\w+.-]*:[0-9A-Fa-f]{32,})?$`);
+const maxNameLength = 1_024;
+
+/** @see https://pkg.go.dev/github.com/distribution/reference */
+const isImageName = (image: string): boolean => image.length <= maxNameLength && form.test(image);
 
 function localImageOf({ repoDigests, id, size, uid, username }: CriImage): LocalImage {
   // The runtime gives a number, or else a name; neither means root.

@@ -256,7 +256,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
 
   describe('images', () => {
     it('that are there have a reference', async () => {
-      expect(await fixture.runtime.findImage(under.image)).toMatch(/./);
+      expect((await fixture.runtime.findImage(under.image))?.reference).toMatch(/./);
     });
 
     it.skipIf(under.badImage === undefined)('without a name that can be read are refused (needs a runtime that reads names)', async () => {

@@ -93,7 +93,7 @@ describe.each(['namespaces', 'plain'] as const)('process runtime, %s', (mode) =>
       reason: 'ErrImagePull',
       message: 'images are not pulled in this version: pods run programs of this machine, host/NAME the program NAME',
     });
-    await expect(fixture.runtime.findImage('host/web:1')).resolves.toBe('host/web:1');
+    await expect(fixture.runtime.findImage('host/web:1')).resolves.toMatchObject({ reference: 'host/web:1' });
   });
 });
 
