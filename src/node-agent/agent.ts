@@ -10,20 +10,20 @@ import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import type { AgentContext, NodeDns } from './agent-context.ts';
 import type { ConfigSource } from './config-source.ts';
-import { containerLines, countsOf, type Measurement, type PodOnNode } from './container-metrics.ts';
+import { containerLines, countsOf, createMeasurements, type PodOnNode } from './container-metrics.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
 import { createDiskPressure, type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
-import { findExcess, hasStorageBounds } from './local-storage.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { capacityOf } from './node-object.ts';
+import { endOrphans } from './orphans.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
-import { recordPodEvent } from './pod-events.ts';
 import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
 import { PodWorker } from './pod-worker.ts';
 import { createTokenSource } from './service-account-tokens.ts';
+import { evictThoseOverStorage } from './storage-eviction.ts';
 import { createVolumes, type HostPaths } from './volumes.ts';
 
 export interface NodeAgentOptions {
@@ -93,8 +93,6 @@ export interface NodeProblem {
 const housekeepingMs = 60_000;
 /** Between two looks at the disk that pods use, as upstream. */
 const storageLookMs = 10_000;
-/** The API knows nothing of these pods any more, and so nothing of their grace period. */
-const orphanGraceMs = 2_000;
 
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
@@ -185,48 +183,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     queue.wake(uid);
   }
 
-  /** Ends what belongs to no pod of the API. Only called when all pods are known. */
-  async function endOrphans(): Promise<void> {
-    const startedAt = performance.now();
-    const sandboxes = await runtime.list();
-    options.metrics.relisted(performance.now() - startedAt);
-    for (const sandbox of sandboxes) {
-      if (workers.has(sandbox.uid)) continue;
-      const pod = `${sandbox.namespace}/${sandbox.name}`;
-      try {
-        const running = sandbox.containers.filter(({ state }) => state === 'running');
-        await Promise.all(running.map(({ id }) => runtime.stopContainer(id, orphanGraceMs)));
-        await runtime.removePodSandbox(sandbox.id);
-        log.info({ pod, uid: sandbox.uid }, 'Removed pod that is not in the API');
-      } catch (err) {
-        log.warn({ err, pod, uid: sandbox.uid }, 'Could not remove pod that is not in the API');
-      }
-    }
-    if (!runtime.runsPrograms) return;
-    for (const uid of await volumes.list()) {
-      if (workers.has(uid)) continue;
-      await volumes
-        .remove(uid)
-        .catch((err: unknown) => log.warn({ err, uid }, 'Could not remove the volumes of a pod that is not in the API'));
-    }
-  }
-
-  let measurement: Measurement = { stats: [], at: 0 };
-  let measuring = false;
-  /** Measures for the next scrape: one that asks does not wait, and the numbers carry their time. */
-  function measure(): void {
-    if (measuring) return;
-    measuring = true;
-    runtime
-      .stats()
-      .then((stats) => {
-        measurement = { stats, at: clock.now() };
-      })
-      .catch((err: unknown) => log.warn({ err }, 'Could not measure containers'))
-      .finally(() => {
-        measuring = false;
-      });
-  }
+  const upkeep = { context, isKnown: (uid: string) => workers.has(uid) };
+  const measurements = createMeasurements(context);
 
   const podsOnNode = (): readonly PodOnNode[] => [...workers.values()].map(({ pod, sandbox }) => ({ pod, sandbox }));
 
@@ -234,22 +192,6 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     for (const uid of tokens.due()) {
       workers.get(uid)?.configChanged();
       queue.wake(uid);
-    }
-  }
-
-  /** Looks at one pod after the other, which spreads the cost: a look begins when the one before has ended. */
-  async function evictThoseOverStorage(): Promise<void> {
-    for (const worker of [...workers.values()]) {
-      if (abort.signal.aborted) return;
-      if (!hasStorageBounds(worker.pod)) continue;
-      try {
-        const { excess, uncounted } = await findExcess(worker.pod, { volumes: volumes.emptyDirs(worker.uid), logs: worker.logs });
-        if (excess !== undefined) worker.evict(excess);
-        else if (uncounted !== undefined)
-          recordPodEvent(context, worker.pod, { type: 'Warning', reason: 'StorageNotCounted', message: uncounted });
-      } catch (err) {
-        log.warn({ err, pod: worker.key }, 'Could not measure the disk that a pod uses');
-      }
     }
   }
 
@@ -271,7 +213,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     if (abort.signal.aborted || !runtime.runsPrograms) return;
     cancelStorageLook = clock.after(storageLookMs, () => {
       lookAtDisk()
-        .then(evictThoseOverStorage)
+        .then(() => evictThoseOverStorage(context, [...workers.values()]))
         .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
         .finally(scheduleStorageLook);
     });
@@ -288,7 +230,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     cancelHousekeeping = clock.after(housekeepingMs, () => {
       renewTokens();
       config.releaseUnused((reference) => [...workers.values()].some((worker) => worker.refersTo(reference)));
-      endOrphans()
+      endOrphans(upkeep)
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
         .then(collectImages)
         .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
@@ -312,14 +254,14 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       await options.pods.ready(signal);
       unsubscribe.push(runtime.onChange((uid) => queue.wake(uid)));
       if (runtime.runsPrograms) {
-        measure();
+        measurements.renew();
         unsubscribe.push(
           options.metrics.addNode({
             name: nodeName,
             counts: () => countsOf(podsOnNode()),
             containerLines() {
-              measure();
-              return containerLines(nodeName, podsOnNode(), measurement);
+              measurements.renew();
+              return containerLines(nodeName, podsOnNode(), measurements.newest);
             },
           }),
           config.onChange((reference) => {
@@ -332,7 +274,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
         );
       }
       unsubscribe.push(options.pods.subscribe(onPod));
-      await endOrphans();
+      await endOrphans(upkeep);
       scheduleHousekeeping();
       // No pod has made it on a new machine, and its disk is measured now.
       await mkdir(options.directory, { recursive: true, mode: 0o700 });

@@ -1,5 +1,6 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import { escapeLabel } from '../base/series.ts';
+import type { AgentContext } from './agent-context.ts';
 import type { ContainerStats, ContainerStatus, SandboxStatus } from './container-runtime.ts';
 
 /** A pod with what its runtime holds of it. */
@@ -118,4 +119,34 @@ export function* resourceLines(pods: Iterable<PodOnNode>, { stats, at }: Measure
     for (const [labels, sum] of sums) yield `${family}{${labels}} ${sum} ${at}\n`;
   }
   yield '# HELP resource_scrape_error 1 when a container could not be measured.\n# TYPE resource_scrape_error gauge\nresource_scrape_error 0\n';
+}
+
+/** The newest measurement of a node's containers. */
+export interface Measurements {
+  readonly newest: Measurement;
+  /** Measures for the next reader: one that asks does not wait, and the numbers carry their time. */
+  renew(): void;
+}
+
+export function createMeasurements({ runtime, clock, log }: Pick<AgentContext, 'runtime' | 'clock' | 'log'>): Measurements {
+  let newest: Measurement = { stats: [], at: 0 };
+  let isMeasuring = false;
+  return {
+    get newest() {
+      return newest;
+    },
+    renew() {
+      if (isMeasuring) return;
+      isMeasuring = true;
+      runtime
+        .stats()
+        .then((stats) => {
+          newest = { stats, at: clock.now() };
+        })
+        .catch((err: unknown) => log.warn({ err }, 'Could not measure containers'))
+        .finally(() => {
+          isMeasuring = false;
+        });
+    },
+  };
 }

@@ -1,5 +1,4 @@
 import { rm } from 'node:fs/promises';
-import { join } from 'node:path';
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
 import { eventsOf, type PodRunState, stateOf } from '../lifecycle/pod-run.facts.ts';
 import { type PodStopReason, podRunMachine } from '../lifecycle/pod-run.machine.ts';
@@ -9,21 +8,21 @@ import { advance, type Effects } from '../reconcile/effects.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { ConfigNeeds } from './config-source.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
-import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
+import type { SandboxStatus } from './container-runtime.ts';
 import { type PodRejection, rejectionOf } from './container-security.ts';
 import { hashOfContainer, startContainer, watchContainer } from './container-start.ts';
 import { readFallbackMessages } from './fallback-messages.ts';
 import { warnOfOpenListeners } from './listen-check.ts';
-import { composePodDns, podDomain } from './pod-dns.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
-import { podLinuxOf } from './pod-linux.ts';
 import { createPodProbes } from './pod-probes.ts';
 import { allContainers, referencesOf } from './pod-references.ts';
-import { failureIsNewsMs, podStatusOf, sameJson } from './pod-status.ts';
+import { createPodSandboxes, type PodSandboxes, podLogs } from './pod-sandboxes.ts';
+import { podStatusOf, sameJson } from './pod-status.ts';
 import { createPodStatusWriter, type PodStatusWriter } from './pod-status-writer.ts';
 import { containersToStop, createTerminations, graceSecondsOf, type StopRequest, type Terminations } from './pod-termination.ts';
 import { createPodVolumes, type PodVolumes } from './pod-volumes.ts';
 import type { ContainerProbes } from './probes.ts';
+import { createStartFailures } from './start-failures.ts';
 
 export interface PodWorkerOptions {
   readonly context: AgentContext;
@@ -60,8 +59,8 @@ export class PodWorker {
   readonly #effects: Effects<typeof podRunMachine>;
   readonly #firstSeenAt: number;
   #state: PodRunState;
-  #sandbox: SandboxStatus | undefined;
-  #sandboxes: readonly SandboxStatus[] = [];
+  readonly #sandboxes: PodSandboxes;
+  readonly #failures = createStartFailures();
   #plan: ContainerPlan | undefined;
   #references: ConfigNeeds | undefined;
   /** The node has decided that the pod fails. */
@@ -73,7 +72,6 @@ export class PodWorker {
   #detached = false;
   #passing: Promise<void> = Promise.resolve();
   #wasRunning: boolean;
-  #backOffTold = new Set<string>();
   #fallbackMessages: ReadonlyMap<string, string> = new Map();
 
   constructor({ context, pod, wake, onGone }: PodWorkerOptions) {
@@ -89,6 +87,7 @@ export class PodWorker {
     for (const { name } of allContainers(pod)) {
       this.#memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
     }
+    this.#sandboxes = createPodSandboxes(context, this.uid);
     this.#terminations = createTerminations({
       context,
       onBegin: (containerId) => this.#probes.stopKilling(containerId),
@@ -120,7 +119,7 @@ export class PodWorker {
   }
 
   get sandbox(): SandboxStatus | undefined {
-    return this.#sandbox;
+    return this.#sandboxes.newest;
   }
 
   /**
@@ -170,7 +169,7 @@ export class PodWorker {
 
   /** The directory of its logs. */
   get logs(): string {
-    return this.#logDirectory(this.#context.logDirectory);
+    return podLogs(this.#context.logDirectory, this.#pod);
   }
 
   /** Ends the pod's programs and nothing else: the pod stays in the API and is started again by the next agent. */
@@ -178,7 +177,7 @@ export class PodWorker {
     await this.#observe();
     this.#probes.endAll();
     const graceMs = Math.min(maxGraceMs, this.#graceSeconds('Finished') * 1_000);
-    await Promise.all(this.#runningContainers().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
+    await Promise.all(this.#sandboxes.running().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
   }
 
   /** Ends what this process does for the pod, the pass under way included; the pod itself runs on. */
@@ -222,7 +221,7 @@ export class PodWorker {
         from: this.#state,
         events: eventsOf(this.#state, {
           deleted: this.#deleted,
-          sandboxReady: this.#sandbox?.ready === true,
+          sandboxReady: this.#sandboxes.newest?.ready === true,
           initialized: plan.initialized,
           running: plan.running,
           started: plan.started,
@@ -246,7 +245,7 @@ export class PodWorker {
     this.#context.metrics.podWorked(operation, performance.now() - startedAt);
     if (this.#gone || this.#detached) return;
     await this.#refreshVolumes();
-    this.#tellBackOff();
+    for (const event of this.#failures.newEvents(this.#pod, this.#memories, this.#context.clock.now())) this.#record(event);
     await this.#statusWriter.flush();
     this.#wakeWhenDue();
   }
@@ -267,15 +266,12 @@ export class PodWorker {
   async #observe(): Promise<void> {
     for (const problem of this.#context.runtime.takeProblems(this.uid))
       this.#record({ type: 'Warning', reason: 'RecordDamaged', message: problem });
-    this.#sandboxes = await this.#context.runtime.list({ podUid: this.uid });
-    this.#sandbox = this.#sandboxes.reduce<SandboxStatus | undefined>(
-      (newest, sandbox) => (newest === undefined || sandbox.attempt > newest.attempt ? sandbox : newest),
-      undefined,
-    );
-    if (this.#sandbox === undefined) return;
-    this.#watchFound(this.#sandbox);
+    await this.#sandboxes.look();
+    const { newest } = this.#sandboxes;
+    if (newest === undefined) return;
+    this.#watchFound(newest);
     if (!this.#context.runtime.runsPrograms) return;
-    const found = { pod: this.#pod, sandbox: this.#sandbox, known: this.#fallbackMessages };
+    const found = { pod: this.#pod, sandbox: newest, known: this.#fallbackMessages };
     this.#fallbackMessages = await readFallbackMessages(this.#context, found);
   }
 
@@ -304,7 +300,7 @@ export class PodWorker {
       pod: this.#pod,
       sandbox,
       memory,
-      volumes: () => this.#volumes.prepare(this.#pod, this.#sandbox?.ip ?? ''),
+      volumes: () => this.#volumes.prepare(this.#pod, this.#sandboxes.newest?.ip ?? ''),
       onStarted: (containerId: string, probes: ContainerProbes | undefined) => {
         if (probes !== undefined) this.#probes.add(containerId, probes);
       },
@@ -315,7 +311,7 @@ export class PodWorker {
   #replan(): ContainerPlan {
     const plan = planContainers({
       pod: this.#pod,
-      sandbox: this.#sandbox,
+      sandbox: this.#sandboxes.newest,
       memories: this.#memories,
       hashOf: hashOfContainer,
       now: this.#context.clock.now(),
@@ -331,53 +327,20 @@ export class PodWorker {
   }
 
   async #runSandbox(): Promise<void> {
-    const { runtime, metrics, logDirectory } = this.#context;
-    const { metadata, spec } = this.#pod;
-    const attempt = this.#sandbox === undefined ? 0 : this.#sandbox.attempt + 1;
-    try {
-      const dns = await this.#dns();
-      await metrics.runtimeOperation('run_podsandbox', () =>
-        runtime.runPodSandbox({
-          ...dns,
-          namespace: metadata.namespace ?? '',
-          name: metadata.name,
-          uid: this.uid,
-          attempt,
-          hostname: (spec.hostname ?? metadata.name).slice(0, 63),
-          hostNetwork: spec.hostNetwork ?? false,
-          hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip: ip ?? '', hostnames: hostnames ?? [] })),
-          logDirectory: this.#logDirectory(logDirectory),
-          linux: podLinuxOf(this.#pod),
-          gracePeriodMs: this.#graceSeconds('Finished') * 1_000,
-        }),
-      );
-    } catch (err) {
-      const message = `Failed to create pod sandbox: ${err instanceof Error ? err.message : String(err)}`;
-      this.#record({ type: 'Warning', reason: 'FailedCreatePodSandBox', message });
-      throw err;
-    }
+    const attempt = await this.#sandboxes.run(this.#pod, this.#graceSeconds('Finished') * 1_000);
     this.#acted = true;
     // Its predecessor's containers ended with it; init containers run once a sandbox.
     for (const { name } of this.#pod.spec.initContainers ?? []) {
       const memory = this.#memories.get(name);
       if (memory !== undefined && attempt > 0) memory.state = 'Waiting';
     }
-    for (const old of this.#sandboxes) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(old.id));
-  }
-
-  /** The pod's names and resolvers; parts beyond the limits of resolvers are left out, and an Event says so. */
-  async #dns(): Promise<Pick<PodSandboxConfig, 'dns' | 'domain'>> {
-    const { dns } = this.#context;
-    if (dns === undefined) return {};
-    const { config, cuts } = composePodDns(this.#pod, dns, await dns.machine());
-    for (const message of cuts) this.#record({ type: 'Warning', reason: 'DNSConfigForming', message });
-    return { dns: config, domain: podDomain(this.#pod, dns) };
+    await this.#sandboxes.remove();
   }
 
   async #syncContainers(): Promise<void> {
     const context = this.#context;
     const plan = this.#plan;
-    const sandbox = this.#sandbox;
+    const sandbox = this.#sandboxes.newest;
     if (plan === undefined || sandbox === undefined) return;
     for (const { container, status, reason } of plan.stops) {
       const probe = reason === 'StartupProbeFailed' ? container.startupProbe : container.livenessProbe;
@@ -404,10 +367,6 @@ export class PodWorker {
     }
   }
 
-  #runningContainers(): readonly ContainerStatus[] {
-    return this.#sandboxes.flatMap(({ containers }) => containers.filter(({ state }) => state === 'running'));
-  }
-
   /** Containers first, then the sidecars, the one that was started last first. */
   #stopContainers(reason: PodStopReason): void {
     if (reason === 'DeadlineExceeded') {
@@ -419,7 +378,7 @@ export class PodWorker {
       this.#acted = true;
     }
     const graceMs = this.#graceSeconds(reason) * 1_000;
-    for (const status of containersToStop(this.#pod, this.#runningContainers()))
+    for (const status of containersToStop(this.#pod, this.#sandboxes.running()))
       this.#stop({ status, why: `Stopping container ${status.name}`, graceMs, isDeleted: reason === 'Deleted' });
   }
 
@@ -428,21 +387,18 @@ export class PodWorker {
   }
 
   #stop(request: Pick<StopRequest, 'status' | 'graceMs' | 'why' | 'isDeleted'>): void {
-    this.#terminations.begin({ ...request, pod: this.#pod, podIP: this.#sandbox?.ip ?? '' });
+    this.#terminations.begin({ ...request, pod: this.#pod, podIP: this.#sandboxes.newest?.ip ?? '' });
   }
 
   async #stopSandbox(): Promise<void> {
-    const { runtime, metrics } = this.#context;
     this.#probes.endAll();
-    for (const { id, ready } of this.#sandboxes) {
-      if (ready) await metrics.runtimeOperation('stop_podsandbox', () => runtime.stopPodSandbox(id));
-    }
+    await this.#sandboxes.stop();
     this.#acted = true;
   }
 
   /** The last status first: whoever waits for the pod's end wants to know how it ended. */
   async #release(): Promise<void> {
-    const { client, runtime, metrics, volumes, logDirectory } = this.#context;
+    const { client, runtime, metrics, volumes } = this.#context;
     await this.#stopSandbox();
     if (!this.#removed) {
       await this.#observe();
@@ -457,19 +413,14 @@ export class PodWorker {
         if (!isNotFound(err) && !isConflict(err)) throw err;
       }
     }
-    for (const { id } of this.#sandboxes) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(id));
+    await this.#sandboxes.remove();
     if (runtime.runsPrograms) {
       await volumes.remove(this.uid);
-      await rm(this.#logDirectory(logDirectory), { recursive: true, force: true });
+      await rm(this.logs, { recursive: true, force: true });
       metrics.forgetPod(this.#pod);
     }
     this.#gone = true;
     this.#onGone();
-  }
-
-  #logDirectory(directory: string): string {
-    const { namespace, name } = this.#pod.metadata;
-    return join(directory, `${namespace}_${name}_${this.uid}`);
   }
 
   /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
@@ -487,11 +438,11 @@ export class PodWorker {
         return;
       }
     }
-    await this.#volumes.refresh(this.#pod, this.#sandbox?.ip ?? '');
+    await this.#volumes.refresh(this.#pod, this.#sandboxes.newest?.ip ?? '');
   }
 
   get #hasRunningPrograms(): boolean {
-    return this.#context.runtime.runsPrograms && this.#sandbox?.containers.some(({ state }) => state === 'running') === true;
+    return this.#context.runtime.runsPrograms && this.#sandboxes.newest?.containers.some(({ state }) => state === 'running') === true;
   }
 
   /** Undefined when the pod is no longer this worker's to speak for. */
@@ -502,7 +453,7 @@ export class PodWorker {
     const status = podStatusOf({
       pod,
       state: this.#state,
-      sandbox: this.#sandbox,
+      sandbox: this.#sandboxes.newest,
       initialized: this.#plan?.initialized ?? false,
       memories: this.#memories,
       runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
@@ -520,21 +471,8 @@ export class PodWorker {
     this.#context.metrics.podStarted(this.#context.clock.monotonicMs() - this.#firstSeenAt);
     if (!this.#context.runtime.runsPrograms) return;
     this.#context.clock.after(listenCheckDelayMs, () => {
-      if (!this.#gone) void warnOfOpenListeners(this.#context, this.#pod, this.#sandbox?.ip);
+      if (!this.#gone) void warnOfOpenListeners(this.#context, this.#pod, this.#sandboxes.newest?.ip);
     });
-  }
-
-  #tellBackOff(): void {
-    const now = this.#context.clock.now();
-    for (const container of allContainers(this.#pod)) {
-      const failure = this.#memories.get(container.name)?.failure;
-      if (failure?.later === undefined || now - failure.failedAt < failureIsNewsMs) continue;
-      const id = `${container.name} ${failure.failedAt}`;
-      if (this.#backOffTold.has(id)) continue;
-      this.#backOffTold = new Set([id]);
-      this.#record({ type: 'Normal', reason: 'BackOff', message: `Back-off pulling image "${container.image}"`, container });
-      this.#record({ type: 'Warning', reason: 'Failed', message: `Error: ${failure.later.reason}`, container });
-    }
   }
 
   #deadline(): number {
@@ -547,10 +485,7 @@ export class PodWorker {
   #wakeWhenDue(): void {
     if (this.#state === 'Succeeded' || this.#state === 'Failed') return;
     const now = this.#context.clock.now();
-    let at = Math.min(this.#plan?.requeueAt ?? Number.POSITIVE_INFINITY, this.#deadline());
-    for (const { failure } of this.#memories.values()) {
-      if (failure?.later !== undefined && now - failure.failedAt < failureIsNewsMs) at = Math.min(at, failure.failedAt + failureIsNewsMs);
-    }
+    const at = Math.min(this.#plan?.requeueAt ?? Number.POSITIVE_INFINITY, this.#deadline(), this.#failures.nextAt(this.#memories, now));
     if (at !== Number.POSITIVE_INFINITY) this.#wake(Math.max(1, at - now));
   }
 

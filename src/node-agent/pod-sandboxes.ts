@@ -1,0 +1,99 @@
+import { join } from 'node:path';
+import type { Pod } from '../api/core/v1/pod.ts';
+import type { AgentContext } from './agent-context.ts';
+import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
+import { composePodDns, podDomain } from './pod-dns.ts';
+import { recordPodEvent } from './pod-events.ts';
+import { podLinuxOf } from './pod-linux.ts';
+
+/** The sandboxes that the runtime holds for one pod: the newest, and those that it replaced. */
+export interface PodSandboxes {
+  /** As of the last look. */
+  readonly newest: SandboxStatus | undefined;
+  /** The containers that ran at the last look. */
+  running(): readonly ContainerStatus[];
+  look(): Promise<void>;
+  /**
+   * Makes the next sandbox.
+   *
+   * @returns the number of the attempt
+   * @throws Error of the runtime; an Event says so, and the next call tries again
+   */
+  run(pod: Pod, gracePeriodMs: number): Promise<number>;
+  stop(): Promise<void>;
+  /** Removes those of the last look. */
+  remove(): Promise<void>;
+}
+
+export function createPodSandboxes(context: AgentContext, podUid: string): PodSandboxes {
+  const { runtime, metrics, logDirectory } = context;
+  let all: readonly SandboxStatus[] = [];
+  let newest: SandboxStatus | undefined;
+
+  /** Parts beyond the limits of resolvers are left out, and an Event says so. */
+  async function dnsOf(pod: Pod): Promise<Pick<PodSandboxConfig, 'dns' | 'domain'>> {
+    const { dns } = context;
+    if (dns === undefined) return {};
+    const { config, cuts } = composePodDns(pod, dns, await dns.machine());
+    for (const message of cuts) recordPodEvent(context, pod, { type: 'Warning', reason: 'DNSConfigForming', message });
+    return { dns: config, domain: podDomain(pod, dns) };
+  }
+
+  return {
+    get newest() {
+      return newest;
+    },
+
+    running: () => all.flatMap(({ containers }) => containers.filter(({ state }) => state === 'running')),
+
+    async look() {
+      all = await runtime.list({ podUid });
+      newest = all.reduce<SandboxStatus | undefined>(
+        (before, sandbox) => (before === undefined || sandbox.attempt > before.attempt ? sandbox : before),
+        undefined,
+      );
+    },
+
+    async run(pod, gracePeriodMs) {
+      const { metadata, spec } = pod;
+      const attempt = newest === undefined ? 0 : newest.attempt + 1;
+      try {
+        const dns = await dnsOf(pod);
+        await metrics.runtimeOperation('run_podsandbox', () =>
+          runtime.runPodSandbox({
+            ...dns,
+            namespace: metadata.namespace ?? '',
+            name: metadata.name,
+            uid: podUid,
+            attempt,
+            hostname: (spec.hostname ?? metadata.name).slice(0, 63),
+            hostNetwork: spec.hostNetwork ?? false,
+            hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip: ip ?? '', hostnames: hostnames ?? [] })),
+            logDirectory: podLogs(logDirectory, pod),
+            linux: podLinuxOf(pod),
+            gracePeriodMs,
+          }),
+        );
+      } catch (err) {
+        const message = `Failed to create pod sandbox: ${err instanceof Error ? err.message : String(err)}`;
+        recordPodEvent(context, pod, { type: 'Warning', reason: 'FailedCreatePodSandBox', message });
+        throw err;
+      }
+      return attempt;
+    },
+
+    async stop() {
+      for (const { id, ready } of all) {
+        if (ready) await metrics.runtimeOperation('stop_podsandbox', () => runtime.stopPodSandbox(id));
+      }
+    },
+
+    async remove() {
+      for (const { id } of all) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(id));
+    },
+  };
+}
+
+/** The directory of a pod's logs. */
+export const podLogs = (directory: string, { metadata: { namespace, name, uid } }: Pod): string =>
+  join(directory, `${namespace}_${name}_${uid}`);
