@@ -22,20 +22,32 @@ export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
   ['storage.k8s.io/CSIStorageCapacity', 'no driver is called'],
   ['networking.k8s.io/Ingress', 'it routes no requests'],
   ['networking.k8s.io/IngressClass', 'it routes no requests'],
-  ['networking.k8s.io/NetworkPolicy', 'it blocks no traffic'],
   ['resource.k8s.io/DeviceClass', 'it allocates no device'],
   ['resource.k8s.io/ResourceClaim', 'it gets no device'],
   ['resource.k8s.io/ResourceClaimTemplate', 'it makes no claims'],
   ['resource.k8s.io/ResourceSlice', 'none of its devices is allocated'],
 ]);
 
+const policyKind = 'networking.k8s.io/NetworkPolicy';
+
+/** True for kinds of which `noControllerText` may say something. */
+export const mayLackController = ({ group, kind }: { readonly group: string; readonly kind: string }): boolean =>
+  kindsWithoutController.has(`${group}/${kind}`) || `${group}/${kind}` === policyKind;
+
 /**
  * Says that nothing acts on an object; undefined when something does. A status that somebody wrote is proof that a controller of the
  * user's own does.
+ *
+ * @param arePoliciesEnforced  on every node, as `enforcesPoliciesEverywhere` finds it; asked for a NetworkPolicy alone
  */
-export function noControllerText(object: KubeObject): string | undefined {
+export function noControllerText(object: KubeObject, arePoliciesEnforced: () => boolean): string | undefined {
   const { apiVersion, kind, metadata } = object;
-  const meaning = kindsWithoutController.get(`${parseApiVersion(apiVersion).group}/${kind}`);
+  const name = `${parseApiVersion(apiVersion).group}/${kind}`;
+  if (name === policyKind) {
+    if (arePoliciesEnforced()) return undefined;
+    return `${kind} ${metadata.name} is stored, but not every node enforces it: it blocks no traffic of pods on the others`;
+  }
+  const meaning = kindsWithoutController.get(name);
   if (meaning === undefined || metadata.managedFields?.some(({ subresource }) => subresource === 'status') === true) return undefined;
   return `${kind} ${metadata.name} is stored, but this version has no controller for ${kind}: ${meaning}`;
 }

@@ -47,6 +47,7 @@ import { newEvents } from './events/v1/event.ts';
 import { flowSchemas } from './flowcontrol/v1/flow-schema.ts';
 import { priorityLevelConfigurations } from './flowcontrol/v1/priority-level-configuration.ts';
 import { kustomizations } from './kustomize/v1/kustomization.ts';
+import { nodeNetworkPolicies } from './network/v1/node-network-policy.ts';
 import { ingresses } from './networking/v1/ingress.ts';
 import { ingressClasses } from './networking/v1/ingress-class.ts';
 import { ipAddresses } from './networking/v1/ip-address.ts';
@@ -148,4 +149,5 @@ export const builtInKinds: readonly KindDefinition[] = [
   receivers,
   alerts,
   providers,
+  nodeNetworkPolicies,
 ];

@@ -27,6 +27,8 @@ export const labels = {
   fluxKustomizeNamespace: 'kustomize.toolkit.fluxcd.io/namespace',
   midshipManaged: 'midship.dev/managed',
   midshipSimulated: 'midship.dev/simulated',
+  /** On a Node: how NetworkPolicies are enforced on its pods; absent where they are not. */
+  networkPolicy: 'midship.dev/network-policy',
 } as const;
 
 export const annotations = {

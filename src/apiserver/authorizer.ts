@@ -64,6 +64,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
       // As upstream since 1.34: a kubelet reads its own Node and no other.
       if (reads) return subresource === '' && (verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name')) === node;
       return name === node && (subresource === '' || subresource === 'status') && ['create', 'update', 'patch'].includes(verb);
+    case 'nodenetworkpolicies.network.midship.dev':
+      return reads && subresource === '' && (verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name')) === node;
     case 'leases.coordination.k8s.io':
       return namespace === 'kube-node-lease' && name === node && ['get', 'create', 'update', 'patch', 'delete'].includes(verb);
     case 'pods':

@@ -1,8 +1,10 @@
 import { userInfo } from 'node:os';
 import { selfSubjectReviews } from '../api/authentication/v1/self-subject-review.ts';
+import { nodes } from '../api/core/v1/node.ts';
 import { noControllerText } from '../api/kinds-without-controller.ts';
 import { defaultAppNamespace, nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import { enforcesPoliciesEverywhere } from '../api/policy-enforcement.ts';
 import { nearest } from '../base/nearest.ts';
 import type { Client } from '../client/client.ts';
 import { createHttpClient, type HttpClient } from '../client/http-client.ts';
@@ -10,7 +12,7 @@ import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { tryGet } from '../client/try-get.ts';
 import { SourceError } from '../gitops/sources/git-source.ts';
 import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
-import { isStatusError, type StatusError } from '../machinery/status-error.ts';
+import { isForbidden, isStatusError, type StatusError } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
 import type { Format } from './format.ts';
@@ -47,7 +49,14 @@ export async function withClient<T>(command: Omit<AppCommand, 'format'>, action:
 /** Says of objects that nothing acts on them; undefined on a cluster of somebody else, which has the controllers of Kubernetes. */
 export async function noControllerTextAt(client: HttpClient): Promise<((object: KubeObject) => string | undefined) | undefined> {
   const { gitVersion } = await client.serverVersion();
-  return gitVersion.includes('+midship.') ? noControllerText : undefined;
+  if (!gitVersion.includes('+midship.')) return undefined;
+  // A user without the right to read Nodes has the app's status, where the engine says the same.
+  const all = await client.list(nodes).catch((err: unknown) => {
+    if (isForbidden(err)) return undefined;
+    throw err;
+  });
+  const areEnforced = all === undefined || enforcesPoliciesEverywhere(all.items);
+  return (object) => noControllerText(object, () => areEnforced);
 }
 
 function explainKubeconfig(err: unknown): never {

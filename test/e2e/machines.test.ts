@@ -53,6 +53,17 @@ metadata: { name: web }
 spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
 `;
 
+const policy = `
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: { name: web }
+spec:
+  podSelector: { matchLabels: { app: web } }
+  ingress:
+    - from: [{ podSelector: { matchLabels: { role: client } } }]
+      ports: [{ port: 8080 }]
+`;
+
 describe.skipIf(whyNot !== undefined)(
   `machines that join (skipped where containers cannot run: ${whyNot ?? 'they can here'})`,
   { shuffle: false },
@@ -153,6 +164,32 @@ describe.skipIf(whyNot !== undefined)(
       expect(seen.trim()).toBe(`[::ffff:${here?.ip}]`);
     });
 
+    it('enforce network policies on one machine, across machines and through Services', async () => {
+      const [[here, neighbour], [there]] = [await podsOn('second'), await podsOn('first')];
+      const calls = async (): Promise<string> => {
+        const urls = [`http://${neighbour?.ip}:8080/`, `http://${there?.ip}:8080/`, 'http://web/'];
+        const script = `for url in ${urls.join(' ')}; do wget -T 5 -qO /dev/null $url && echo passes || echo refused; done`;
+        return (await kubectl('exec', here?.name ?? '', '--', 'sh', '-c', script)).trim().replaceAll('\n', ' ');
+      };
+      const callsBecome = (wanted: string) =>
+        until(async () => (await calls()) === wanted, { what: `connections: ${wanted}`, timeoutMs: 20_000 });
+      await writeFile(join(serverDirectory(), 'policy.yaml'), policy);
+      await kubectl('apply', '-f', join(serverDirectory(), 'policy.yaml'));
+      await callsBecome('refused refused refused');
+      // The agents go on to probe, and a pod that starts under the policy gets ready.
+      await kubectl('delete', 'pod', there?.name ?? '');
+      await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
+      await kubectl('label', 'pod', here?.name ?? '', 'role=client');
+      const [replacement] = await podsOn('first');
+      expect(replacement?.ip).toBeDefined();
+      await until(async () => (await calls()).endsWith('passes'), { what: 'the Service answers a pod that the policy lets pass' });
+      await kubectl('patch', 'networkpolicy', 'web', '-p', '{"spec":{"policyTypes":["Egress"],"egress":[],"ingress":[]}}');
+      await callsBecome('refused refused refused');
+      await kubectl('delete', 'networkpolicy', 'web');
+      await until(async () => (await calls()).endsWith('passes'), { what: 'a policy that was removed opens', timeoutMs: 20_000 });
+      expect(await kubectl('get', 'events', '--field-selector', 'reason=NoController', '-o', 'name')).toBe('');
+    });
+
     it('see a changed ConfigMap', async () => {
       await kubectl('patch', 'configmap', 'page', '-p', '{"data":{"index.html":"changed"}}');
       const [pod] = await podsOn('second');
@@ -198,6 +235,7 @@ describe.skipIf(whyNot !== undefined)(
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
       expect((await machines.run(2, 'ip', 'route')).stdout).not.toContain('10.42.');
       expect((await machines.run(2, 'ip', '-o', 'link')).stdout).not.toContain('veth');
+      expect((await machines.run(2, 'nft', 'list', 'tables')).stdout).not.toContain('midship');
       await until(async () => !(await machines.run(1, 'ip', 'route')).stdout.includes('10.42.1.0'), {
         what: 'the server forgets the route',
       });

@@ -69,7 +69,10 @@ export function createNftKeeper<Wanted>(options: NftKeeperOptions<Wanted>): NftK
       const rules = rulesOf(state);
       const before = applied;
       const text = before === undefined ? writeTable(frame, rules) : writeChange(frame, before.rules, rules);
-      if (text !== '') await run('nft', ['-f', '-'], text);
+      if (text !== '') {
+        await run('nft', ['-f', '-'], text);
+        endedMs = clock.monotonicMs();
+      }
       applied = { rules, state };
       isFailing = false;
       await options.onApplied?.(before?.state, state);
@@ -78,10 +81,10 @@ export function createNftKeeper<Wanted>(options: NftKeeperOptions<Wanted>): NftK
       if (!isFailing) log.error({ err, table: frame.name }, 'Could not change rules of the kernel');
       isFailing = true;
       applied = undefined;
+      endedMs = clock.monotonicMs();
       if (!stopped) schedule(retryMs);
     }
-    endedMs = clock.monotonicMs();
-    options.onTransaction?.({ seconds: (endedMs - startedMs) / 1_000, isRefused });
+    options.onTransaction?.({ seconds: (clock.monotonicMs() - startedMs) / 1_000, isRefused });
     for (const resolve of resolvers) resolve(!isRefused);
   }
 

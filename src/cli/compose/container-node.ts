@@ -6,6 +6,7 @@ import { mapBounded } from '../../base/concurrency.ts';
 import type { Log } from '../../base/log.ts';
 import type { NftKeeper } from '../../base/nft/keeper.ts';
 import { removeNftTable, whyNoNft } from '../../base/nft/run-program.ts';
+import { policyFrame } from '../../network-policy/policy-rules.ts';
 import type { NodeProblem } from '../../node-agent/agent.ts';
 import type { ContainerRuntime } from '../../node-agent/container-runtime.ts';
 import { writePodNetwork } from '../../node-agent/containerd/cni-config.ts';
@@ -58,6 +59,8 @@ export interface ContainerNode {
   readonly proxy: NodeProxy;
   /** Archives that are no images; pods that need others run. */
   readonly problems: readonly NodeProblem[];
+  /** The table of NetworkPolicies; undefined where the kernel cannot enforce them. */
+  readonly policyTable: string | undefined;
   /** Gives pods their addresses, `podCidr`: without it no pod starts. */
   connectPods(podCidr: string): Promise<void>;
   /** Ends containerd, once its pods have ended, and gives the addresses back. */
@@ -112,6 +115,9 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
       log,
     });
     closers.push(() => runtime.close());
+    const policyTable = proxy.mode === 'nftables' ? await choosePolicyTable(network, log) : undefined;
+    // Rules of policies outlive the pods that they hold for.
+    if (policyTable !== undefined) closers.push(() => removeNftTable({ name: policyTable }));
     closers.push(() => stopSandboxes(runtime));
     const connectPods = async (podCidr: string): Promise<void> => {
       if (proxy.mode === 'nftables') {
@@ -125,7 +131,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
         addressDirectory: addressDirectory(files.containerd),
       });
     };
-    return { runtime, proxy, problems, connectPods, close };
+    return { runtime, proxy, policyTable, problems, connectPods, close };
   } catch (err) {
     await close();
     if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
@@ -139,6 +145,14 @@ const nftTableOf = ({ n, serviceCidr }: ContainerNetwork, podCidr: string): NftT
   podCidr,
   serviceCidr,
 });
+
+async function choosePolicyTable({ n }: ContainerNetwork, log: Log): Promise<string | undefined> {
+  const table = `midship-policy-${n}`;
+  const why = await whyNoNft(policyFrame(table));
+  if (why === undefined) return table;
+  log.warn({ why }, 'Network policies are not enforced');
+  return undefined;
+}
 
 async function chooseProxy(nodeName: string, network: ContainerNetwork, log: Log): Promise<NodeProxy> {
   // The table is written when the range of the pods is known; here it shows whether the kernel takes one.

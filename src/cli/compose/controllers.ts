@@ -30,6 +30,7 @@ import { createResourceQuotaController } from '../../controllers/resource-quota/
 import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
+import { createNetworkPolicyController } from '../../network-policy/policy-controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
 
@@ -86,6 +87,7 @@ export function createControllers({ dependencies, pki, clusterCidr, accountToken
     createClaimProtectionController(dependencies('pvc-protection-controller')),
     createVolumeProtectionController(dependencies('pv-protection-controller')),
     createAttributesClassProtectionController(dependencies('vac-protection-controller')),
+    createNetworkPolicyController(dependencies('network-policy-controller')),
     createNoControllerEvents(dependencies('midship')),
     createScheduler({ ...scheduler, informers, clock, log, steps }),
   ];

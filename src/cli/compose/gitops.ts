@@ -1,4 +1,6 @@
+import { nodes } from '../../api/core/v1/node.ts';
 import { noControllerText } from '../../api/kinds-without-controller.ts';
+import { enforcesPoliciesEverywhere } from '../../api/policy-enforcement.ts';
 import { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
 import { createLastLineReader } from '../../apiserver/last-line.ts';
 import type { ActivityFeed } from '../../base/contracts/activity.ts';
@@ -78,6 +80,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           log.info({ note }, 'Renamed app of midship up');
           onRenamed(note);
         }
+        const nodeInformer = informers.get(nodes);
         const engine = createEngine({
           ...dependencies('midship'),
           client,
@@ -87,7 +90,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           gitopsMetrics: metrics,
           random,
           builder,
-          noControllerText,
+          noControllerText: (object) => noControllerText(object, () => enforcesPoliciesEverywhere(nodeInformer.list())),
           readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
           overrideManagers: configuration.overrideManagers ?? [],
           onRead: path === undefined ? createPathHint(followed, onPathHint) : () => undefined,

@@ -1,11 +1,13 @@
 import { join } from 'node:path';
 import { nodes } from '../../api/core/v1/node.ts';
+import { labels as knownLabels } from '../../api/well-known.ts';
 import type { Component } from '../../base/component.ts';
 import { invariant } from '../../base/invariant.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { LiveKeyPair, Pki } from '../../base/pki.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
+import { createPolicyEnforcer } from '../../network-policy/enforcer.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../node-agent/agent.ts';
 import { createAgentGroup } from '../../node-agent/agent-group.ts';
 import type { ConfigSource } from '../../node-agent/config-source.ts';
@@ -15,6 +17,7 @@ import { waitForPodRange } from '../../node-agent/join/pod-range.ts';
 import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
+import { enforcePolicies } from '../../node-agent/network/policed-runtime.ts';
 import { capacityOf } from '../../node-agent/node-object.ts';
 import { createPodEndpoints } from '../../node-agent/pod-endpoints.ts';
 import { createPodQueue, type PodQueue } from '../../node-agent/pod-queue.ts';
@@ -185,7 +188,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   };
   const client = nodeClient(options, nodeName);
   const dns = await openClusterDns({ ...options, client, resolverFile: configuration.pods.resolverFile });
-  const { runtime, proxy, problems, connectPods, close } = await openContainerNode({
+  const { proxy, policyTable, problems, connectPods, close, ...containers } = await openContainerNode({
     dataDirectory: configuration.dataDirectory,
     nodeName,
     network,
@@ -194,6 +197,18 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     log,
   });
   onClose(close);
+  const policies =
+    policyTable === undefined
+      ? undefined
+      : createPolicyEnforcer({
+          nodeName,
+          table: policyTable,
+          informers: options.informers,
+          listPods: () => containers.runtime.list(),
+          clock,
+          log,
+        });
+  const runtime = policies === undefined ? containers.runtime : enforcePolicies(containers.runtime, policies);
   const address = {
     internalIP: network.nodeAddress(0),
     ...(externalAddress === undefined ? {} : { externalIP: externalAddress }),
@@ -213,7 +228,11 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     pods: staticPods.pods,
     runtime,
     address,
-    labels: { ...labels, 'midship.dev/service-proxy': proxy.mode },
+    labels: {
+      ...labels,
+      'midship.dev/service-proxy': proxy.mode,
+      [knownLabels.networkPolicy]: policies === undefined ? 'none' : 'nftables',
+    },
     taints,
     dns: dns.pods,
     problems,
@@ -228,6 +247,8 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   await connectPods(podCidr);
   const parts = [
     dns.createServer(podCidr),
+    // It starts before the agent, and ends after the pods.
+    ...(policies === undefined ? [] : [policies]),
     // Before the agent ends what is no pod of the node.
     staticPods,
     haltingPods(agent),

@@ -297,7 +297,8 @@ async function tryObjects(
 /** Objects that Midship's own API would store and that nothing would act on; another cluster may have a controller for them. */
 const withoutController = (objects: readonly DesiredObject[]): readonly BuildError[] =>
   objects.flatMap(({ object, manifest: { file, line } }) => {
-    const message = noControllerText(object);
+    // The nodes that will run it are not known here.
+    const message = noControllerText(object, () => true);
     return message === undefined ? [] : [{ file, line, message }];
   });
 

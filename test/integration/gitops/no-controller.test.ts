@@ -21,7 +21,7 @@ let world: EngineWorld;
 beforeAll(async () => {
   world = await startEngineWorld(
     { 'own/ingress.yaml': ingress, 'own/later.yaml': configMap('later', '1'), 'own/gone.yaml': configMap('gone') },
-    { noControllerText },
+    { noControllerText: (object) => noControllerText(object, () => false) },
   );
 });
 afterAll(() => world.stop());

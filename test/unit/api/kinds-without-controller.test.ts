@@ -1,10 +1,13 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
+import type { Node } from '../../../src/api/core/v1/node.ts';
 import { builtInKinds } from '../../../src/api/kinds.ts';
-import { kindsWithoutController, noControllerText } from '../../../src/api/kinds-without-controller.ts';
+import { kindsWithoutController, noControllerText as textOf } from '../../../src/api/kinds-without-controller.ts';
+import { enforcesPoliciesEverywhere } from '../../../src/api/policy-enforcement.ts';
 import type { KubeObject, ObjectMeta } from '../../../src/machinery/object.ts';
 
+const noControllerText = (object: KubeObject, areEnforced = false): string | undefined => textOf(object, () => areEnforced);
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const kindsOf = (names: Iterable<string>): readonly string[] => [...names].map((name) => name.slice(name.indexOf('/') + 1));
 
@@ -35,5 +38,18 @@ describe('kinds without a controller', () => {
     expect(noControllerText(cronJob({ managedFields: [{ manager: 'own', subresource: 'status' }] }))).toBeUndefined();
     expect(noControllerText({ apiVersion: 'example.com/v1', kind: 'CronJob', metadata: { name: 'x' } })).toBeUndefined();
     expect(noControllerText({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'x' } })).toBeUndefined();
+  });
+
+  it('counts a NetworkPolicy as acted on where every node enforces it', () => {
+    const policy = { apiVersion: 'networking.k8s.io/v1', kind: 'NetworkPolicy', metadata: { name: 'deny' } };
+    expect(noControllerText(policy, true)).toBeUndefined();
+    expect(noControllerText(policy)).toBe(
+      'NetworkPolicy deny is stored, but not every node enforces it: it blocks no traffic of pods on the others',
+    );
+    const node = (labels: Readonly<Record<string, string>>): Node => ({ apiVersion: 'v1', kind: 'Node', metadata: { name: 'n', labels } });
+    const enforcing = node({ 'midship.dev/network-policy': 'nftables' });
+    expect(enforcesPoliciesEverywhere([])).toBe(false);
+    expect(enforcesPoliciesEverywhere([enforcing, node({ 'midship.dev/simulated': 'true' })])).toBe(true);
+    expect(enforcesPoliciesEverywhere([enforcing, node({})])).toBe(false);
   });
 });

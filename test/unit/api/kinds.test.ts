@@ -49,7 +49,7 @@ describe('every kind', () => {
   });
 });
 
-it('the list of built-in groups is that of the kinds, without the kinds of Flux', () => {
-  const groups = new Set(builtInKinds.map(({ group }) => group).filter((group) => !group.endsWith('toolkit.fluxcd.io')));
+it('the list of built-in groups is that of the kinds, without those of Flux and our own', () => {
+  const groups = new Set(builtInKinds.map(({ group }) => group).filter((group) => !/toolkit\.fluxcd\.io$|midship\.dev$/.test(group)));
   expect([...builtInGroups].sort()).toEqual([...groups].sort());
 });

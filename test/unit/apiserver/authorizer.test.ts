@@ -128,6 +128,8 @@ describe('a node', () => {
     { verb: 'patch', resource: 'nodes', name: 'n1', subresource: 'status' },
     { verb: 'get', resource: 'nodes', name: 'n1' },
     { verb: 'watch', resource: 'nodes', fieldSelector: 'metadata.name=n1' },
+    { verb: 'get', group: 'network.midship.dev', resource: 'nodenetworkpolicies', name: 'n1' },
+    { verb: 'watch', group: 'network.midship.dev', resource: 'nodenetworkpolicies', fieldSelector: 'metadata.name=n1' },
     { verb: 'update', group: 'coordination.k8s.io', resource: 'leases', namespace: 'kube-node-lease', name: 'n1' },
     { verb: 'watch', resource: 'pods', fieldSelector: 'spec.nodeName=n1' },
     { verb: 'get', resource: 'pods', ...shop, name: 'mine' },
@@ -146,6 +148,10 @@ describe('a node', () => {
 
   const denied: readonly RequestAttributes[] = [
     { verb: 'get', resource: 'nodes', name: 'n2' },
+    { verb: 'get', group: 'network.midship.dev', resource: 'nodenetworkpolicies', name: 'n2' },
+    { verb: 'watch', group: 'network.midship.dev', resource: 'nodenetworkpolicies' },
+    { verb: 'update', group: 'network.midship.dev', resource: 'nodenetworkpolicies', name: 'n1' },
+    { verb: 'list', group: 'networking.k8s.io', resource: 'networkpolicies' },
     { verb: 'get', resource: 'nodes', name: 'n1', subresource: 'proxy' },
     { verb: 'list', resource: 'nodes' },
     { verb: 'watch', resource: 'nodes', fieldSelector: 'metadata.name=n2' },
