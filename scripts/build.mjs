@@ -12,6 +12,8 @@ cpSync(join(root, 'src'), join(root, 'dist'), { recursive: true, filter: (from) 
 // Loading some 700 modules one by one took longer than the rest of a start. dist/main.js becomes one file with the
 // modules of every start. Parts that are loaded on demand get one file each. The single modules stay for workers,
 // benchmarks and tests.
+/** Module that takes the place of node:child_process. */
+const noPrograms = 'no-programs.cjs';
 const { rolldown } = await import('rolldown');
 const bundle = await rolldown({
   input: join(root, 'dist/main.js'),
@@ -25,6 +27,12 @@ const bundle = await rolldown({
       // The client of container runtimes speaks it, and is loaded when asked for.
       resolveId: (name, importer) => (name === 'node:http2' && importer?.includes('node_modules') === true ? name : null),
       load: (id) => (id === 'node:http2' ? 'module.exports = {};' : null),
+    },
+    {
+      name: 'no programs beside the command',
+      // commander loads it at each start, for subcommands that are programs of their own, of which there are none.
+      resolveId: (name, importer) => (name === 'node:child_process' && importer?.includes('/commander/') === true ? noPrograms : null),
+      load: (id) => (id === noPrograms ? 'module.exports = {};' : null),
     },
     {
       name: 'place of a module',

@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import type { Secret } from './core/v1/secret.ts';
 
 /** The proof by which a machine joins, and by which it recognises the cluster. */
@@ -22,16 +21,6 @@ export function tryParseJoinToken(text: string): JoinToken | undefined {
 }
 
 export const formatJoinToken = ({ authorityHash, bootstrapToken }: JoinToken): string => `K10${authorityHash}::${bootstrapToken}`;
-
-/** The hash that a token carries. @param authority  PEM, exactly as `/cacerts` serves it */
-export const authorityHashOf = (authority: string): string => createHash('sha256').update(authority).digest('hex');
-
-/** `ID.SECRET`, of 80 random bits and 30 that are no secret. */
-export function newBootstrapToken(): string {
-  const letters = 'abcdefghijklmnopqrstuvwxyz012345';
-  const random = Array.from(randomBytes(22), (byte) => letters.charAt(byte % letters.length)).join('');
-  return `${random.slice(0, 6)}.${random.slice(6)}`;
-}
 
 /** The part that is no secret. */
 export const tokenIdOf = (bootstrapToken: string): string => bootstrapToken.slice(0, 6);

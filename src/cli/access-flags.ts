@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
@@ -128,6 +127,7 @@ export async function readAuthorities(path: string | undefined): Promise<string 
   try {
     const text = await readFile(path, 'utf8');
     if (text.length > maxCaBytes) throw new Error(`it is larger than ${maxCaBytes} bytes`);
+    const { X509Certificate } = await import('node:crypto');
     new X509Certificate(text);
     return text;
   } catch (cause) {

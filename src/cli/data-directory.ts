@@ -1,4 +1,3 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { chmod, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
@@ -31,6 +30,7 @@ export async function ensureToken(path: string): Promise<string> {
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
   }
+  const { randomBytes } = await import('node:crypto');
   const token = randomBytes(20).toString('hex');
   await writeDurableFile(path, `${token}\n`);
   return token;
@@ -125,6 +125,7 @@ export async function claimNetwork(
     throw trouble;
   }
   // Starting at a place that depends on the directory keeps the clusters of one machine apart also while some are stopped.
+  const { createHash } = await import('node:crypto');
   const start = createHash('sha256').update(dataDirectory).digest().readUInt32BE(0) % (highest - lowest + 1);
   const busy = await networksInUse(wanted.kind);
   for (let step = 0; step <= highest - lowest; step += 1) {

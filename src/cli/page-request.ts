@@ -1,4 +1,3 @@
-import { X509Certificate } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { type IncomingMessage, request } from 'node:http';
 import type { Socket } from 'node:net';
@@ -45,8 +44,8 @@ export async function requestPage<T>(
  * directory named the file, or the cluster wrote it there.
  */
 async function connectPinned({ hostname, port }: URL, file: string): Promise<Socket> {
+  const [{ X509Certificate }, { connect }] = await Promise.all([import('node:crypto'), import('node:tls')]);
   const expected = new X509Certificate(await readFile(file)).fingerprint256;
-  const { connect } = await import('node:tls');
   return new Promise((resolve, reject) => {
     const socket = connect({
       host: hostname.replace(/^\[(.*)\]$/, '$1'),

@@ -1,12 +1,6 @@
 import { type Secret, secrets } from '../api/core/v1/secret.ts';
-import {
-  authorityHashOf,
-  bootstrapSecretOf,
-  bootstrapTokenNamespace,
-  bootstrapTokenType,
-  formatJoinToken,
-  newBootstrapToken,
-} from '../api/join-token.ts';
+import { bootstrapSecretOf, bootstrapTokenNamespace, bootstrapTokenType, formatJoinToken } from '../api/join-token.ts';
+import { authorityHashOf, newBootstrapToken } from '../api/join-token-secrets.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { isNotFound } from '../machinery/status-error.ts';
 import { type AppCommand, withClient } from './connect.ts';

@@ -1,6 +1,7 @@
 import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { authorityHashOf, type JoinToken } from '../../api/join-token.ts';
+import type { JoinToken } from '../../api/join-token.ts';
+import { authorityHashOf } from '../../api/join-token-secrets.ts';
 import { serviceCidrs } from '../../api/networking/v1/service-cidr.ts';
 import { annotations } from '../../api/well-known.ts';
 import { sleep } from '../../base/clock.ts';

@@ -1,14 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { secrets } from '../../api/core/v1/secret.ts';
-import {
-  authorityHashOf,
-  bootstrapSecretOf,
-  bootstrapTokenNamespace,
-  formatJoinToken,
-  newBootstrapToken,
-  tokenIdOf,
-  tryParseJoinToken,
-} from '../../api/join-token.ts';
+import { bootstrapSecretOf, bootstrapTokenNamespace, formatJoinToken, tokenIdOf, tryParseJoinToken } from '../../api/join-token.ts';
+import { authorityHashOf, newBootstrapToken } from '../../api/join-token-secrets.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Client } from '../../client/client.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';

@@ -1,7 +1,7 @@
 import { once } from 'node:events';
 import type { IncomingMessage } from 'node:http';
 import { request } from 'node:https';
-import { authorityHashOf } from '../../api/join-token.ts';
+import { authorityHashOf } from '../../api/join-token-secrets.ts';
 import { authorityPath } from '../../api/well-known.ts';
 import { readAnswer } from '../../base/http-answer.ts';
 import { networkErrorText } from '../../base/network-error.ts';

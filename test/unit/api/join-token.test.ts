@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest';
-import { authorityHashOf, bootstrapSecretOf, formatJoinToken, newBootstrapToken, tryParseJoinToken } from '../../../src/api/join-token.ts';
+import { bootstrapSecretOf, formatJoinToken, tryParseJoinToken } from '../../../src/api/join-token.ts';
+import { authorityHashOf, newBootstrapToken } from '../../../src/api/join-token-secrets.ts';
 
 const authorityHash = authorityHashOf('-----BEGIN CERTIFICATE-----\n');
 
