@@ -24,6 +24,8 @@ export interface ContainerEnds {
   stop(container: Container, gracePeriodMs: number): Promise<void>;
   /** Looks at adopted containers until none runs. */
   pollAdopted(): void;
+  /** Notes when the last lines of the log were written. */
+  endLog(container: Container): Promise<void>;
   /** Ends polls; no end is kept any more. */
   close(): void;
 }
@@ -44,14 +46,18 @@ export function createContainerEnds(pods: KnownPods, notify: (podUid: string) =>
     if (isolation.mode === 'plain') await killMarked(container.record.id);
     container.terminationMessage = await readTerminationMessage(container.directory);
     container.ranOutOfMemory = await limits.ranOutOfMemory(container.record.sandbox, container.record.id);
+    await endLog(container);
+    container.exit = exit;
+    for (const listener of container.exitListeners.splice(0)) listener();
+    notify(podOf(container).uid);
+  }
+
+  async function endLog(container: Container): Promise<void> {
     const { logTimes } = container;
     container.logTimes = undefined;
     await logTimes
       ?.close()
       .catch((err: unknown) => log.warn({ err, container: container.record.id }, 'Could not end the log of a container'));
-    container.exit = exit;
-    for (const listener of container.exitListeners.splice(0)) listener();
-    notify(podOf(container).uid);
   }
 
   /** A waiter that was killed leaves the container running, with nobody to wait for it. */
@@ -145,6 +151,7 @@ export function createContainerEnds(pods: KnownPods, notify: (podUid: string) =>
     endFirstProcess,
     isAlive,
     stop,
+    endLog,
     pollAdopted,
     close() {
       closed = true;

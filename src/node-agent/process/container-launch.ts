@@ -146,18 +146,20 @@ export function createContainerLauncher(pods: KnownPods, ends: ContainerEnds): C
       container.child = child;
       // A volume with a pipe in the way of a mount could hold up this start, and with it those of other pods.
       cancelDeadline = clock.after(launchTimeoutMs, () => killGroup(child.pid));
-      const exited = new Promise<void>((resolve, reject) => {
+      const ended = new Promise<void>((resolve, reject) => {
         child.once('error', (err) => reject(new ContainerError('RunContainerError', `start ${command}`, { cause: err })));
         child.once('exit', (code, signalName) => {
-          resolve();
           ends
             .settle(container, { ...killed, exitCode: signalName === null ? (code ?? 137) : 137 })
-            .catch((err: unknown) => log.error({ err, container: container.record.id }, 'Could not note the end of a container'));
+            .catch((err: unknown) => log.error({ err, container: container.record.id }, 'Could not note the end of a container'))
+            .finally(resolve);
         });
       });
       const started = child.stdio[3] as Readable;
-      await Promise.race([exited, wordFrom(started)]);
-      exited.catch(() => undefined);
+      const hasBegun = await Promise.race([ended.then(() => false), isWritten(started)]);
+      // A program that cannot start never ran: without probes, the pod would be ready until its end is seen.
+      if (!hasBegun) await ended;
+      ended.catch(() => undefined);
       started.destroy();
     } finally {
       cancelDeadline();
@@ -169,16 +171,18 @@ export function createContainerLauncher(pods: KnownPods, ends: ContainerEnds): C
     container.startedAt = identity.startedAt;
     container.identity = { pid: identity.pid, startTime: identity.startTime };
     watchLog(container);
+    // Its end was seen before its log was watched.
+    if (container.exit !== undefined) await ends.endLog(container);
   }
 
   return { launch, execPlanOf };
 }
 
-/** Resolves at the first byte, or at the end when there is none. */
-function wordFrom(stream: Readable): Promise<void> {
+/** True at the first byte, false at an end without one. */
+function isWritten(stream: Readable): Promise<boolean> {
   return new Promise((resolve) => {
-    stream.once('data', () => resolve());
-    stream.once('close', resolve);
-    stream.once('error', () => resolve());
+    stream.once('data', () => resolve(true));
+    stream.once('close', () => resolve(false));
+    stream.once('error', () => resolve(false));
   });
 }
