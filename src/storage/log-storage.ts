@@ -16,6 +16,7 @@ import type {
   WriteResult,
 } from './storage.ts';
 import { StorageError } from './storage-error.ts';
+import { createSupersededRows, rowBytes, type SupersededRow } from './superseded-rows.ts';
 
 /**
  * `Storage` over a log of rows: the part that all embedded backends share, so that their promises cannot differ.
@@ -37,12 +38,6 @@ export interface LogStorageOptions {
  */
 const maxCommitRows = 128;
 const maxCommitChars = 512 * 1024;
-/** Rows removed by one slice of a compaction; 1.5 ms on SQLite. */
-const compactionSliceRows = 500;
-/** Pages of large rows are given back one by one. */
-const compactionSliceBytes = 4 * 1024 * 1024;
-/** Bytes a row takes beside key and text. */
-const rowOverheadBytes = 50;
 /** Values read from the driver at once. */
 const readRows = 500;
 const readSize = 8 * 1024 * 1024;
@@ -95,14 +90,6 @@ interface StagedWrite {
   readonly reject: (err: unknown) => void;
 }
 
-/** Row `revision` is of no use to anyone who starts at or after `since`. */
-interface SupersededRow {
-  readonly revision: number;
-  readonly since: number;
-  /** Bytes it takes on disk, about. */
-  readonly bytes: number;
-}
-
 interface Watcher {
   readonly options: WatchOptions;
   /** Revisions up to here were delivered or not asked for. */
@@ -133,10 +120,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   });
 
   const index = new Map<string, IndexEntry>();
-  // In order of `since`. Entries before `supersededHead` are gone; the array is cut when half of it is.
-  let superseded: SupersededRow[] = [];
-  let supersededHead = 0;
-  let supersededBytes = 0;
+  const superseded = createSupersededRows();
   let nextRevision = 1;
   let currentRevision = 0;
   let compactedRevision = 0;
@@ -164,18 +148,12 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     durations?.observe({ op }, (clock.monotonicMs() - startedAt) / 1000);
   };
 
-  const supersede = (revision: number, since: number, key: string, size: number): void => {
-    const bytes = key.length + size + rowOverheadBytes;
-    superseded.push({ revision, since, bytes });
-    supersededBytes += bytes;
-  };
-
   const startedAt = clock.monotonicMs();
   const loaded = await driver.load(({ revision, key, size, deleted }) => {
     const before = index.get(key);
-    if (before !== undefined) supersede(before.committed, revision, key, before.size);
+    if (before !== undefined) superseded.add(before.committed, revision, rowBytes(key, before.size));
     if (deleted) {
-      supersede(revision, revision, key, 0);
+      superseded.add(revision, revision, rowBytes(key, 0));
       index.delete(key);
     } else if (before === undefined) {
       index.set(key, { committed: revision, staged: revision, size, stagedSize: size, pending: 0 });
@@ -221,8 +199,8 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       revision += 1;
       rows.push({ revision, key, text: null });
       const { committed = 0, size = 0 } = index.get(key) ?? {};
-      supersede(committed, revision, key, size);
-      supersede(revision, revision, key, 0);
+      superseded.add(committed, revision, rowBytes(key, size));
+      superseded.add(revision, revision, rowBytes(key, 0));
       index.delete(key);
     }
     await driver.repair({ rows, compactedRevision: revision });
@@ -311,13 +289,13 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   }
 
   function applyCommitted({ key, value, revision, replaces, replacesSize, entry }: StagedWrite): StorageEvent {
-    if (replaces !== 0) supersede(replaces, revision, key, replacesSize);
+    if (replaces !== 0) superseded.add(replaces, revision, rowBytes(key, replacesSize));
     currentRevision = revision;
     entry.committed = value === undefined ? 0 : revision;
     entry.size = value?.text.length ?? 0;
     settle(key, entry);
     if (value === undefined) {
-      supersede(revision, revision, key, 0);
+      superseded.add(revision, revision, rowBytes(key, 0));
       return { type: 'delete', key, revision };
     }
     return { type: 'put', key, revision, created: replaces === 0, value };
@@ -509,8 +487,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
       last = page.length === older.length ? (page.at(-1)?.revision ?? after) : after;
     }
     // The values that the first change of each key replaced: later ones replaced a value that is given already.
-    const replaced = new Map<number, SupersededRow>();
-    for (const row of superseded) if (row.revision <= after && row.since > after && row.since <= upTo) replaced.set(row.since, row);
+    const replaced = superseded.replacedIn({ after, upTo });
     for (let last = after; last < upTo; ) {
       const rows = (await driver.readAfter(last, historyPageRows)).filter(({ revision }) => revision <= upTo);
       const befores = await textsOf(rows.flatMap(({ revision }) => replaced.get(revision) ?? []));
@@ -534,7 +511,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
   /** The revision after which the log holds at most so many changes and characters. */
   function historyStart(maxChanges: number, maxSize: number): number {
     const rows: { readonly revision: number; readonly size: number }[] = [];
-    for (const { revision, bytes } of superseded) if (revision > compactedRevision) rows.push({ revision, size: bytes });
+    for (const { revision, bytes } of superseded.rows()) if (revision > compactedRevision) rows.push({ revision, size: bytes });
     for (const { committed, size } of index.values()) if (committed > compactedRevision) rows.push({ revision: committed, size });
     rows.sort((a, b) => b.revision - a.revision);
     let sum = 0;
@@ -553,18 +530,6 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     return texts;
   }
 
-  /** A put of revision r created its key when no older value was replaced by it; see `superseded`. */
-  function isCreation(revision: number): boolean {
-    let low = supersededHead;
-    let high = superseded.length;
-    while (low < high) {
-      const middle = (low + high) >>> 1;
-      if ((superseded[middle]?.since ?? 0) < revision) low = middle + 1;
-      else high = middle;
-    }
-    return superseded[low]?.since !== revision;
-  }
-
   /** Delivers what was committed between `afterRevision` and now, and joins the live events without a gap. */
   async function replay(watcher: Watcher): Promise<void> {
     const { options } = watcher;
@@ -580,7 +545,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
           ({ revision, key, text }): StorageEvent =>
             text === null
               ? { type: 'delete', key, revision }
-              : { type: 'put', key, revision, created: isCreation(revision), value: { text } },
+              : { type: 'put', key, revision, created: !superseded.hasReplaced(revision), value: { text } },
         );
       notify(watcher, events);
       watcher.after = Math.min(upTo, last?.revision ?? upTo);
@@ -605,25 +570,12 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
     compactedRevision = target;
     // Written to the disk before the first row goes, so that a restart does not promise history that it lacks.
     await inLane(() => timed('compact', driver.setCompacted(target)));
-    while ((superseded[supersededHead]?.since ?? Number.POSITIVE_INFINITY) <= target) {
+    while (superseded.isAnyBefore(target)) {
       await inLane(async () => {
         if (reads > 0) return;
-        const slice: number[] = [];
-        let bytes = 0;
-        let head = supersededHead;
-        for (; slice.length < compactionSliceRows && bytes < compactionSliceBytes; head += 1) {
-          const row = superseded[head];
-          if (row === undefined || row.since > target) break;
-          slice.push(row.revision);
-          bytes += row.bytes;
-        }
+        const slice = superseded.sliceBefore(target);
         await timed('compact', driver.remove(slice));
-        supersededHead = head;
-        supersededBytes -= bytes;
-        if (supersededHead * 2 > superseded.length) {
-          superseded = superseded.slice(supersededHead);
-          supersededHead = 0;
-        }
+        superseded.drop(slice.length);
       });
       // Lets writers and reads that came meanwhile go first.
       await new Promise<void>((resolve) => setImmediate(resolve));
@@ -661,17 +613,7 @@ export async function openLogStorage({ driver, clock, metrics }: LogStorageOptio
         : stage(key, value, expectedRevision),
     delete: (key, expectedRevision) => stage(key, undefined, expectedRevision),
     watch,
-    revisionKeeping(bytes) {
-      let left = supersededBytes;
-      let revision = compactedRevision;
-      for (let at = supersededHead; left > bytes; at += 1) {
-        const row = superseded[at];
-        if (row === undefined) break;
-        left -= row.bytes;
-        revision = row.since;
-      }
-      return revision;
-    },
+    revisionKeeping: (bytes) => superseded.revisionKeeping(bytes) ?? compactedRevision,
     inLane,
     compact(revision) {
       const target = Math.min(revision, currentRevision);
