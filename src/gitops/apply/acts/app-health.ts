@@ -3,13 +3,13 @@ import { type Kustomization, kustomizations } from '../../../api/kustomize/v1/ku
 import type { Clock } from '../../../base/clock.ts';
 import type { Log } from '../../../base/log.ts';
 import { stateOf } from '../../../lifecycle/kustomization.facts.ts';
-import { type Health, healthy, sentenceOf, worstOf } from '../../../lifecycle/reasons.ts';
+import { type Health, healthy, worstOf } from '../../../lifecycle/reasons.ts';
 import { type DynamicObject, deepEqual, type ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { describe } from '../objects/object-id.ts';
 import { causeAt } from '../observe/causes.ts';
 import { type PodGenerations, podGenerations, servingText } from '../observe/pod-generations.ts';
-import { labelsOf, timeoutMsOf } from '../plan/app-spec.ts';
+import { timeoutMsOf } from '../plan/app-spec.ts';
 import type { Announced } from '../records/announced.ts';
 import type { AppRecords } from '../records/app-records.ts';
 import { type CauseSearch, type CheckedObject, withCause } from '../records/object-healths.ts';
@@ -17,6 +17,7 @@ import type { AppliedObject } from '../records/object-sets.ts';
 import type { GitOpsMetrics } from '../status/gitops-metrics.ts';
 import type { AppFeed } from '../status/redacted-feed.ts';
 import type { Target } from '../target/target.ts';
+import { type AnnouncedRecords, announceHealth, announcementTimes, kindOfProblem } from './announce-health.ts';
 
 export interface AppHealthOptions {
   readonly clock: Clock;
@@ -29,8 +30,6 @@ export interface AppHealthOptions {
 
 /** Records that the health of an app is judged by; `health` is the one that a judgement changes. */
 type JudgedRecords = Pick<AppRecords, 'key' | 'ownership' | 'health' | 'attempt' | 'inForce'>;
-/** Records that decide what is said of a health. */
-type AnnouncedRecords = Pick<AppRecords, 'ownership' | 'inForce' | 'announced'>;
 type ExplainedRecords = Pick<AppRecords, 'key' | 'ownership' | 'health'>;
 type AwaitedRecords = Pick<AppRecords, 'attempt' | 'inForce'>;
 
@@ -43,11 +42,6 @@ export interface AppHealth {
   /** When both should be called again although nothing changes; undefined when they need not. */
   lookAgainAfterMs(app: Kustomization, state: Pick<AppRecords, 'announced' | 'health'>): number | undefined;
 }
-
-/** A problem is reported when it is still the same after this time. */
-const problemGraceMs = 500;
-/** A problem that comes back within this time is the same one, and not reported again. */
-const recoveryMs = 10_000;
 
 export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOptions): AppHealth {
   /**
@@ -139,55 +133,16 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       const worst = state.ownership.applied.size + state.health.checks.size === 0 ? unknown : worstOfOwnFirst(state.health.known.values());
       return inTime(app, state, { health: worst, shown: explained(state, target, worst) });
     },
-    announce(app, state, { health, target }) {
-      const { inForce } = state;
-      const now = clock.now();
-      const next = since(state.announced, health, now);
-      const entry = { at: now, app: app.metadata.name, sha: inForce.sha };
-      // The apps of an app list speak for themselves.
-      const speaks = !isAppList(state);
-      const problem = kindOfProblem(health.reason);
-      // A short problem is not reported: an old pod's, for example, while a revert removes it.
-      if (isProblem(health) && next.problem !== problem && kindOfProblem(state.announced.lastHealth.reason) === problem && speaks) {
-        feed.add(app, { type: 'degraded', ...entry, reason: sentenceOf(health) });
-        return { ...next, problem, brokeAt: next.isHealthy ? inForce.sha : '' };
-      }
-      if (health.status !== 'Healthy' || inForce.appliedAt === 0) return next;
-      if (!next.isHealthy) {
-        const durationMs = now - inForce.seenAt;
-        gitops.commitHealthy(labelsOf(app), durationMs);
-        if (speaks) feed.add(app, { type: 'healthy', ...entry, summary: podSummary(state, target), durationMs });
-      }
-      // After a commit, `healthy` says so; without one nothing else would.
-      const isOver = next.brokeAt !== '' && now - next.wellSince > recoveryMs;
-      if (isOver && next.brokeAt === inForce.sha) feed.add(app, { type: 'recovered', ...entry, from: 'degraded' });
-      if (next.degradedSince > 0) gitops.restored(labelsOf(app), now - next.degradedSince);
-      return { ...next, isHealthy: true, degradedSince: 0, brokeAt: isOver ? '' : next.brokeAt };
-    },
+    announce: (app, state, { health, target }) => announceHealth({ clock, feed, gitops }, { app, state, health, target }),
     lookAgainAfterMs(app, { announced, health: { due, progress, cause } }) {
-      const { lastHealth, problem, brokeAt, wellSince } = announced;
       const now = clock.now();
       const times = [...due.values(), ...(progress === undefined ? [] : [progress.since + timeoutMsOf(app) + 1])];
       if (cause !== undefined) times.push(cause.at);
-      if (brokeAt !== '' && lastHealth.status === 'Healthy') times.push(wellSince + recoveryMs + 1);
-      if (isProblem(lastHealth) && problem !== kindOfProblem(lastHealth.reason)) times.push(now + problemGraceMs);
+      times.push(...announcementTimes(announced, now));
       const soonest = Math.min(...times.filter((time) => time > now));
       return Number.isFinite(soonest) ? soonest - now : undefined;
     },
   };
-}
-
-/** `5/5`: ready of desired pods of the app's workloads. */
-function podSummary(state: Pick<AppRecords, 'ownership'>, { owned }: Target): string {
-  let ready = 0;
-  let desired = 0;
-  for (const { desired: object } of state.ownership.applied.values()) {
-    const live = owned.live(object.resource, object.ref) as Workload | undefined;
-    if (live?.kind !== 'Deployment' && live?.kind !== 'ReplicaSet') continue;
-    ready += live.status?.readyReplicas ?? 0;
-    desired += live.spec?.replicas ?? 1;
-  }
-  return desired === 0 ? '' : `${ready}/${desired}`;
 }
 
 /** Pods of the object that the health is of. */
@@ -202,22 +157,6 @@ function podsOf(state: Pick<AppRecords, 'ownership' | 'health'>, { owned }: Targ
   return noPods;
 }
 
-/** Notes since when the app is well or Degraded. A container that crashes again and again is well for a moment each time. */
-function since(announced: Announced, health: Health, now: number): Announced {
-  const { wellSince, degradedSince, problem } = announced;
-  const isWell = health.status === 'Healthy';
-  return {
-    ...announced,
-    lastHealth: health,
-    degradedSince: health.status === 'Degraded' && degradedSince === 0 ? now : degradedSince,
-    problem: !isWell && wellSince > 0 && now - wellSince > recoveryMs ? '' : problem,
-    wellSince: isWell ? (wellSince === 0 ? now : wellSince) : 0,
-  };
-}
-
-/** A count that grows, or an age, makes no other problem. */
-const kindOfProblem = (reason: string): string => reason.replaceAll(/\b(?:once|twice|\d+ times)\b|\d+/g, '#');
-
 const minCauseMs = 5_000;
 const maxCauseMs = 60_000;
 
@@ -231,8 +170,6 @@ const isAwaited = (app: Kustomization, state: AwaitedRecords): boolean =>
 /** True when an app has waited for health for longer than its timeout. */
 export const isLateForHealth = (app: Kustomization, state: AwaitedRecords, now: number): boolean =>
   isAwaited(app, state) && now - state.inForce.waitsSince > timeoutMsOf(app);
-
-const isProblem = ({ status }: Health): boolean => status === 'Degraded' || status === 'NoController';
 
 /**
  * Health of an app inside an app. As in Flux it counts only where the outer app waits for it. It is then progressing
@@ -249,12 +186,3 @@ function worstOfOwnFirst(all: Iterable<Health>): Health {
   const healths = [...all];
   return worstOf([...healths.filter(({ isOfApp }) => isOfApp !== true), ...healths]);
 }
-
-interface Workload {
-  readonly kind: string;
-  readonly spec?: { readonly replicas?: number };
-  readonly status?: { readonly readyReplicas?: number };
-}
-
-const isAppList = ({ ownership: { applied } }: Pick<AppRecords, 'ownership'>): boolean =>
-  [...applied.values()].every(({ desired }) => desired.object.kind === kustomizations.kind);
