@@ -1,10 +1,12 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { SourceError } from '../gitops/sources/git-source.ts';
+import { kubeletPort } from './compose/node-settings.ts';
 import { Failure } from './failure.ts';
 
 export interface StartContext {
-  readonly apiPort: number;
-  readonly httpPort: number;
+  /** Undefined on a machine that joins. */
+  readonly apiPort: number | undefined;
+  readonly httpPort: number | undefined;
   readonly dataDirectory: string;
 }
 
@@ -15,7 +17,7 @@ export async function explainStartFailure(err: unknown, { apiPort, httpPort, dat
   if (code === 'EADDRNOTAVAIL') {
     return new Failure(`${address} is not an address of this machine`, {
       why: 'Only its own addresses can be listened on.',
-      fix: 'Correct --bind-address or --http-bind-address; "ip address" lists those of this machine.',
+      fix: `Correct ${apiPort === undefined ? '--node-ip' : '--bind-address or --http-bind-address'}; "ip address" lists those of this machine.`,
       cause: err,
     });
   }
@@ -29,9 +31,11 @@ export async function explainStartFailure(err: unknown, { apiPort, httpPort, dat
           ? 'Ports below 1024 need more rights.'
           : `Another program listens there${holder === undefined ? '' : `: ${holder}`}.`,
       fix:
-        flag === undefined
-          ? 'Stop that program, or start this one with another --data-dir.'
-          : `Stop it, or choose another port: ${flag} 0 takes any free one.`,
+        number === kubeletPort
+          ? 'Stop it: a machine is one Node, and that port is for the API of its kubelet. "midship down" ends another Midship.'
+          : flag === undefined
+            ? 'Stop that program, or start this one with another --data-dir.'
+            : `Stop it, or choose another port: ${flag} 0 takes any free one.`,
       cause: err,
     });
   }

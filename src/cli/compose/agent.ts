@@ -19,8 +19,11 @@ import { createEventQueue } from '../../reconcile/event-recorder.ts';
 import { createStepLog } from '../../reconcile/step-log.ts';
 import { type Configuration, filesOf, type NodeSettings } from '../configuration.ts';
 import { claimNetwork } from '../data-directory.ts';
+import { explainStartFailure } from '../explain.ts';
 import { Failure } from '../failure.ts';
+import { checkPort } from './check-port.ts';
 import { createMetricsPaths } from './metrics-paths.ts';
+import { kubeletPort } from './node-settings.ts';
 import { type KubeletTls, startNodes } from './nodes.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
 
@@ -53,8 +56,8 @@ export async function startAgent(options: StartAgentOptions): Promise<Running> {
     return await startPart(options, (part) => compose(options, part));
   } catch (err) {
     if (err instanceof JoinError) throw new Failure(err.message, { why: err.why, fix: err.fix, cause: err });
-    if (!isStatusError(err)) throw err;
-    const { server, nodeName } = options.configuration;
+    const { server, nodeName, dataDirectory } = options.configuration;
+    if (!isStatusError(err)) throw await explainStartFailure(err, { apiPort: undefined, httpPort: undefined, dataDirectory });
     throw new Failure(`${server} does not let this machine run as ${nodeName}`, {
       why: err.message,
       fix: 'See the log of the server, and start the agent again.',
@@ -67,7 +70,8 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
   const { configuration, clock, log, random, version, signal, onStep } = options;
   const { server, nodeName, nodeAddress, dataDirectory } = configuration;
 
-  // 1. The cluster, and this machine's place in it.
+  // 1. The cluster, and this machine's place in it. A machine that cannot be a node does not become one.
+  await checkPort(nodeAddress, kubeletPort);
   const caCertificate = await obtainAuthority(options);
   const clientWith = (credentials: Pick<Parameters<typeof createHttpClient>[0], 'token' | 'clientCertificate'>): HttpClient => {
     const client = createHttpClient({ server, caCertificate, ...credentials, userAgent: `midship-agent/${version}`, clock });

@@ -1,7 +1,6 @@
 import { randomUUID } from 'node:crypto';
-import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
-import { createServer, isIP } from 'node:net';
+import { isIP } from 'node:net';
 import { hostname } from 'node:os';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
@@ -43,6 +42,7 @@ import type { Storage } from '../../storage/storage.ts';
 import { openSnapshot } from '../backup-snapshot.ts';
 import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
 import { claimNetwork, type Network } from '../data-directory.ts';
+import { checkPort } from './check-port.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
 import { createControllers } from './controllers.ts';
 import { keepJoinToken } from './join-token.ts';
@@ -295,16 +295,6 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     }),
   );
   return { url: apiServer.url, storage, network, pki, frontProxy, kubelet, informers, events, steps, ownClient, clientFor, dependencies };
-}
-
-/** @throws Error `EADDRINUSE`, as a server that listens there gets it; 0 is any free port */
-async function checkPort(host: string, port: number): Promise<void> {
-  if (port === 0) return;
-  const server = createServer();
-  server.listen({ host, port, exclusive: true });
-  await once(server, 'listening');
-  server.close();
-  await once(server, 'close');
 }
 
 /** The address that pods on this machine have for the API. */
