@@ -70,6 +70,8 @@ export interface Setting {
 
 /** A server that other machines join. */
 export interface MachinesSettings extends MachinesNetwork, NodeSettings {
+  /** Silence after which a Node counts as lost; absent: upstream's 40 s. */
+  readonly nodeGraceMs?: number;
   /** `ID.SECRET` of `--token`; absent: one is made. */
   readonly bootstrapToken?: string;
 }

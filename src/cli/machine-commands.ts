@@ -5,7 +5,7 @@ import { type JoinToken, tryParseJoinToken } from '../api/join-token.ts';
 import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
 import { defaultMachineDirectory } from './machine-directory.ts';
-import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from './node-flags.ts';
+import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, withNodeFlags } from './node-flags.ts';
 import { type ContainerFlags, containerSettingsOf, withContainerFlags } from './pod-flags.ts';
 import type { RunCommandContext } from './run-commands.ts';
 
@@ -62,7 +62,9 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
 
   withDataDirectory(token.command('create').description('print a new token'))
     .addOption(
-      new Option('--ttl <duration>', 'time until it ends: 30m, 24h; 0: it has no end').argParser(parseTtl).default(86_400_000, '24h'),
+      new Option('--ttl <duration>', 'time until it ends: 30m, 24h; 0: it has no end')
+        .argParser(parseMachineDuration)
+        .default(86_400_000, '24h'),
     )
     .option('--description <text>', 'shown by "midship token list"', '')
     .action(async (flags: TokenFlags & { readonly ttl: number; readonly description: string }) => {
@@ -131,13 +133,4 @@ function parseServer(value: string): string {
   if (url?.protocol !== 'https:' || url.pathname !== '/' || url.search !== '')
     throw new InvalidArgumentError('The address of a server is https://HOST:PORT.');
   return url.origin;
-}
-
-const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
-
-function parseTtl(value: string): number {
-  const [, count = '', unit = ''] = /^(\d{1,6})(s|m|h|d)$/.exec(value) ?? [];
-  if (value === '0') return 0;
-  if (unit === '') throw new InvalidArgumentError('A duration is a number with s, m, h or d: 24h.');
-  return Number(count) * unitMs[unit as keyof typeof unitMs];
 }

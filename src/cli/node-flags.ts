@@ -118,3 +118,13 @@ function parseTaint(value: string, before: readonly Taint[]): readonly Taint[] {
     throw new InvalidArgumentError('A taint is KEY=VALUE:EFFECT, with the effect NoSchedule, PreferNoSchedule or NoExecute.');
   return [...before, { key, ...(text === undefined ? {} : { value: text }), effect }];
 }
+
+const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+
+/** Gives milliseconds; `0` has no unit. */
+export function parseMachineDuration(value: string): number {
+  const [, count = '', unit = ''] = /^(\d{1,6})(s|m|h|d)$/.exec(value) ?? [];
+  if (value === '0') return 0;
+  if (unit === '') throw new InvalidArgumentError('A duration is a number with s, m, h or d: 24h.');
+  return Number(count) * unitMs[unit as keyof typeof unitMs];
+}

@@ -11,7 +11,7 @@ import { type Configuration, type DisablePart, defaultDataDirectory, disablePart
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
 import { defaultMachineDirectory, machineDirectory } from './machine-directory.ts';
-import { type NodeFlags, nodeAddressOf, nodeSettingsOf, withNodeFlags } from './node-flags.ts';
+import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, withNodeFlags } from './node-flags.ts';
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
@@ -52,6 +52,7 @@ interface UpFlags extends AccessFlags, BuildFlags, OverrideFlags, PodFlags {
 interface ServerFlags extends UpFlags, NodeFlags {
   readonly clusterCidr: string;
   readonly serviceCidr: string;
+  readonly nodeMonitorGracePeriod: number;
   readonly token?: string;
 }
 
@@ -216,6 +217,14 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     )
     .addOption(new Option('--service-cidr <range>', 'addresses of Services').argParser(parseRangeFlag).default('10.43.0.0/16'))
     .addOption(
+      new Option(
+        '--node-monitor-grace-period <duration>',
+        'silence after which a Node counts as lost; its agent gives a sign of life every 10 s',
+      )
+        .argParser(parseGracePeriod)
+        .default(40_000, '40s'),
+    )
+    .addOption(
       new Option('--token <id.secret>', 'token by which machines join; default: one that is made')
         .env('MIDSHIP_TOKEN')
         .argParser(parseToken),
@@ -283,15 +292,22 @@ const withRepositoryFlags = (command: Command): Command =>
     .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
 
 function machinesOf(flags: ServerFlags): MachinesSettings {
-  const { clusterCidr, serviceCidr, token } = flags;
+  const { clusterCidr, serviceCidr, nodeMonitorGracePeriod, token } = flags;
   return {
     kind: 'machines',
     clusterCidr,
     serviceCidr,
     nodeAddress: nodeAddressOf(flags),
+    nodeGraceMs: nodeMonitorGracePeriod,
     ...nodeSettingsOf(flags),
     ...(token === undefined ? {} : { bootstrapToken: token }),
   };
+}
+
+function parseGracePeriod(value: string): number {
+  const ms = parseMachineDuration(value);
+  if (ms < 15_000 || ms > 3_600_000) throw new InvalidArgumentError('From 15s, which is one sign of life and a half, to 1h.');
+  return ms;
 }
 
 function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv): Omit<Configuration, 'tools'> {

@@ -285,6 +285,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       dependencies,
       pki,
       clusterCidr: machines === undefined ? undefined : network.clusterCidr,
+      nodeGraceMs: machines?.nodeGraceMs,
       accountTokens: kubeApi.tokens,
       scheduler: {
         client: clientFor('system:kube-scheduler'),

@@ -40,13 +40,22 @@ export interface ControllersOptions {
   readonly pki: Pki;
   /** Other machines join, and each Node gets its part of this range. Absent: the nodes of this machine have their addresses. */
   readonly clusterCidr: string | undefined;
+  /** Silence after which a Node counts as lost; undefined: upstream's 40 s. */
+  readonly nodeGraceMs: number | undefined;
   /** Absent: tokens of service accounts are not signed here. */
   readonly accountTokens: RunningKubeApi['tokens'];
   readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random'>;
 }
 
 /** Controllers and the scheduler, in the order in which they start. */
-export function createControllers({ dependencies, pki, clusterCidr, accountTokens, scheduler }: ControllersOptions): readonly Component[] {
+export function createControllers({
+  dependencies,
+  pki,
+  clusterCidr,
+  nodeGraceMs,
+  accountTokens,
+  scheduler,
+}: ControllersOptions): readonly Component[] {
   const { informers, clock, log, steps } = dependencies('scheduler');
   return [
     createNamespaceController(dependencies('namespace-controller')),
@@ -73,7 +82,7 @@ export function createControllers({ dependencies, pki, clusterCidr, accountToken
     createFlowSchemaController(dependencies('flow-schema-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     ...(clusterCidr === undefined ? [] : [createNodeIpamController({ ...dependencies('node-ipam-controller'), clusterCidr })]),
-    createNodeLifecycleController(dependencies('node-controller')),
+    createNodeLifecycleController({ ...dependencies('node-controller'), ...(nodeGraceMs === undefined ? {} : { graceMs: nodeGraceMs }) }),
     createPodEvictionController(dependencies('taint-eviction-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),
     createEndpointSliceController(dependencies('endpoint-slice-controller')),
