@@ -1,6 +1,8 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { program, run } from '../support/cluster.ts';
 import { busyboxArchive, busyboxImage, whyNoContainerd } from '../support/containerd.ts';
 import { temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
@@ -64,13 +66,53 @@ spec:
       ports: [{ port: 8080 }]
 `;
 
+/** A program of the pod, in the list of processes of this machine. */
+const marker = `mover-${process.pid}`;
+
+/** A pod that likes the second machine best, and leaves a lost one soon. */
+const mover = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: { name: mover }
+spec:
+  selector: { matchLabels: { app: mover } }
+  template:
+    metadata: { labels: { app: mover } }
+    spec:
+      terminationGracePeriodSeconds: 1
+      affinity:
+        nodeAffinity:
+          preferredDuringSchedulingIgnoredDuringExecution:
+            - weight: 100
+              preference: { matchExpressions: [{ key: kubernetes.io/hostname, operator: In, values: [second] }] }
+      tolerations:
+        - { key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1 }
+        - { key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 1 }
+      containers:
+        - name: mover
+          image: ${busyboxImage}
+          imagePullPolicy: IfNotPresent
+          command: [sh, -c, 'name=${marker}; trap "exit 0" TERM; while :; do sleep 0.2; done']
+`;
+
+const page = join(import.meta.dirname, '../../docs/how-to/three-machines.md');
+/** Commands of the page, with the machine that runs them. */
+const blocksOf = (text: string): readonly { readonly machine: 1 | 2; readonly script: string }[] =>
+  [...text.matchAll(/```sh (first|other)\n([\s\S]*?)```/g)].map(([, who, script = '']) => ({ machine: who === 'first' ? 1 : 2, script }));
+/** A failure that a person has to repair has three lines: what, why, fix. */
+const threeLines = /(?:^|\n)✗ [^\n]+\n {2}[^\n]+\n {2}[^\n]+\n$/;
+
 describe.skipIf(whyNot !== undefined)(
   `machines that join (skipped where containers cannot run: ${whyNot ?? 'they can here'})`,
   { shuffle: false },
   () => {
-    const machines = new Machines(2);
+    const machines = new Machines('first', 'second', 'third');
     const directories: string[] = [];
     let agent: MachineProcess;
+    let blocks: ReturnType<typeof blocksOf>;
+    let home: string;
+    /** Lines of the page by which a shell exports variables for later ones. */
+    let exported = '';
 
     const serverDirectory = (): string => directories[0] ?? '';
     const agentDirectory = (): string => directories[1] ?? '';
@@ -95,18 +137,36 @@ describe.skipIf(whyNot !== undefined)(
         .map((line) => line.split(' '))
         .filter(([at]) => at === node)
         .map(([, name = '', ip = '']) => ({ name, ip }));
-    const startAgent = () =>
-      machines.start(
-        2,
-        agentDirectory(),
-        'agent',
-        '--server',
-        `https://${machines.address(1)}:6443`,
-        '--token-file',
-        join(serverDirectory(), 'token'),
-        '--node-name',
-        'second',
-      );
+    /** The text of the page, for the machines of this test. */
+    const translated = ({ machine, script }: { readonly machine: 1 | 2; readonly script: string }): string =>
+      script
+        .replaceAll('/var/lib/midship', directories[machine - 1] ?? '')
+        .replaceAll('192.168.1.10', machines.address(1))
+        .replaceAll('--token-file token', `--token-file ${home}/token`)
+        .replaceAll('NODE', 'second');
+    const follow = async (block: { readonly machine: 1 | 2; readonly script: string }): Promise<void> => {
+      const script = translated(block);
+      const variables = { HOME: home, PATH: `${home}/bin:${process.env.PATH}`, MIDSHIP_DATA_DIR: directories[block.machine - 1] ?? '' };
+      const { code, stdout, stderr } = await machines.runWith(block.machine, variables, [
+        'bash',
+        '-euo',
+        'pipefail',
+        '-c',
+        exported + script,
+      ]);
+      expect(code, `${script}\n${stdout}\n${stderr}`).toBe(0);
+      exported += (script.match(/^export .*$/gm) ?? []).map((line) => `${line}\n`).join('');
+    };
+    /** The line of the page that starts an agent, which stays in the foreground. */
+    const startAgent = () => {
+      const block = blocks.find(({ machine, script }) => machine === 2 && script.startsWith('midship agent '));
+      const [, ...args] = translated(block ?? { machine: 2, script: '' })
+        .trim()
+        .split(' ');
+      return machines.start(2, agentDirectory(), ...args);
+    };
+    const restartsOf = () => kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[0].restartCount}');
+    const readyOf = (node: string) => kubectl('get', 'node', node, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}');
 
     beforeAll(async () => {
       await machines.create();
@@ -116,8 +176,17 @@ describe.skipIf(whyNot !== undefined)(
         await writeFile(join(directory, 'images', 'busybox.tar'), await busyboxArchive());
         directories.push(directory);
       }
-      await machines.start(1, serverDirectory(), 'server', '--node-name', 'first', '--node-external-ip', '198.51.100.1');
+      home = await temporaryDirectory('home');
+      await mkdir(join(home, 'bin'));
+      await writeFile(join(home, 'bin', 'midship'), `#!/bin/sh\nexec "${process.execPath}" "${program}" "$@"\n`);
+      await chmod(join(home, 'bin', 'midship'), 0o755);
+      blocks = blocksOf(await readFile(page, 'utf8'));
+      const [server, , ...rest] = blocks.slice(0, 4);
+      expect(blocks).toHaveLength(7);
+      if (server !== undefined) await follow(server);
+      await copyFile(join(serverDirectory(), 'token'), join(home, 'token'));
       agent = await startAgent();
+      for (const block of rest) await follow(block);
       await writeFile(join(serverDirectory(), 'web.yaml'), manifest);
       await kubectl('apply', '-f', join(serverDirectory(), 'web.yaml'));
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
@@ -135,10 +204,7 @@ describe.skipIf(whyNot !== undefined)(
         '-o',
         'jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR} {.status.addresses[*].address}{"\\n"}{end}',
       );
-      expect(text).toBe(
-        `first 10.42.0.0/24 ${machines.address(1)} 198.51.100.1 first\nsecond 10.42.1.0/24 ${machines.address(2)} second\n`,
-      );
-      expect(await kubectl('get', 'nodes', '-o', 'wide')).toMatch(/first .*198\.51\.100\.1 /);
+      expect(text).toBe(`first 10.42.0.0/24 ${machines.address(1)} first\nsecond 10.42.1.0/24 ${machines.address(2)} second\n`);
       expect(await kubectl('get', 'nodes', '--no-headers')).toMatch(/^first +Ready +control-plane .*\nsecond +Ready +<none> /);
     });
 
@@ -209,29 +275,74 @@ describe.skipIf(whyNot !== undefined)(
       expect(await kubectl('exec', before[0]?.name ?? '', '--', 'hostname')).toBe(`${before[0]?.name}\n`);
     });
 
-    it('are refused under a name that is taken, and with a token that was deleted', async () => {
-      const [, secret = ''] = /::(.*)\n/.exec(await readFile(join(serverDirectory(), 'token'), 'utf8')) ?? [];
-      const directory = await temporaryDirectory('refused');
-      const args = ['agent', '--server', `https://${machines.address(1)}:6443`, '--data-dir', directory];
-      const taken = await machines.midship(2, ...args, '--token-file', join(serverDirectory(), 'token'), '--node-name', 'first');
-      expect(taken.code).toBe(2);
-      expect(taken.stderr).toContain('There is a Node first already, and a token does not replace it.');
-
-      const created = await machines.midship(1, 'token', 'create', '--ttl', '1h', '--data-dir', serverDirectory());
-      expect(created.stdout).toMatch(/^K10[0-9a-f]{64}::[a-z0-9]{6}\.[a-z0-9]{16}\n$/);
-      const listed = await machines.midship(1, 'token', 'list', '--data-dir', serverDirectory());
-      expect(listed.stdout).not.toContain(secret.slice(7));
-      expect((await machines.midship(1, 'token', 'delete', created.stdout.trim(), '--data-dir', serverDirectory())).code).toBe(0);
-      const refused = await machines.midship(2, ...args, '--token', created.stdout.trim(), '--node-name', 'third');
-      expect(refused.code).toBe(2);
-      expect(refused.stderr).toContain('refuses the token');
+    it('run on while the server is killed, and take its new work when it is back', async () => {
+      const before = [await podsOn('first'), await podsOn('second')];
+      const file = join(serverDirectory(), 'endpoints.json');
+      const { pid } = JSON.parse(await readFile(file, 'utf8')) as { readonly pid: number };
+      process.kill(pid, 'SIGKILL');
+      await until(() => !existsSync(`/proc/${pid}/exe`), { what: 'the server is gone' });
+      await rm(file);
+      await machines.start(1, serverDirectory(), 'server', '--node-external-ip', '198.51.100.1', '--node-monitor-grace-period', '20s');
+      await writeFile(join(serverDirectory(), 'mover.yaml'), mover);
+      await kubectl('apply', '-f', join(serverDirectory(), 'mover.yaml'));
+      await kubectl('rollout', 'status', 'deployment/mover', '--timeout=90s');
+      expect(await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={.items[*].spec.nodeName}')).toBe('second');
+      expect([await podsOn('first'), await podsOn('second')]).toEqual(before);
+      expect(await restartsOf()).toBe('0 0 0 0');
+      expect(await kubectl('get', 'nodes', '-o', 'wide')).toMatch(/first .*198\.51\.100\.1 /);
     });
 
+    it('lose their pods to others without a cable, and come back clean with it', async () => {
+      const before = await podsOn('second');
+      await machines.plug(2, 'down');
+      await refusals();
+      await until(async () => (await readyOf('second')) === 'Unknown', { what: 'the machine counts as lost', timeoutMs: 60_000 });
+      await until(
+        async () =>
+          (
+            await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={range .items[*]}{.spec.nodeName} {.status.phase};{end}')
+          ).includes('first Running;'),
+        { what: 'its pod runs elsewhere', timeoutMs: 60_000 },
+      );
+      await machines.plug(2, 'up');
+      await until(async () => (await readyOf('second')) === 'True', { what: 'the machine is back', timeoutMs: 60_000 });
+      await until(async () => (await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={.items[*].spec.nodeName}')) === 'first', {
+        what: 'the former pod is gone',
+        timeoutMs: 60_000,
+      });
+      // The API says so first, and the machine has done it by then.
+      expect((await run('pgrep', ['-fc', marker])).stdout).toBe('1\n');
+      expect(await podsOn('second')).toEqual(before);
+      expect(await restartsOf()).toBe('0 0 0 0');
+    });
+
+    /** Machines that cannot join, from one that has no node yet. */
+    async function refusals(): Promise<void> {
+      const token = (await readFile(join(home, 'token'), 'utf8')).trim();
+      const created = (await machines.midship(1, 'token', 'create', '--ttl', '1h', '--data-dir', serverDirectory())).stdout.trim();
+      expect(created).toMatch(/^K10[0-9a-f]{64}::[a-z0-9]{6}\.[a-z0-9]{16}$/);
+      expect((await machines.midship(1, 'token', 'delete', created, '--data-dir', serverDirectory())).code).toBe(0);
+      const directory = await temporaryDirectory('refused');
+      const tryToJoin = (n: number, ...args: readonly string[]) =>
+        machines.midship(n, 'agent', '--server', `https://${machines.address(1)}:6443`, '--data-dir', directory, ...args);
+      for (const [n, args, message] of [
+        [3, ['--token', token, '--node-name', 'first'], 'There is a Node first already, and a token does not replace it.'],
+        [3, ['--token', created], 'refuses the token'],
+        [3, ['--token', `K10${'0'.repeat(64)}${token.slice(67)}`], 'is not the cluster of this token'],
+        [3, ['--token', token.slice(0, 40)], 'the token is not one of a Midship server'],
+        [3, ['--token', token, '--node-ip', '10.201.0.99'], '10.201.0.99 is not an address of this machine'],
+        [2, ['--token', token, '--node-name', 'third', '--node-ip', machines.address(2)], 'port 10250 is taken'],
+      ] as const) {
+        const { code, stderr } = await tryToJoin(n, ...args);
+        expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
+        expect(stderr).toMatch(threeLines);
+        expect(stderr).not.toContain(token.slice(69));
+      }
+      expect(await kubectl('get', 'nodes', '-o', 'name')).toBe('node/first\nnode/second\n');
+    }
+
     it('leave nothing behind when they go', async () => {
-      await kubectl('drain', 'second', '--ignore-daemonsets', '--delete-emptydir-data', '--force', '--timeout=60s');
-      const down = await machines.midship(2, 'down', '--purge', '--yes', '--data-dir', agentDirectory());
-      expect(down).toMatchObject({ code: 0 });
-      await kubectl('delete', 'node', 'second');
+      for (const block of blocks.slice(4)) await follow(block);
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
       expect((await machines.run(2, 'ip', 'route')).stdout).not.toContain('10.42.');
       expect((await machines.run(2, 'ip', '-o', 'link')).stdout).not.toContain('veth');

@@ -4,20 +4,20 @@ import { join } from 'node:path';
 import { type CommandResult, program, run } from './cluster.ts';
 import { until } from './until.ts';
 
-/** Machines of a segment, as network namespaces: `10.201.0.N`, with one bridge between them. */
+/** Machines of a segment, as network namespaces: `10.201.0.N`, with one bridge between them. Each has a host name. */
 export class Machines {
   readonly #prefix = `ms${process.pid}`;
   readonly #bridge = `msb${process.pid}`.slice(0, 15);
-  readonly #count: number;
+  readonly #names: readonly string[];
 
-  constructor(count: number) {
-    this.#count = count;
+  constructor(...names: readonly string[]) {
+    this.#names = names;
   }
 
   async create(): Promise<void> {
     await succeed('ip', 'link', 'add', this.#bridge, 'type', 'bridge');
     await succeed('ip', 'link', 'set', this.#bridge, 'up');
-    for (let n = 1; n <= this.#count; n += 1) {
+    for (let n = 1; n <= this.#names.length; n += 1) {
       const name = this.#name(n);
       await succeed('ip', 'netns', 'add', name);
       await succeed('ip', 'link', 'add', this.#cable(n), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', name);
@@ -30,7 +30,7 @@ export class Machines {
   }
 
   async remove(): Promise<void> {
-    for (let n = 1; n <= this.#count; n += 1) await run('ip', ['netns', 'del', this.#name(n)]);
+    for (let n = 1; n <= this.#names.length; n += 1) await run('ip', ['netns', 'del', this.#name(n)]);
     await run('ip', ['link', 'del', this.#bridge]);
   }
 
@@ -40,7 +40,17 @@ export class Machines {
 
   /** Runs a command on a machine. The control groups stay visible, which `ip netns exec` would hide. */
   run(n: number, command: string, ...args: string[]): Promise<CommandResult> {
-    return run('nsenter', [`--net=/run/netns/${this.#name(n)}`, command, ...args], { ...process.env, NO_COLOR: '1' });
+    return this.runWith(n, {}, [command, ...args]);
+  }
+
+  /** The same with variables. */
+  runWith(n: number, variables: Readonly<Record<string, string>>, command: readonly string[]): Promise<CommandResult> {
+    return run('nsenter', [...this.#entry(n), ...command], { ...process.env, NO_COLOR: '1', ...variables });
+  }
+
+  /** Pulls the cable of a machine, or puts it back. */
+  plug(n: number, state: 'down' | 'up'): Promise<void> {
+    return succeed('ip', 'link', 'set', this.#cable(n), state);
   }
 
   midship(n: number, ...args: string[]): Promise<CommandResult> {
@@ -49,7 +59,7 @@ export class Machines {
 
   /** Starts `server` or `agent` on a machine, and waits until it runs. */
   async start(n: number, dataDirectory: string, ...args: string[]): Promise<MachineProcess> {
-    const child = spawn('nsenter', [`--net=/run/netns/${this.#name(n)}`, process.execPath, program, ...args, '--data-dir', dataDirectory], {
+    const child = spawn('nsenter', [...this.#entry(n), process.execPath, program, ...args, '--data-dir', dataDirectory], {
       stdio: ['ignore', 'pipe', 'pipe'],
       env: { ...process.env, NO_COLOR: '1' },
     });
@@ -64,6 +74,12 @@ export class Machines {
       { timeoutMs: 90_000, what: () => `machine ${n} runs; it printed:\n${text}` },
     );
     return { pid, output: () => text, kill: () => killAndWait(child, pid, file) };
+  }
+
+  /** Arguments of nsenter before the command. A namespace of names that is entered by its own shell needs no file. */
+  #entry(n: number): readonly string[] {
+    const setName = `echo ${this.#names[n - 1]} > /proc/sys/kernel/hostname; exec "$@"`;
+    return [`--net=/run/netns/${this.#name(n)}`, 'unshare', '--uts', 'sh', '-c', setName, 'sh'];
   }
 
   #name(n: number): string {
