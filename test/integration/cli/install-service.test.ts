@@ -72,7 +72,7 @@ describe('installService', () => {
     expect(await calls()).toEqual(['daemon-reload', 'enable --now midship-agent.service']);
   });
 
-  it.skipIf(spawnSync('systemd-analyze', ['--version']).error !== undefined)('is a unit that systemd takes', async () => {
+  it.skipIf(spawnSync('systemd-analyze', ['--version']).error !== undefined)('is a unit that systemd takes (needs systemd-analyze)', async () => {
     const [program = ''] = [process.execPath];
     await installService({ ...options, role: 'server', program: [program, '/bin/true'], variables: {} });
     const path = join(root, units, 'midship.service');
