@@ -72,14 +72,17 @@ describe('installService', () => {
     expect(await calls()).toEqual(['daemon-reload', 'enable --now midship-agent.service']);
   });
 
-  it.skipIf(spawnSync('systemd-analyze', ['--version']).error !== undefined)('is a unit that systemd takes (needs systemd-analyze)', async () => {
-    const [program = ''] = [process.execPath];
-    await installService({ ...options, role: 'server', program: [program, '/bin/true'], variables: {} });
-    const path = join(root, units, 'midship.service');
-    // Every line that systemd does not know, or cannot parse, is printed with the path of the unit.
-    const said = spawnSync('systemd-analyze', ['verify', '--man=no', '--recursive-errors=no', path], { encoding: 'utf8' });
-    expect(`${said.stdout}${said.stderr}`.split('\n').filter((line) => line.includes('midship.service'))).toEqual([]);
-  });
+  it.skipIf(spawnSync('systemd-analyze', ['--version']).error !== undefined)(
+    'is a unit that systemd takes (needs systemd-analyze)',
+    async () => {
+      const [program = ''] = [process.execPath];
+      await installService({ ...options, role: 'server', program: [program, '/bin/true'], variables: {} });
+      const path = join(root, units, 'midship.service');
+      // Every line that systemd does not know, or cannot parse, is printed with the path of the unit.
+      const said = spawnSync('systemd-analyze', ['verify', '--man=no', '--recursive-errors=no', path], { encoding: 'utf8' });
+      expect(`${said.stdout}${said.stderr}`.split('\n').filter((line) => line.includes('midship.service'))).toEqual([]);
+    },
+  );
 
   it('prints the unit and does nothing', async () => {
     await installService({ ...options, print: true });
