@@ -16,7 +16,7 @@ export interface Deadline {
 const maxTimeoutMs = 60_000;
 
 const timeoutError = (): StatusError =>
-  new StatusError({ code: 504, reason: 'Timeout', message: 'Timeout: request did not complete within the allotted timeout' });
+  new StatusError({ code: 504, reason: 'Timeout', message: 'Timeout: request did not complete within the allotted timeout', details: {} });
 
 /**
  * Answers 504 when the client's time is over before there is an answer, and cuts off one that is under way then. Writes of
