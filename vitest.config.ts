@@ -74,8 +74,8 @@ export default defineConfig({
       tier('conformance', { testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
       // Each file has a cluster of its own, which waits more than it works.
       tier('e2e', { testTimeout: 180_000, maxWorkers: workers, isolate: true, order: 1 }),
-      // Kills and cuts come at moments of a start or a rollout, which more company would stretch.
-      tier('fault', { testTimeout: 300_000, maxWorkers: 2, isolate: true, order: 2 }),
+      // Kills and cuts come at moments of a start or a rollout, which company would stretch.
+      tier('fault', { testTimeout: 300_000, maxWorkers: 1, isolate: true, order: 2 }),
     ],
   },
 });
