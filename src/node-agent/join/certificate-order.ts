@@ -1,8 +1,9 @@
 import { certificateSigningRequests } from '../../api/certificates/v1/certificate-signing-request.ts';
-import { type Clock, sleep } from '../../base/clock.ts';
+import type { Clock } from '../../base/clock.ts';
 import { createCertificateRequest, type NewCertificateRequest } from '../../base/pki/certificate-request.ts';
 import type { KeyPair } from '../../base/pki/key-pair.ts';
 import type { Client } from '../../client/client.ts';
+import { untilObject } from '../../client/until-object.ts';
 import { JoinError } from './join-error.ts';
 
 export interface CertificateOrder {
@@ -15,7 +16,6 @@ export interface CertificateOrder {
   readonly signal: AbortSignal;
 }
 
-const lookEveryMs = 200;
 /** Nobody approves by hand what an agent waits for; a person who wants to has the request for an hour. */
 const patienceMs = 60_000;
 
@@ -37,25 +37,31 @@ export async function orderCertificate({ client, signerName, usage, names, clock
     { signal },
   );
   const { name } = created.metadata;
-  const until = clock.monotonicMs() + patienceMs;
-  for (;;) {
-    const { status } = await client.get(certificateSigningRequests, { name }, { signal });
-    if (status?.certificate !== undefined && status.certificate !== '')
-      return { certificate: Buffer.from(status.certificate, 'base64').toString(), key };
-    const refusal = status?.conditions?.find(({ type }) => type === 'Denied' || type === 'Failed');
-    if (refusal !== undefined) {
-      throw new JoinError(`the cluster refuses the certificate of ${names.commonName}`, {
-        why: refusal.message ?? refusal.reason ?? refusal.type,
-        fix: fixOf(refusal.reason),
-      });
-    }
-    if (clock.monotonicMs() > until) {
-      throw new JoinError(`nobody approved the certificate of ${names.commonName}`, {
-        why: `The request ${name} waited ${patienceMs / 1_000} s.`,
-        fix: `Approve it and start again: kubectl certificate approve ${name}`,
-      });
-    }
-    await sleep(clock, lookEveryMs, signal);
+  const patience = new AbortController();
+  const cancel = clock.after(patienceMs, () => patience.abort());
+  try {
+    const certificate = await untilObject(
+      { client, resource: certificateSigningRequests, ref: { name }, clock, signal: AbortSignal.any([signal, patience.signal]) },
+      ({ status }) => {
+        const refusal = status?.conditions?.find(({ type }) => type === 'Denied' || type === 'Failed');
+        return status?.certificate || (refusal === undefined ? undefined : { refusal });
+      },
+    );
+    if (typeof certificate === 'string') return { certificate: Buffer.from(certificate, 'base64').toString(), key };
+    const { refusal } = certificate;
+    throw new JoinError(`the cluster refuses the certificate of ${names.commonName}`, {
+      why: refusal.message ?? refusal.reason ?? refusal.type,
+      fix: fixOf(refusal.reason),
+    });
+  } catch (err) {
+    if (!patience.signal.aborted || signal.aborted) throw err;
+    throw new JoinError(`nobody approved the certificate of ${names.commonName}`, {
+      why: `The request ${name} waited ${patienceMs / 1_000} s.`,
+      fix: `Approve it and start again: kubectl certificate approve ${name}`,
+      cause: err,
+    });
+  } finally {
+    cancel();
   }
 }
 
