@@ -1,6 +1,7 @@
+import type { EndpointAddress } from '../api/discovery/v1/serving-endpoints.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import type { Clock } from '../base/clock.ts';
-import { type EndpointAddress, type Forward, forwardKey } from './table.ts';
+import { type Forward, forwardKey } from './table.ts';
 
 /** Chooses the endpoint of each connection: one after the other, or the one a client had before. */
 export interface Balancer {

@@ -1,7 +1,8 @@
 import { connect, createServer, type Socket } from 'node:net';
+import type { EndpointAddress } from '../api/discovery/v1/serving-endpoints.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Balancer, createBalancer } from './balancer.ts';
-import { type EndpointAddress, type Forward, forwardKey } from './table.ts';
+import { type Forward, forwardKey } from './table.ts';
 
 /** One address and port that is listened on. */
 export interface Listener {

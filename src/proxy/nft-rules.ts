@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
+import type { EndpointAddress } from '../api/discovery/v1/serving-endpoints.ts';
 import { hook, type NftFrame, type NftRules } from '../base/nft/rules.ts';
-import { anyNodeAddress, type EndpointAddress, type Forward, forwardKey } from './table.ts';
+import { anyNodeAddress, type Forward, forwardKey } from './table.ts';
 
 export interface NftTable {
   /** Name of the one table, family `ip`, that all rules are in. */

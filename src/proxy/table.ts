@@ -1,6 +1,7 @@
 import { isIPv4 } from 'node:net';
 import type { Service } from '../api/core/v1/service.ts';
 import type { EndpointSlice } from '../api/discovery/v1/endpoint-slice.ts';
+import { type EndpointAddress, type Protocol, servingEndpoints } from '../api/discovery/v1/serving-endpoints.ts';
 
 /** The endpoints behind one address and port of a Service. */
 export interface Forward {
@@ -19,13 +20,6 @@ export interface Forward {
   readonly endpoints: readonly EndpointAddress[];
   /** Set when connections of one client go to one endpoint. */
   readonly affinityMs: number | undefined;
-}
-
-export type Protocol = 'TCP' | 'UDP' | 'SCTP';
-
-export interface EndpointAddress {
-  readonly address: string;
-  readonly port: number;
 }
 
 /** Something a Service asks for that this proxy does not do. */
@@ -110,7 +104,7 @@ export function serviceTable(
           ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds) * 1_000
           : undefined,
     };
-    const endpointsOn = (node?: string): readonly EndpointAddress[] => endpointsOf({ portName, protocol, slices, node });
+    const endpointsOn = (node?: string): readonly EndpointAddress[] => servingEndpoints({ portName, protocol, slices, node });
     const internal = endpointsOn(spec.internalTrafficPolicy === 'Local' ? abilities.nodeName : undefined);
     forwards.push({ ...shared, address: clusterIP, port, masquerade: 'outside', endpoints: internal });
     const ways = (node: string | undefined): Pick<Forward, 'endpoints' | 'masquerade'> => ({
@@ -164,34 +158,6 @@ function externalAddressesOf({ spec, status }: Service): ReadonlySet<string> {
   const ingress = spec.type === 'LoadBalancer' && !isRestricted ? (status?.loadBalancer?.ingress ?? []) : [];
   const ofBalancer = ingress.filter(({ ipMode }) => ipMode !== 'Proxy').map(({ ip = '' }) => ip);
   return new Set([...(spec.externalIPs ?? []), ...ofBalancer].filter((address) => isIPv4(address)));
-}
-
-interface EndpointsQuestion {
-  readonly portName: string;
-  readonly protocol: Protocol;
-  readonly slices: readonly EndpointSlice[];
-  readonly node: string | undefined;
-}
-
-/** Ready endpoints (on `node`); when there is none, those that still serve while they end. In order of addresses, each once. */
-function endpointsOf({ portName, protocol: wanted, slices, node }: EndpointsQuestion): readonly EndpointAddress[] {
-  const ready = new Map<string, EndpointAddress>();
-  const ending = new Map<string, EndpointAddress>();
-  for (const slice of slices) {
-    if (slice.addressType !== 'IPv4') continue;
-    const port = slice.ports?.find(({ name = '', protocol = 'TCP' }) => name === portName && protocol === wanted)?.port;
-    if (port === undefined) continue;
-    for (const { addresses, conditions, nodeName } of slice.endpoints ?? []) {
-      const [address] = addresses;
-      if (address === undefined || (node !== undefined && nodeName !== node)) continue;
-      const endpoint = { address, port };
-      // Absent means unknown, which counts as ready.
-      if (conditions?.ready !== false) ready.set(forwardKey(endpoint), endpoint);
-      else if (conditions.serving === true && conditions.terminating === true) ending.set(forwardKey(endpoint), endpoint);
-    }
-  }
-  const chosen = ready.size > 0 ? ready : ending;
-  return [...chosen].sort(([a], [b]) => (a < b ? -1 : 1)).map(([, endpoint]) => endpoint);
 }
 
 export interface TableChange {
