@@ -56,6 +56,7 @@ export const annotations = {
   fluxSsa: 'kustomize.toolkit.fluxcd.io/ssa',
   fluxForce: 'kustomize.toolkit.fluxcd.io/force',
   planMode: 'midship.dev/plan-mode',
+  ingressTlsRedirect: 'midship.dev/ssl-redirect',
   undefinedVariables: 'midship.dev/undefined-variables',
   drift: 'midship.dev/drift',
   prune: 'midship.dev/prune',
