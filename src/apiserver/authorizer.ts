@@ -1,4 +1,8 @@
 import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { type Secret, secrets } from '../api/core/v1/secret.ts';
+import { type Ingress, ingresses } from '../api/networking/v1/ingress.ts';
+import { type IngressClass, ingressClasses } from '../api/networking/v1/ingress-class.ts';
+import { isServedHere } from '../api/networking/v1/ingress-ownership.ts';
 import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
 import type { RequestAttributes } from './kube-api.ts';
@@ -81,13 +85,19 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
       // For which pod is said in the body, and checked there.
       if (subresource === 'token') return verb === 'create' && isReferenced(registry, node, { namespace, resource, name });
       const wanted = verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name');
-      return reads && subresource === '' && wanted !== undefined && isReferenced(registry, node, { namespace, resource, name: wanted });
+      if (!reads || subresource !== '' || wanted === undefined) return false;
+      if (isReferenced(registry, node, { namespace, resource, name: wanted })) return true;
+      return resource === 'secrets' && isShownToClients(registry, { namespace, name: wanted });
     }
     case 'certificatesigningrequests.certificates.k8s.io':
       return subresource === '' && (reads || verb === 'create');
     case 'events':
     case 'events.events.k8s.io':
       return verb === 'create' || verb === 'patch' || verb === 'update';
+    // The Service proxy, cluster DNS and the Ingress proxy of a machine.
+    case 'ingresses.networking.k8s.io':
+    case 'ingressclasses.networking.k8s.io':
+      return reads && subresource === '';
     case 'services':
     case 'namespaces':
     case 'endpointslices.discovery.k8s.io':
@@ -121,6 +131,25 @@ function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, { names
   return false;
 }
 
+/**
+ * True for the Secret of a certificate that an Ingress of our class names: each machine shows it to clients. Other Secrets stay closed,
+ * whatever an Ingress names.
+ */
+function isShownToClients(
+  registry: Pick<Registry, 'get' | 'stateOf'>,
+  { namespace, name }: Pick<Referenced, 'namespace' | 'name'>,
+): boolean {
+  const secret = registry.get(secrets, `${namespace}/${name}`) as Secret | undefined;
+  if (secret?.type !== 'kubernetes.io/tls') return false;
+  const classes = [...registry.stateOf(ingressClasses).all.objects.values()] as IngressClass[];
+  for (const object of registry.stateOf(ingresses).all.objects.values()) {
+    const ingress = object as Ingress;
+    if (ingress.metadata.namespace !== namespace) continue;
+    if (ingress.spec.tls?.some(({ secretName }) => secretName === name) === true && isServedHere(ingress, classes)) return true;
+  }
+  return false;
+}
+
 /** Names of `serviceaccounts`, `secrets` or `configmaps` that the pod uses. */
 export function referencedNames({ spec }: Pod, resource: string): ReadonlySet<string> {
   const names = new Set<string>();
@@ -131,15 +160,15 @@ export function referencedNames({ spec }: Pod, resource: string): ReadonlySet<st
     add(spec.serviceAccountName);
     return names;
   }
-  const secrets = resource === 'secrets';
-  if (secrets) for (const { name } of spec.imagePullSecrets ?? []) add(name);
+  const isSecrets = resource === 'secrets';
+  if (isSecrets) for (const { name } of spec.imagePullSecrets ?? []) add(name);
   for (const { secret, configMap, projected } of spec.volumes ?? []) {
-    add(secrets ? secret?.secretName : configMap?.name);
-    for (const source of projected?.sources ?? []) add(secrets ? source.secret?.name : source.configMap?.name);
+    add(isSecrets ? secret?.secretName : configMap?.name);
+    for (const source of projected?.sources ?? []) add(isSecrets ? source.secret?.name : source.configMap?.name);
   }
   for (const { env, envFrom } of [...(spec.initContainers ?? []), ...spec.containers, ...(spec.ephemeralContainers ?? [])]) {
-    for (const { valueFrom } of env ?? []) add(secrets ? valueFrom?.secretKeyRef?.name : valueFrom?.configMapKeyRef?.name);
-    for (const source of envFrom ?? []) add(secrets ? source.secretRef?.name : source.configMapRef?.name);
+    for (const { valueFrom } of env ?? []) add(isSecrets ? valueFrom?.secretKeyRef?.name : valueFrom?.configMapKeyRef?.name);
+    for (const source of envFrom ?? []) add(isSecrets ? source.secretRef?.name : source.configMapRef?.name);
   }
   return names;
 }

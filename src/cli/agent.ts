@@ -45,6 +45,7 @@ export async function runAgent(
       random: Math.random,
       onStep: terminal.step,
       onWaiting: (why) => terminal.warning(`${configuration.server} does not answer (${why}); waiting for it`),
+      onWarning: terminal.warning,
     });
     // By this file "midship down" finds the process.
     const running: Endpoints = {

@@ -50,6 +50,8 @@ export interface Configuration {
   readonly overrideManagers?: readonly string[];
   /** Absent: shares of what Node takes. */
   readonly memory?: MemoryBudget;
+  /** Absent: no Ingress is served. */
+  readonly ingress?: IngressSettings | undefined;
   /** Absent: every node is a part of this process. */
   readonly machines?: MachinesSettings;
   /** Parts that are not started. */
@@ -87,8 +89,15 @@ export interface NodeSettings {
   readonly taints: readonly Taint[];
 }
 
-/** Values of `--disable`: parts without which a cluster can be repaired. */
-export const disableParts = ['gitops'] as const;
+/** Ports of this machine for Ingresses; 0: any free. */
+export interface IngressSettings {
+  readonly httpPort: number;
+  /** Absent: no TLS. */
+  readonly httpsPort: number | undefined;
+}
+
+/** Values of `--disable`: parts without which a cluster can be repaired, or that others do better. */
+export const disableParts = ['gitops', 'ingress'] as const;
 export type DisablePart = (typeof disableParts)[number];
 
 /** The files of a data directory; the directory itself is 0700. */

@@ -4,6 +4,7 @@ import { nodes } from '../api/core/v1/node.ts';
 import { noControllerText } from '../api/kinds-without-controller.ts';
 import { defaultAppNamespace, nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomization.ts';
+import { ingressClasses } from '../api/networking/v1/ingress-class.ts';
 import { enforcesPoliciesEverywhere } from '../api/policy-enforcement.ts';
 import { nearest } from '../base/nearest.ts';
 import type { Client } from '../client/client.ts';
@@ -12,6 +13,7 @@ import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { tryGet } from '../client/try-get.ts';
 import { SourceError } from '../gitops/sources/git-source.ts';
 import { type KubeObject, keyOf, type ObjectRef } from '../machinery/object.ts';
+import type { Resource } from '../machinery/resource.ts';
 import { isForbidden, isStatusError, type StatusError } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
@@ -50,13 +52,18 @@ export async function withClient<T>(command: Omit<AppCommand, 'format'>, action:
 export async function noControllerTextAt(client: HttpClient): Promise<((object: KubeObject) => string | undefined) | undefined> {
   const { gitVersion } = await client.serverVersion();
   if (!gitVersion.includes('+midship.')) return undefined;
-  // A user without the right to read Nodes has the app's status, where the engine says the same.
-  const all = await client.list(nodes).catch((err: unknown) => {
-    if (isForbidden(err)) return undefined;
-    throw err;
-  });
-  const areEnforced = all === undefined || enforcesPoliciesEverywhere(all.items);
-  return (object) => noControllerText(object, () => areEnforced);
+  // A user without the right to read these has the app's status, where the engine says the same.
+  const readable = <T extends KubeObject>(resource: Resource<T>): Promise<readonly T[] | undefined> =>
+    client.list(resource).then(
+      ({ items }) => items,
+      (err: unknown) => {
+        if (isForbidden(err)) return undefined;
+        throw err;
+      },
+    );
+  const [allNodes, classes] = await Promise.all([readable(nodes), readable(ingressClasses)]);
+  const areEnforced = allNodes === undefined || enforcesPoliciesEverywhere(allNodes);
+  return (object) => noControllerText(object, { arePoliciesEnforced: () => areEnforced, ingressClasses: () => classes });
 }
 
 function explainKubeconfig(err: unknown): never {

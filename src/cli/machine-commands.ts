@@ -4,17 +4,19 @@ import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type JoinToken, tryParseJoinToken } from '../api/join-token.ts';
 import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
+import { type IngressFlags, ingressSettingsOf, withIngressFlags } from './ingress-flags.ts';
 import { defaultMachineDirectory } from './machine-directory.ts';
 import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, withNodeFlags } from './node-flags.ts';
 import { type ContainerFlags, containerSettingsOf, withContainerFlags } from './pod-flags.ts';
 import type { RunCommandContext } from './run-commands.ts';
 
-export interface AgentFlags extends NodeFlags, ContainerFlags {
+export interface AgentFlags extends IngressFlags, NodeFlags, ContainerFlags {
   readonly server?: string;
   readonly token?: string;
   readonly tokenFile?: string;
   readonly dataDir: string;
   readonly runtime: 'auto' | 'containerd';
+  readonly disable?: 'ingress';
 }
 
 interface TokenFlags {
@@ -37,7 +39,8 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
       ),
     )
     .addOption(new Option('--runtime <runtime>', 'runs the pods; auto: containerd').choices(['auto', 'containerd']).default('auto'));
-  withContainerFlags(withNodeFlags(agent))
+  withIngressFlags(withContainerFlags(withNodeFlags(agent)), true)
+    .addOption(new Option('--disable <part>', 'part that is not started on this machine').choices(['ingress']))
     .addHelpText('after', ['', 'Example:', '  midship agent --server https://192.168.1.10:6443 --token-file token', ''].join('\n'))
     .action(async (flags: AgentFlags) => {
       const configuration = {
@@ -48,6 +51,7 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
         dataDirectory: resolve(flags.dataDir),
         runtime: 'containerd',
         pods: containerSettingsOf(flags),
+        ingress: ingressSettingsOf(flags, flags.disable === undefined ? [] : [flags.disable]),
         logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
       } as const;
       const { runAgent } = await import('./agent.ts');

@@ -10,6 +10,7 @@ import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts, type MachinesSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
+import { type IngressFlags, ingressSettingsOf, parsePort, withIngressFlags } from './ingress-flags.ts';
 import { defaultMachineDirectory, machineDirectory } from './machine-directory.ts';
 import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, withNodeFlags } from './node-flags.ts';
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
@@ -23,7 +24,7 @@ const exampleRepository = fileURLToPath(new URL('../../examples-repo', import.me
 /** The flag of the process in the background; nobody has to know it. */
 const detachedFlag = '--detached';
 
-interface UpFlags extends AccessFlags, BuildFlags, OverrideFlags, PodFlags {
+interface UpFlags extends AccessFlags, BuildFlags, IngressFlags, OverrideFlags, PodFlags {
   readonly dataDir: string;
   readonly bindAddress: string;
   readonly apiPort: number;
@@ -131,7 +132,8 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
           .default([])
           .argParser((value, all: readonly string[]) => [...all, value]),
       )
-      .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'))
+      .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'));
+    withIngressFlags(command, machine)
       .optionsGroup('Nodes and pods:')
       .addOption(
         machine
@@ -160,7 +162,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     return command
       .optionsGroup('Repair:')
       .addOption(
-        new Option('--disable <parts>', `parts that are not started, to repair what keeps them from working: ${disableParts.join(', ')}`)
+        new Option('--disable <parts>', `parts that are not started, to repair a cluster or to use others: ${disableParts.join(', ')}`)
           .argParser(parseParts)
           .default([], 'none'),
       );
@@ -337,6 +339,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv): Omit<C
     ...(oidc === undefined ? {} : { oidc }),
     overrideManagers: flags.overrideManager,
     memory: memoryOf(flags),
+    ingress: ingressSettingsOf(flags, flags.disable),
     disabled: flags.disable,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
@@ -375,12 +378,6 @@ function parseSize(value: string): number {
   const bytes = trySize(value);
   if (bytes === undefined) throw new InvalidArgumentError('A size, for example 200Mi or 1Gi.');
   return bytes;
-}
-
-function parsePort(value: string): number {
-  const port = Number(value);
-  if (!Number.isInteger(port) || port < 0 || port > 65_535) throw new InvalidArgumentError('A port is a number from 0 to 65535.');
-  return port;
 }
 
 function parseAddress(value: string): string {

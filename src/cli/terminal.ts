@@ -7,7 +7,7 @@ export interface Terminal {
   step(name: string, text: string, detail?: string): void;
   line(text: string): void;
   /** Something that a person has to attend to. */
-  warning(text: string): void;
+  warning(text: string, details?: readonly string[]): void;
   activity(activity: Activity): void;
 }
 
@@ -29,8 +29,9 @@ export function createTerminal(output: NodeJS.WritableStream): Terminal {
     step(name, text, detail) {
       line(`  ${pc.green('✓')} ${name.padEnd(13)} ${text}${detail === undefined ? '' : `   ${pc.dim(`(${detail})`)}`}`);
     },
-    warning(text) {
+    warning(text, details = []) {
       line(`  ${pc.yellow('▲')} ${plain(text)}`);
+      for (const detail of details) line(`    ${plain(detail)}`);
     },
     activity(activity) {
       const lines = linesOf(activity);

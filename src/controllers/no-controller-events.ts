@@ -1,6 +1,7 @@
 import { nodes } from '../api/core/v1/node.ts';
 import { builtInKinds } from '../api/kinds.ts';
 import { mayLackController, noControllerText } from '../api/kinds-without-controller.ts';
+import { ingressClasses } from '../api/networking/v1/ingress-class.ts';
 import { enforcesPoliciesEverywhere } from '../api/policy-enforcement.ts';
 import type { Component } from '../base/component.ts';
 import { groupResourceOf } from '../machinery/resource.ts';
@@ -9,10 +10,12 @@ import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 /** Records an Event on each object that nothing acts on, when it is made or changed and at each start. */
 export function createNoControllerEvents({ informers, recorder }: Pick<ControllerDependencies, 'informers' | 'recorder'>): Component {
   const nodeInformer = informers.get(nodes);
+  const classInformer = informers.get(ingressClasses);
   let removers: readonly (() => void)[] = [];
   return {
     name: 'no-controller-events',
-    async start() {
+    async start({ signal }) {
+      await informers.waitForSync({ signal });
       const resources = builtInKinds.filter(mayLackController);
       // Each once: the versions of a kind hold the same objects.
       const byName = new Map(resources.map((resource) => [groupResourceOf(resource), resource]));
@@ -20,7 +23,10 @@ export function createNoControllerEvents({ informers, recorder }: Pick<Controlle
         informers.get(resource).addHandler(({ before, after }) => {
           if (after === undefined || after.metadata.deletionTimestamp !== undefined) return;
           if (before !== undefined && before.metadata.generation === after.metadata.generation) return;
-          const message = noControllerText(after, () => enforcesPoliciesEverywhere(nodeInformer.list()));
+          const message = noControllerText(after, {
+            arePoliciesEnforced: () => enforcesPoliciesEverywhere(nodeInformer.list()),
+            ingressClasses: () => classInformer.list(),
+          });
           if (message !== undefined) recorder.record(after, { type: 'Warning', reason: 'NoController', message });
         }),
       );

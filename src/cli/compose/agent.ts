@@ -17,11 +17,12 @@ import { createPodSource } from '../../node-agent/pod-source.ts';
 import { createWatchedConfigSource } from '../../node-agent/watched-config-source.ts';
 import { createEventQueue } from '../../reconcile/event-recorder.ts';
 import { createStepLog } from '../../reconcile/step-log.ts';
-import { type Configuration, filesOf, type NodeSettings } from '../configuration.ts';
+import { type Configuration, filesOf, type IngressSettings, type NodeSettings } from '../configuration.ts';
 import { claimNetwork } from '../data-directory.ts';
 import { explainStartFailure } from '../explain.ts';
 import { Failure } from '../failure.ts';
 import { checkPort } from './check-port.ts';
+import { startIngress, watchedSecrets } from './ingress.ts';
 import { createMetricsPaths } from './metrics-paths.ts';
 import { kubeletPort } from './node-settings.ts';
 import { type KubeletTls, startNodes } from './nodes.ts';
@@ -34,6 +35,7 @@ export interface AgentConfiguration extends NodeSettings, Pick<Configuration, 'd
   readonly token: JoinToken;
   /** The address of this machine. */
   readonly nodeAddress: string;
+  readonly ingress: IngressSettings | undefined;
   readonly logLevel: string;
 }
 
@@ -42,6 +44,8 @@ export interface StartAgentOptions extends Surroundings {
   onStep(name: string, text: string): void;
   /** Called once for a server that does not answer; the agent waits for it. */
   onWaiting(why: string): void;
+  /** Something that runs, and that a person has to attend to. */
+  onWarning(text: string, details?: readonly string[]): void;
 }
 
 const retryMs = 2_000;
@@ -117,6 +121,20 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
     clientFor: () => client,
   });
   onClose(nodes.stop);
+  // Its own watches, since pods and Ingresses stop using a Secret at different times.
+  const certificateSecrets = createWatchedConfigSource({ client, informers, clock, log, random });
+  onClose(async () => certificateSecrets.stop());
+  const ingress = await startIngress({
+    ...options,
+    settings: configuration.ingress,
+    network: network.network,
+    nodes: nodes.real,
+    informers,
+    secrets: watchedSecrets(certificateSecrets, caches.signal, log),
+    events,
+    metrics: metrics.kubelet,
+  });
+  onClose(ingress.stop);
   await start([
     createCertificateKeeper({
       authorities: { cluster: { caCertificate, renew: certificates.renew } },

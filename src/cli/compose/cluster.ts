@@ -18,6 +18,7 @@ import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
 import { startGitRemote } from './git-remote.ts';
 import { createGitOps } from './gitops.ts';
+import { cachedSecrets, startIngress } from './ingress.ts';
 import { keepKubeconfig } from './keep-kubeconfig.ts';
 import { createMetricsPaths } from './metrics-paths.ts';
 import { ownKubeletTls, startNodes } from './nodes.ts';
@@ -53,7 +54,7 @@ export interface StartClusterOptions {
   readonly signal: AbortSignal;
   onStep(name: string, text: string, detail?: string): void;
   /** Something that runs, and that a person has to attend to; also later than the start. */
-  onWarning(text: string): void;
+  onWarning(text: string, details?: readonly string[]): void;
 }
 
 /** Starts every part in order. When one cannot start, those before it are stopped again. */
@@ -118,6 +119,20 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
   );
   if (configuration.runtime !== 'simulated') await running(startResourceMetrics({ ...surroundings, controlPlane }));
   onStep('Nodes', nodes.text);
+  await running(
+    startIngress({
+      ...surroundings,
+      settings: configuration.ingress,
+      network,
+      nodes: nodes.real,
+      informers,
+      secrets: cachedSecrets(informers),
+      events,
+      metrics: metrics.kubelet,
+      onStep,
+      onWarning,
+    }),
+  );
   if (nodes.isolation !== undefined && !nodes.isolation.isolated) onWarning(nodes.isolation.message);
 
   // Git remote, webhooks and page share a port, which the page opens.

@@ -45,6 +45,7 @@ import { claimNetwork, type Network } from '../data-directory.ts';
 import { checkPort } from './check-port.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
 import { createControllers } from './controllers.ts';
+import { keepIngressClass, servesIngresses } from './ingress.ts';
 import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
 import type { MetricsPaths } from './metrics-paths.ts';
@@ -240,6 +241,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     apiPort: Number(new URL(apiServer.url).port),
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });
+  await keepIngressClass(ownClient, servesIngresses(configuration));
   if (machines !== undefined) {
     await keepJoinToken({
       client: ownClient,
@@ -287,6 +289,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       clusterCidr: machines === undefined ? undefined : network.clusterCidr,
       nodeGraceMs: machines?.nodeGraceMs,
       accountTokens: kubeApi.tokens,
+      servesIngresses: servesIngresses(configuration),
       scheduler: {
         client: clientFor('system:kube-scheduler'),
         recorder: events.recorder('default-scheduler'),

@@ -30,6 +30,7 @@ import { createResourceQuotaController } from '../../controllers/resource-quota/
 import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
+import { createIngressController } from '../../ingress/ingress-controller.ts';
 import { createNetworkPolicyController } from '../../network-policy/policy-controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
@@ -44,18 +45,14 @@ export interface ControllersOptions {
   readonly nodeGraceMs: number | undefined;
   /** Absent: tokens of service accounts are not signed here. */
   readonly accountTokens: RunningKubeApi['tokens'];
+  /** Machines of the cluster have the proxy for Ingresses. */
+  readonly servesIngresses: boolean;
   readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random'>;
 }
 
 /** Controllers and the scheduler, in the order in which they start. */
-export function createControllers({
-  dependencies,
-  pki,
-  clusterCidr,
-  nodeGraceMs,
-  accountTokens,
-  scheduler,
-}: ControllersOptions): readonly Component[] {
+export function createControllers(options: ControllersOptions): readonly Component[] {
+  const { dependencies, pki, clusterCidr, nodeGraceMs, accountTokens, scheduler } = options;
   const { informers, clock, log, steps } = dependencies('scheduler');
   return [
     createNamespaceController(dependencies('namespace-controller')),
@@ -97,6 +94,7 @@ export function createControllers({
     createVolumeProtectionController(dependencies('pv-protection-controller')),
     createAttributesClassProtectionController(dependencies('vac-protection-controller')),
     createNetworkPolicyController(dependencies('network-policy-controller')),
+    ...(options.servesIngresses ? [createIngressController(dependencies('midship-ingress-controller'))] : []),
     createNoControllerEvents(dependencies('midship')),
     createScheduler({ ...scheduler, informers, clock, log, steps }),
   ];

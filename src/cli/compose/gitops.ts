@@ -1,5 +1,6 @@
 import { nodes } from '../../api/core/v1/node.ts';
 import { noControllerText } from '../../api/kinds-without-controller.ts';
+import { ingressClasses } from '../../api/networking/v1/ingress-class.ts';
 import { enforcesPoliciesEverywhere } from '../../api/policy-enforcement.ts';
 import { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
 import { createLastLineReader } from '../../apiserver/last-line.ts';
@@ -81,6 +82,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           onRenamed(note);
         }
         const nodeInformer = informers.get(nodes);
+        const classInformer = informers.get(ingressClasses);
         const engine = createEngine({
           ...dependencies('midship'),
           client,
@@ -90,7 +92,11 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           gitopsMetrics: metrics,
           random,
           builder,
-          noControllerText: (object) => noControllerText(object, () => enforcesPoliciesEverywhere(nodeInformer.list())),
+          noControllerText: (object) =>
+            noControllerText(object, {
+              arePoliciesEnforced: () => enforcesPoliciesEverywhere(nodeInformer.list()),
+              ingressClasses: () => classInformer.list(),
+            }),
           readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
           overrideManagers: configuration.overrideManagers ?? [],
           onRead: path === undefined ? createPathHint(followed, onPathHint) : () => undefined,

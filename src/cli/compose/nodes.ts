@@ -41,6 +41,8 @@ export interface Nodes extends Running {
   readonly text: string;
   /** The isolation of pods from each other; undefined without real nodes. */
   readonly isolation: PodIsolation | undefined;
+  /** Nodes whose pods run on this machine, each with a client of its rights. */
+  readonly real: readonly { readonly name: string; readonly client: Client }[];
 }
 
 export interface NodesOptions extends Surroundings {
@@ -100,7 +102,11 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
         metrics,
       }),
     ]);
-    return { isolation: real.isolation, text: nodesText(configuration, real) };
+    return {
+      isolation: real.isolation,
+      real: real.names.map((name) => ({ name, client: nodeClient(options, name) })),
+      text: nodesText(configuration, real),
+    };
   });
 }
 

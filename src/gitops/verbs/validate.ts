@@ -298,7 +298,7 @@ async function tryObjects(
 const withoutController = (objects: readonly DesiredObject[]): readonly BuildError[] =>
   objects.flatMap(({ object, manifest: { file, line } }) => {
     // The nodes that will run it are not known here.
-    const message = noControllerText(object, () => true);
+    const message = noControllerText(object, { arePoliciesEnforced: () => true, ingressClasses: () => undefined });
     return message === undefined ? [] : [{ file, line, message }];
   });
 

@@ -380,7 +380,7 @@ describe('midship history, why, trace, tree and events', () => {
   it('say which objects nothing acts on, on a cluster that Midship runs', async () => {
     const ingress = `apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: idle, namespace: web}\nspec: {defaultBackend: {service: {name: a, port: {number: 80}}}}\n`;
     await startApp('idle', { 'i.yaml': ingress });
-    const reason = 'Ingress idle is stored, but this version has no controller for Ingress: it routes no requests';
+    const reason = 'Ingress idle is stored, but it names no IngressClass and the cluster has no default one: it routes no requests';
     const tree = await run(showTree, { app: 'idle' });
     expect(tree).toMatchObject({ code: 1, text: `idle\n└─ ◆ Ingress web/idle  NoController: ${reason}\n` });
     const why = await run(showWhy, { target: 'idle/Ingress/idle', now: now(), format: 'json' });

@@ -15,13 +15,13 @@ spec: {defaultBackend: {service: {name: shop, port: {number: 80}}}}
 `;
 const configMap = (name: string, wave = '0'): string =>
   `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}, namespace: web, annotations: {argocd.argoproj.io/sync-wave: "${wave}"}}\n`;
-const sentence = 'Ingress shop is stored, but this version has no controller for Ingress: it routes no requests';
+const sentence = 'Ingress shop is stored, but it names no IngressClass and the cluster has no default one: it routes no requests';
 
 let world: EngineWorld;
 beforeAll(async () => {
   world = await startEngineWorld(
     { 'own/ingress.yaml': ingress, 'own/later.yaml': configMap('later', '1'), 'own/gone.yaml': configMap('gone') },
-    { noControllerText: (object) => noControllerText(object, () => false) },
+    { noControllerText: (object) => noControllerText(object, { arePoliciesEnforced: () => false, ingressClasses: () => [] }) },
   );
 });
 afterAll(() => world.stop());

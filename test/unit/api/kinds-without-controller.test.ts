@@ -3,11 +3,13 @@ import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Node } from '../../../src/api/core/v1/node.ts';
 import { builtInKinds } from '../../../src/api/kinds.ts';
-import { kindsWithoutController, noControllerText as textOf } from '../../../src/api/kinds-without-controller.ts';
+import { kindsWithoutController, noControllerText as textWith } from '../../../src/api/kinds-without-controller.ts';
 import { enforcesPoliciesEverywhere } from '../../../src/api/policy-enforcement.ts';
 import type { KubeObject, ObjectMeta } from '../../../src/machinery/object.ts';
 
-const noControllerText = (object: KubeObject, areEnforced = false): string | undefined => textOf(object, () => areEnforced);
+const noControllerText = (object: KubeObject, areEnforced = false): string | undefined =>
+  textWith(object, { arePoliciesEnforced: () => areEnforced, ingressClasses: () => [] });
+const ingressBase = { apiVersion: 'networking.k8s.io/v1', kind: 'Ingress', metadata: { name: 'shop' } };
 const root = fileURLToPath(new URL('../../..', import.meta.url));
 const kindsOf = (names: Iterable<string>): readonly string[] => [...names].map((name) => name.slice(name.indexOf('/') + 1));
 
@@ -38,6 +40,21 @@ describe('kinds without a controller', () => {
     expect(noControllerText(cronJob({ managedFields: [{ manager: 'own', subresource: 'status' }] }))).toBeUndefined();
     expect(noControllerText({ apiVersion: 'example.com/v1', kind: 'CronJob', metadata: { name: 'x' } })).toBeUndefined();
     expect(noControllerText({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'x' } })).toBeUndefined();
+  });
+
+  it('have an Ingress among them only while the cluster lacks its class', () => {
+    const ingress = (spec: object): KubeObject => ({ ...ingressBase, spec }) as KubeObject;
+    const classes = [{ apiVersion: 'networking.k8s.io/v1', kind: 'IngressClass', metadata: { name: 'nginx' } }];
+    const textOf = (spec: object, known: typeof classes | undefined) =>
+      textWith(ingress(spec), { arePoliciesEnforced: () => true, ingressClasses: () => known });
+    expect(textOf({ ingressClassName: 'nginx' }, classes)).toBeUndefined();
+    expect(textOf({ ingressClassName: 'midship' }, classes)).toBe(
+      'Ingress shop is stored, but the cluster has no IngressClass midship: it routes no requests',
+    );
+    expect(textOf({}, classes)).toBe(
+      'Ingress shop is stored, but it names no IngressClass and the cluster has no default one: it routes no requests',
+    );
+    expect(textOf({}, undefined)).toBeUndefined();
   });
 
   it('counts a NetworkPolicy as acted on where every node enforces it', () => {

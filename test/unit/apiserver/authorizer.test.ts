@@ -1,5 +1,8 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { pods } from '../../../src/api/core/v1/pod.ts';
+import { secrets } from '../../../src/api/core/v1/secret.ts';
+import { ingresses } from '../../../src/api/networking/v1/ingress.ts';
+import { ingressClasses } from '../../../src/api/networking/v1/ingress-class.ts';
 import { bootstrapAccess } from '../../../src/apiserver/bootstrap.ts';
 import type { RequestAttributes } from '../../../src/apiserver/kube-api.ts';
 import { apiServerUser, type UserInfo } from '../../../src/apiserver/user.ts';
@@ -13,7 +16,7 @@ const node: UserInfo = { name: 'system:node:n1', groups: ['system:nodes', 'syste
 let api: TestApi;
 
 beforeAll(async () => {
-  api = await startSeededApi(['shop']);
+  api = await startSeededApi(['shop', 'default']);
   await bootstrapAccess(api.clientFor(apiServerUser));
   const client = api.clientFor();
   const base = { apiVersion: 'v1', kind: 'Pod' };
@@ -31,6 +34,37 @@ beforeAll(async () => {
     metadata: { name: 'theirs', namespace: 'shop' },
     spec: { nodeName: 'n2', containers: [{ name: 'c', image: 'host/x' }] },
   });
+  const secret = (name: string, type: string) =>
+    client.create(secrets, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name, namespace: 'shop' },
+      type,
+      data: { 'tls.crt': '', 'tls.key': '' },
+    });
+  for (const name of ['shown', 'foreign-cert', 'unnamed-cert']) await secret(name, 'kubernetes.io/tls');
+  await secret('opaque', 'Opaque');
+  const group = 'networking.k8s.io/v1';
+  for (const [name, controller] of [
+    ['midship', 'midship.dev/ingress'],
+    ['nginx', 'k8s.io/ingress-nginx'],
+  ] as const)
+    await client.create(ingressClasses, { apiVersion: group, kind: 'IngressClass', metadata: { name }, spec: { controller } });
+  const ingress = (name: string, ingressClassName: string, names: readonly string[], namespace = 'shop') =>
+    client.create(ingresses, {
+      apiVersion: group,
+      kind: 'Ingress',
+      metadata: { name, namespace },
+      spec: {
+        ingressClassName,
+        tls: names.map((secretName) => ({ secretName })),
+        defaultBackend: { service: { name: 'x', port: { number: 80 } } },
+      },
+    });
+  await ingress('own', 'midship', ['shown', 'opaque', 'absent']);
+  await ingress('other', 'nginx', ['foreign-cert']);
+  // Only the Secrets of its own namespace are an Ingress's.
+  await ingress('elsewhere', 'midship', ['unnamed-cert'], 'default');
 });
 
 afterAll(() => api.stop());
@@ -139,6 +173,10 @@ describe('a node', () => {
     { verb: 'watch', resource: 'configmaps', ...shop, fieldSelector: 'metadata.name=conf' },
     { verb: 'get', resource: 'serviceaccounts', ...shop, name: 'default' },
     { verb: 'create', resource: 'events', ...shop },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'shown' },
+    { verb: 'watch', resource: 'secrets', ...shop, fieldSelector: 'metadata.name=shown' },
+    { verb: 'watch', group: 'networking.k8s.io', resource: 'ingresses' },
+    { verb: 'list', group: 'networking.k8s.io', resource: 'ingressclasses' },
     { verb: 'watch', resource: 'services' },
     { verb: 'list', group: 'discovery.k8s.io', resource: 'endpointslices' },
   ];
@@ -168,6 +206,12 @@ describe('a node', () => {
     { verb: 'create', resource: 'pods', ...shop, name: 'mine', subresource: 'binding' },
     { verb: 'get', resource: 'secrets', ...shop, name: 'other' },
     { verb: 'list', resource: 'secrets', ...shop },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'opaque' },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'absent' },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'foreign-cert' },
+    { verb: 'get', resource: 'secrets', ...shop, name: 'unnamed-cert' },
+    { verb: 'update', resource: 'secrets', ...shop, name: 'shown' },
+    { verb: 'patch', group: 'networking.k8s.io', resource: 'ingresses', ...shop, name: 'own', subresource: 'status' },
     { verb: 'get', resource: 'configmaps', ...shop, name: 'env' },
     { verb: 'update', resource: 'configmaps', ...shop, name: 'conf' },
     { verb: 'create', group: 'apps', resource: 'deployments', ...shop },
