@@ -39,9 +39,15 @@ export function createPodChanges(options: PodChangesOptions): PodChanges {
     // Its name is taken until it is gone; an agent that ended in the middle leaves such a one.
     if (before !== undefined) await removeSandbox(before.id);
     const cgroupParent = await cgroups.prepare(config.uid, config.linux?.resources);
-    const id = await client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent }), '');
-    await shareCpu();
-    return id;
+    try {
+      const id = await client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent }), '');
+      await shareCpu();
+      return id;
+    } catch (err) {
+      // Nothing else remembers the group when the pod goes before it has a sandbox. One that is in use stays.
+      await cgroups.remove(cgroupParent);
+      throw err;
+    }
   }
 
   async function removeSandbox(id: SandboxId): Promise<void> {
