@@ -1,5 +1,4 @@
 import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
-import { builtInGroups } from '../../api/built-in-groups.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { mapBounded } from '../../base/concurrency.ts';
@@ -29,15 +28,6 @@ const maxObjects = 20_000;
 const maxDepth = 10;
 /** Kinds that others write about objects; nobody looks for them in a tree. */
 const passingKinds: readonly string[] = ['Event', 'Lease'];
-/** Kinds, of those of Kubernetes itself, that its controllers make objects of, as `group/Kind`. */
-const controlledKinds: ReadonlySet<string> = new Set([
-  '/PersistentVolumeClaim',
-  '/Pod',
-  'apps/ControllerRevision',
-  'apps/ReplicaSet',
-  'batch/Job',
-  'discovery.k8s.io/EndpointSlice',
-]);
 
 /** The app's inventory, and below each object what names it as its owner; without what the app has from Secrets. */
 export async function treeOf(
@@ -54,7 +44,7 @@ export async function treeOf(
   });
   const entries = (app.status?.inventory?.entries ?? []).flatMap(({ id }) => tryParseId(id) ?? []);
   const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
-  const children = await childrenIn({ client, lookup, holds: childKindsOf(entries) }, namespaces);
+  const children = await childrenIn(client, lookup, namespaces);
   const view: HealthView = {
     ...(await healthView()),
     podsOf: (object: KubeObject): readonly Pod[] =>
@@ -91,31 +81,16 @@ function below(children: ReadonlyMap<string, readonly KubeObject[]>, object: Kub
   return (children.get(object.metadata.uid ?? '') ?? []).flatMap((child) => [child, ...below(children, child, depth + 1)]);
 }
 
-type Kind = Pick<DiscoveredResource, 'group' | 'kind'>;
-
-const isOfFlux = ({ group }: Kind): boolean => group.endsWith('.toolkit.fluxcd.io');
-
-/**
- * Says which kinds may have objects that came of an inventory. An operator makes objects of any kind, so all are looked through when the
- * inventory has a custom kind. Without one, a list of each kind would cost most of the verb, and nearly all of them have no owner.
- */
-function childKindsOf(inventory: readonly Kind[]): (kind: Kind) => boolean {
-  const own = new Set(inventory.map(({ group, kind }) => `${group}/${kind}`));
-  const hasOperator = inventory.some((kind) => !builtInGroups.has(kind.group) && !isOfFlux(kind));
-  return (resource) => {
-    if (passingKinds.includes(resource.kind) || isOfFlux(resource)) return false;
-    const name = `${resource.group}/${resource.kind}`;
-    return hasOperator || !builtInGroups.has(resource.group) || controlledKinds.has(name) || own.has(name);
-  };
-}
-
 /** By the uid of their owner: what lies in these namespaces and has one. */
 async function childrenIn(
-  { client, lookup, holds }: { readonly client: Client; readonly lookup: Lookup; holds(kind: Kind): boolean },
+  client: Client,
+  lookup: Lookup,
   namespaces: ReadonlySet<string>,
 ): Promise<ReadonlyMap<string, readonly KubeObject[]>> {
   const children = new Map<string, KubeObject[]>();
-  const resources = (await lookup.all()).filter((resource) => resource.namespaced && resource.verbs.includes('list') && holds(resource));
+  const resources = (await lookup.all()).filter(
+    ({ namespaced, verbs, kind }) => namespaced && verbs.includes('list') && !passingKinds.includes(kind),
+  );
   const places = [...namespaces].flatMap((namespace) => resources.map((resource) => ({ namespace, resource })));
   await mapBounded(places, concurrency, async ({ namespace, resource }) => {
     for (const object of await listAll(client, resource, namespace)) {
