@@ -50,6 +50,8 @@ export const annotations = {
   initialEventsEnd: 'k8s.io/initial-events-end',
   /** On the ServiceCIDR `kubernetes`: addresses of all pods, for machines that join. */
   clusterCidr: 'midship.dev/cluster-cidr',
+  /** There, too: `host-gw` or `vxlan`. */
+  networkBackend: 'midship.dev/network-backend',
   reconcileRequestedAt: 'reconcile.fluxcd.io/requestedAt',
   fluxPrune: 'kustomize.toolkit.fluxcd.io/prune',
   fluxReconcile: 'kustomize.toolkit.fluxcd.io/reconcile',

@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { Taint } from '../api/core/v1/node.ts';
+import type { NetworkBackend } from '../api/network/backend.ts';
 import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/render/tools.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
@@ -74,6 +75,8 @@ export interface Setting {
 export interface MachinesSettings extends MachinesNetwork, NodeSettings {
   /** Silence after which a Node counts as lost; absent: upstream's 40 s. */
   readonly nodeGraceMs?: number;
+  /** The way of packets to pods of other machines; the same on all of them. */
+  readonly networkBackend: NetworkBackend;
   /** `ID.SECRET` of `--token`; absent: one is made. */
   readonly bootstrapToken?: string;
 }

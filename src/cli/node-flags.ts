@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Taint } from '../api/core/v1/node.ts';
 import { dnsSubdomainErrors, specialAddressErrors } from '../api/formats.ts';
+import type { NetworkBackend } from '../api/network/backend.ts';
 import type { NodeSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -77,6 +78,16 @@ function tryDefaultAddress(): string | undefined {
     if (found !== undefined) return found.address;
   }
   return undefined;
+}
+
+/** @throws InvalidArgumentError that names the choices */
+export function parseNetworkBackend(value: string): NetworkBackend {
+  if (value === 'vxlan' || value === 'host-gw') return value;
+  if (value.startsWith('wireguard'))
+    throw new InvalidArgumentError(
+      'WireGuard is not supported yet. Take vxlan, and encrypt the network between the machines by other means.',
+    );
+  throw new InvalidArgumentError('It is vxlan, or host-gw where all machines share a segment.');
 }
 
 function parseName(value: string): string {

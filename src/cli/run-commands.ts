@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { tryParseJoinToken } from '../api/join-token.ts';
+import type { NetworkBackend } from '../api/network/backend.ts';
 import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
 import { formatAddress, parseRange } from '../machinery/addresses.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
@@ -12,7 +13,7 @@ import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
 import { type IngressFlags, ingressSettingsOf, parsePort, withIngressFlags } from './ingress-flags.ts';
 import { defaultMachineDirectory, machineDirectory } from './machine-directory.ts';
-import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, withNodeFlags } from './node-flags.ts';
+import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, parseNetworkBackend, withNodeFlags } from './node-flags.ts';
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
@@ -52,6 +53,7 @@ interface UpFlags extends AccessFlags, BuildFlags, IngressFlags, OverrideFlags, 
 
 interface ServerFlags extends UpFlags, NodeFlags {
   readonly clusterCidr: string;
+  readonly networkBackend: NetworkBackend;
   readonly serviceCidr: string;
   readonly nodeMonitorGracePeriod: number;
   readonly token?: string;
@@ -217,6 +219,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     .addOption(
       new Option('--cluster-cidr <range>', 'addresses of pods; each Node gets a /24').argParser(parseRangeFlag).default('10.42.0.0/16'),
     )
+    .addOption(
+      new Option('--network-backend <backend>', 'way to pods of other machines: vxlan (direct on a shared segment) or host-gw')
+        .argParser(parseNetworkBackend)
+        .default('vxlan'),
+    )
     .addOption(new Option('--service-cidr <range>', 'addresses of Services').argParser(parseRangeFlag).default('10.43.0.0/16'))
     .addOption(
       new Option(
@@ -294,10 +301,11 @@ const withRepositoryFlags = (command: Command): Command =>
     .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
 
 function machinesOf(flags: ServerFlags): MachinesSettings {
-  const { clusterCidr, serviceCidr, nodeMonitorGracePeriod, token } = flags;
+  const { clusterCidr, networkBackend, serviceCidr, nodeMonitorGracePeriod, token } = flags;
   return {
     kind: 'machines',
     clusterCidr,
+    networkBackend,
     serviceCidr,
     nodeAddress: nodeAddressOf(flags),
     nodeGraceMs: nodeMonitorGracePeriod,

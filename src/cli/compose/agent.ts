@@ -2,6 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JoinToken } from '../../api/join-token.ts';
 import { authorityHashOf } from '../../api/join-token-secrets.ts';
+import type { NetworkBackend } from '../../api/network/backend.ts';
 import { serviceCidrs } from '../../api/networking/v1/service-cidr.ts';
 import { annotations } from '../../api/well-known.ts';
 import { sleep } from '../../base/clock.ts';
@@ -183,7 +184,9 @@ async function joinNetwork({ configuration }: StartAgentOptions, client: HttpCli
   onClose(release);
   // Not a part of the claim: an agent never chooses it.
   const clusterCidr = range?.metadata.annotations?.[annotations.clusterCidr] ?? '';
-  return { network: { ...network, clusterCidr }, machines };
+  const backend = range?.metadata.annotations?.[annotations.networkBackend];
+  const networkBackend: NetworkBackend = backend === 'host-gw' ? backend : 'vxlan';
+  return { network: { ...network, clusterCidr }, machines: { ...machines, networkBackend } };
 }
 
 const joinedKubeletTls = (caCertificate: string, certificates: NodeCertificates, client: HttpClient): KubeletTls => ({

@@ -21,6 +21,7 @@ import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
 import { unmountBelow } from '../../node-agent/containerd/sub-path.ts';
 import { measureFileSystem } from '../../node-agent/disk-pressure.ts';
+import { removeHostRoutes } from '../../node-agent/network/host-routes.ts';
 import { createMasquerade } from '../../node-agent/network/masquerade.ts';
 import type { ProxyBackend } from '../../proxy/backend.ts';
 import { addLocalAddresses, removeLocalAddresses } from '../../proxy/local-addresses.ts';
@@ -29,6 +30,7 @@ import { createNodeBackend } from '../../proxy/node-backend.ts';
 import type { BackendOptions } from '../../proxy/service-proxy.ts';
 import { anyNodeAddress, type NodeAddress } from '../../proxy/table.ts';
 import { filesOf } from '../configuration.ts';
+import type { NetworkKind } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
 import { defaultRegistriesFile } from '../pod-flags.ts';
 
@@ -45,6 +47,7 @@ export interface ContainerNodeOptions {
 export interface ContainerNetwork {
   /** Distinguishes it from the networks of other clusters on this machine. */
   readonly n: number;
+  readonly kind: NetworkKind;
   /** Ranges that the machine answers for, for as long as the node runs. */
   readonly localRanges: readonly string[];
   readonly serviceCidr: string;
@@ -61,8 +64,8 @@ export interface ContainerNode {
   readonly problems: readonly NodeProblem[];
   /** The table of NetworkPolicies; undefined where the kernel cannot enforce them. */
   readonly policyTable: string | undefined;
-  /** Gives pods their addresses, `podCidr`: without it no pod starts. */
-  connectPods(podCidr: string): Promise<void>;
+  /** Gives pods their addresses, `podCidr`: without it no pod starts. `mtu` in bytes; absent: that of the kernel. */
+  connectPods(podCidr: string, mtu?: number): Promise<void>;
   /** Ends containerd, once its pods have ended, and gives the addresses back. */
   close(): Promise<void>;
 }
@@ -96,6 +99,8 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     closers.push(() => service.stop());
     await addLocalAddresses(network.localRanges);
     closers.push(() => removeLocalAddresses(network.localRanges));
+    // A killed process leaves its routes.
+    if (network.kind === 'machines') closers.push(() => removeHostRoutes());
     const proxy = await chooseProxy(nodeName, network, log);
     const masqueradeTable = `midship-network-${network.n}`;
     let masquerade: NftKeeper<undefined> | undefined;
@@ -119,7 +124,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     // Rules of policies outlive the pods that they hold for.
     if (policyTable !== undefined) closers.push(() => removeNftTable({ name: policyTable }));
     closers.push(() => stopSandboxes(runtime));
-    const connectPods = async (podCidr: string): Promise<void> => {
+    const connectPods: ContainerNode['connectPods'] = async (podCidr, mtu) => {
       if (proxy.mode === 'nftables') {
         masquerade = createMasquerade({ name: masqueradeTable, podCidr, clusterCidr: network.clusterCidr || podCidr, clock, log });
         await masquerade.apply();
@@ -128,6 +133,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
         podCidr,
         name: `midship-${network.n}`,
         masquerade: masquerade === undefined,
+        ...(mtu === undefined ? {} : { mtu }),
         addressDirectory: addressDirectory(files.containerd),
       });
     };

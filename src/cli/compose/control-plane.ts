@@ -237,7 +237,9 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     client: ownClient,
     serviceCidr,
     apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
-    ...(machines === undefined ? {} : { networkAnnotations: { [annotations.clusterCidr]: clusterCidr } }),
+    ...(machines === undefined
+      ? {}
+      : { networkAnnotations: { [annotations.clusterCidr]: clusterCidr, [annotations.networkBackend]: machines.networkBackend } }),
     apiPort: Number(new URL(apiServer.url).port),
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });

@@ -12,11 +12,11 @@ import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../no
 import { createAgentGroup } from '../../node-agent/agent-group.ts';
 import type { ConfigSource } from '../../node-agent/config-source.ts';
 import type { ContainerRuntime, PodIsolation } from '../../node-agent/container-runtime.ts';
-import { createHostRoutes } from '../../node-agent/host-routes.ts';
 import { waitForPodRange } from '../../node-agent/join/pod-range.ts';
 import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
+import { createHostRoutes, podMtuOf } from '../../node-agent/network/host-routes.ts';
 import { enforcePolicies } from '../../node-agent/network/policed-runtime.ts';
 import { capacityOf } from '../../node-agent/node-object.ts';
 import { createPodEndpoints } from '../../node-agent/pod-endpoints.ts';
@@ -89,7 +89,6 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
     await start([
       queue,
       ...real.parts,
-      ...(network.kind === 'machines' ? real.names.map((nodeName) => createHostRoutes({ nodeName, informers, clock, log })) : []),
       ...(pretended.length > 0 ? [createAgentGroup({ name: 'simulated-nodes', agents: pretended })] : []),
       createServiceProxy({
         informers,
@@ -250,9 +249,14 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     await options.ownClient?.patch(nodes, { name: nodeName }, { type: 'merge', body: controlPlaneRole }, { signal });
     podCidr = await waitForPodRange({ client, nodeName, clock, log, signal });
   }
-  await connectPods(podCidr);
+  const nodeAddress = network.nodeAddress(0);
+  const backend = configuration.machines?.networkBackend;
+  await connectPods(podCidr, backend === undefined ? undefined : await podMtuOf(backend, nodeAddress));
   const parts = [
     dns.createServer(podCidr),
+    ...(backend === undefined
+      ? []
+      : [createHostRoutes({ nodeName, nodeAddress, podCidr, backend, informers: options.informers, clock, log })]),
     // It starts before the agent, and ends after the pods.
     ...(policies === undefined ? [] : [policies]),
     // Before the agent ends what is no pod of the node.

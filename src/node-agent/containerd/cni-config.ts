@@ -8,6 +8,8 @@ export interface PodNetwork {
   readonly name: string;
   /** Packets that leave for another machine get this machine's address; false where rules of the kernel see to that. */
   readonly masquerade: boolean;
+  /** The largest packet that pods send, in bytes; absent: that of the kernel. */
+  readonly mtu?: number;
   /** Holds the addresses that are in use; empty after a reboot. */
   readonly addressDirectory: string;
 }
@@ -18,7 +20,10 @@ export interface PodNetwork {
  *
  * @see https://www.cni.dev/docs/spec/
  */
-export async function writePodNetwork(cniDirectory: string, { podCidr, name, masquerade, addressDirectory }: PodNetwork): Promise<void> {
+export async function writePodNetwork(
+  cniDirectory: string,
+  { podCidr, name, masquerade, mtu, addressDirectory }: PodNetwork,
+): Promise<void> {
   const configuration = {
     cniVersion: '1.0.0',
     name,
@@ -26,6 +31,7 @@ export async function writePodNetwork(cniDirectory: string, { podCidr, name, mas
       {
         type: 'ptp',
         ipMasq: masquerade,
+        ...(mtu === undefined ? {} : { mtu }),
         ipam: { type: 'host-local', dataDir: addressDirectory, ranges: [[{ subnet: podCidr }]], routes: [{ dst: '0.0.0.0/0' }] },
       },
       { type: 'portmap', capabilities: { portMappings: true }, snat: true },

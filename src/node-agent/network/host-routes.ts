@@ -1,0 +1,176 @@
+import { writeFile } from 'node:fs/promises';
+import { type Node, nodes } from '../../api/core/v1/node.ts';
+import type { NetworkBackend } from '../../api/network/backend.ts';
+import type { Clock } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
+import type { Log } from '../../base/log.ts';
+import type { InformerSet } from '../../client/informer.ts';
+import { createIpCommands, type IpCommands } from './ip-commands.ts';
+import { deviceAddressOf, ensureVxlan, removeVxlan, syncVxlanPeers, type VxlanPeer, vxlanDevice, vxlanOverheadBytes } from './vxlan.ts';
+
+export interface HostRoutesOptions {
+  readonly nodeName: string;
+  readonly nodeAddress: string;
+  /** This machine's part of the pods' addresses. */
+  readonly podCidr: string;
+  readonly backend: NetworkBackend;
+  readonly informers: InformerSet;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Marks routes as ours in the kernel, so that those of a killed process are found; above the numbers that others reserve. */
+const protocol = '117';
+/** Between two looks at the kernel, which drops the routes of a link that goes down. */
+const lookMs = 10_000;
+
+/**
+ * Routes the pods of every other node to that node. The route is direct where they share a segment, as with flannel's host-gw.
+ * A machine behind a router is reached through a VXLAN device (flannel's `DirectRouting`). Changes arrive with the Nodes, and all of them
+ * are compared with the kernel's tables.
+ */
+export function createHostRoutes(options: HostRoutesOptions): Component {
+  const { nodeName, informers, clock, log: parent } = options;
+  const log = parent.child({ component: 'host-routes' });
+  const informer = informers.get(nodes);
+  const commands = createIpCommands();
+  let unsubscribe: () => void = () => undefined;
+  let cancelLook: (() => void) | undefined;
+  let syncing: Promise<void> = Promise.resolve();
+  let isQueued = false;
+  let stopped = false;
+  let lastFailure = '';
+
+  /** One at a time; changes that come meanwhile are covered by the next. */
+  function queue(): void {
+    if (isQueued || stopped) return;
+    isQueued = true;
+    syncing = syncing.then(async () => {
+      isQueued = false;
+      if (stopped) return;
+      cancelLook?.();
+      try {
+        await syncRoutes(options, peersOf(informer.list(), nodeName), { commands, log });
+        lastFailure = '';
+      } catch (err) {
+        const text = err instanceof Error ? err.message : String(err);
+        if (text !== lastFailure) log.warn({ err }, 'Could not route to the pods of another node');
+        lastFailure = text;
+      }
+      cancelLook = clock.after(lookMs, queue);
+    });
+  }
+
+  return {
+    name: 'host-routes',
+    async start({ signal }) {
+      await informers.waitForSync({ signal });
+      // The kernel drops what arrives for others unless it is a router.
+      await writeFile('/proc/sys/net/ipv4/ip_forward', '1');
+      unsubscribe = informer.addHandler(({ before, after }) => {
+        if (peerText(before) !== peerText(after)) queue();
+      });
+      queue();
+      await syncing;
+    },
+    async stop() {
+      stopped = true;
+      unsubscribe();
+      cancelLook?.();
+      await syncing;
+      await removeHostRoutes(commands).catch((err: unknown) => log.warn({ err }, 'Could not remove routes'));
+    },
+  };
+}
+
+/** Every other node that has a range and an address. */
+export function peersOf(all: Iterable<Node>, nodeName: string): readonly VxlanPeer[] {
+  const peers: VxlanPeer[] = [];
+  for (const node of all) {
+    const podCidr = node.spec?.podCIDR ?? '';
+    const nodeAddress = addressOf(node);
+    if (node.metadata.name !== nodeName && podCidr !== '' && nodeAddress !== undefined) peers.push({ podCidr, nodeAddress });
+  }
+  return peers;
+}
+
+const addressOf = ({ status }: Node): string | undefined => status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
+
+const peerText = (node: Node | undefined): string | undefined => node && `${node.spec?.podCIDR ?? ''} ${addressOf(node) ?? ''}`;
+
+/** Removes routes and devices, also those of a process that was killed. */
+export async function removeHostRoutes(commands: IpCommands = createIpCommands()): Promise<void> {
+  for (const { dst } of await commands.list<RouteEntry>('route', 'show', 'proto', protocol))
+    await commands.run('route', 'del', dst, 'proto', protocol).catch(() => undefined);
+  await removeVxlan(commands);
+}
+
+/** The largest packet that pods may send. @throws Error when no link has the address */
+export async function podMtuOf(backend: NetworkBackend, nodeAddress: string): Promise<number> {
+  const { mtu } = await linkOf(nodeAddress, createIpCommands());
+  return backend === 'vxlan' ? mtu - vxlanOverheadBytes : mtu;
+}
+
+async function linkOf(nodeAddress: string, { list }: IpCommands): Promise<{ readonly name: string; readonly mtu: number }> {
+  const all = await list<{ readonly ifname?: string; readonly mtu?: number }>('addr', 'show', 'to', `${nodeAddress}/32`);
+  const found = all.find(({ ifname }) => ifname !== undefined);
+  if (found?.ifname === undefined || found.mtu === undefined) throw new Error(`no link of this machine has the address ${nodeAddress}`);
+  return { name: found.ifname, mtu: found.mtu };
+}
+
+interface RouteEntry {
+  readonly dst: string;
+  readonly gateway?: string;
+  readonly dev?: string;
+}
+
+interface SyncTools {
+  readonly commands: IpCommands;
+  readonly log: Log;
+}
+
+/** Brings the kernel's tables in line with the peers. @throws Error of the first thing that cannot be set, after all others are */
+export async function syncRoutes(
+  options: Pick<HostRoutesOptions, 'backend' | 'nodeAddress' | 'podCidr'>,
+  peers: readonly VxlanPeer[],
+  { commands, log }: SyncTools,
+): Promise<void> {
+  const { backend, nodeAddress, podCidr } = options;
+  const failures: unknown[] = [];
+  const attempt = async (work: () => Promise<void>): Promise<void> => {
+    await work().catch((err: unknown) => failures.push(err));
+  };
+  const distant: VxlanPeer[] = [];
+  if (backend === 'vxlan') {
+    await attempt(async () => ensureVxlan({ podCidr, nodeAddress, link: await linkOf(nodeAddress, commands) }, commands));
+    for (const peer of peers) if (await isBehindRouter(peer.nodeAddress, commands)) distant.push(peer);
+    await attempt(() => syncVxlanPeers(distant, commands));
+  }
+  const present = new Map(
+    (await commands.list<RouteEntry>('route', 'show', 'proto', protocol)).map((route) => [
+      route.dst,
+      `${route.gateway} ${route.dev === vxlanDevice}`,
+    ]),
+  );
+  for (const peer of peers) {
+    const isDistant = distant.includes(peer);
+    const gateway = isDistant ? deviceAddressOf(peer.podCidr) : peer.nodeAddress;
+    if (present.get(peer.podCidr) === `${gateway} ${isDistant}`) continue;
+    await attempt(async () => {
+      const way = isDistant ? ['dev', vxlanDevice, 'onlink'] : [];
+      await commands.run('route', 'replace', peer.podCidr, 'via', gateway, ...way, 'proto', protocol);
+      log.info({ range: peer.podCidr, gateway, node: peer.nodeAddress }, 'Routed pods to their node');
+    });
+  }
+  const wanted = new Set(peers.map((peer) => peer.podCidr));
+  for (const range of present.keys()) {
+    if (!wanted.has(range)) await attempt(() => commands.run('route', 'del', range, 'proto', protocol));
+  }
+  if (failures.length > 0) throw failures[0];
+}
+
+/** A machine of the same segment is reached without a gateway. One that no route reaches counts as distant: a route may come. */
+async function isBehindRouter(nodeAddress: string, { list }: IpCommands): Promise<boolean> {
+  const [route] = await list<RouteEntry>('route', 'get', nodeAddress).catch(() => []);
+  return route === undefined || route.gateway !== undefined;
+}
