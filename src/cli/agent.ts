@@ -9,7 +9,7 @@ import { thisProcess } from '../base/process-identity.ts';
 import { type AgentConfiguration, startAgent } from './compose/agent.ts';
 import type { Running } from './compose/part.ts';
 import { filesOf } from './configuration.ts';
-import { type Endpoints, ensureDataDirectory, refuseRunning } from './data-directory.ts';
+import { ensureDataDirectory, type RunningAgent, refuseRunning } from './data-directory.ts';
 import type { ProgramContext } from './program.ts';
 import { createStopRequests } from './stop-requests.ts';
 import { createTerminal } from './terminal.ts';
@@ -48,14 +48,7 @@ export async function runAgent(
       onWarning: terminal.warning,
     });
     // By this file "midship down" finds the process.
-    const running: Endpoints = {
-      api: configuration.server,
-      agentOf: configuration.server,
-      http: '',
-      git: '',
-      kubeconfig: '',
-      ...(await thisProcess()),
-    };
+    const running: RunningAgent = { agentOf: configuration.server, ...(await thisProcess()) };
     await writeDurableFile(files.endpoints, `${JSON.stringify(running, undefined, 2)}\n`);
     terminal.line('\n  midship down stops it');
     await stopped.reason;

@@ -313,8 +313,6 @@ async function networksInUse(kind: NetworkKind): Promise<ReadonlySet<number>> {
 /** The file by which scripts find a running cluster. */
 export interface Endpoints extends KnownProcess {
   readonly api: string;
-  /** The server of an agent, which has no address of its own. */
-  readonly agentOf?: string;
   /** Page, metrics and Git remote, for programs on this machine. */
   readonly http: string;
   /** The same for people, where it differs. */
@@ -332,15 +330,28 @@ export interface Endpoints extends KnownProcess {
   readonly kubeconfig: string;
 }
 
-/** The running cluster of a data directory; undefined when none runs. */
+/** The same file in the data directory of an agent, which has no addresses of its own. */
+export interface RunningAgent extends KnownProcess {
+  /** Its server: `https://HOST:PORT`. */
+  readonly agentOf: string;
+}
+
+const isAgent = (running: Endpoints | RunningAgent): running is RunningAgent => 'agentOf' in running;
+
+/** The running cluster of a data directory; undefined when none runs, and for that of an agent. */
 export async function tryEndpoints(dataDirectory: string): Promise<Endpoints | undefined> {
-  const endpoints = await readEndpointsFile(dataDirectory);
-  return endpoints !== undefined && (await isRunning(endpoints)) ? endpoints : undefined;
+  const running = await tryProcess(dataDirectory);
+  return running === undefined || isAgent(running) ? undefined : running;
+}
+
+async function tryProcess(dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> {
+  const running = await readEndpointsFile(dataDirectory);
+  return running !== undefined && (await isRunning(running)) ? running : undefined;
 }
 
 /** @throws Failure when the cluster of the data directory runs already */
 export async function refuseRunning(dataDirectory: string): Promise<void> {
-  const running = await tryEndpoints(dataDirectory);
+  const running = await tryProcess(dataDirectory);
   if (running === undefined) return;
   throw new Failure(`the cluster of ${dataDirectory} is running`, {
     why: `It is process ${running.pid}.`,
@@ -351,7 +362,7 @@ export async function refuseRunning(dataDirectory: string): Promise<void> {
 /** The same. @throws Failure when none runs, and for the data directory of an agent, whose server has the answers */
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
   const running = await readProcess(dataDirectory);
-  if (running.agentOf === undefined) return running;
+  if (!isAgent(running)) return running;
   throw new Failure(`${dataDirectory} is that of an agent`, {
     why: `It runs pods for ${running.agentOf} and knows nothing of the cluster.`,
     fix: 'Ask on the server, or with a kubeconfig of the cluster: --kubeconfig FILE',
@@ -359,8 +370,8 @@ export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
 }
 
 /** The process of the data directory, server or agent. @throws Failure when none runs */
-export async function readProcess(dataDirectory: string): Promise<Endpoints> {
-  const running = await tryEndpoints(dataDirectory);
+export async function readProcess(dataDirectory: string): Promise<Endpoints | RunningAgent> {
+  const running = await tryProcess(dataDirectory);
   if (running !== undefined) return running;
   const { endpoints: path } = filesOf(dataDirectory);
   const former = await readEndpointsFile(dataDirectory);
@@ -370,8 +381,8 @@ export async function readProcess(dataDirectory: string): Promise<Endpoints> {
   });
 }
 
-const readEndpointsFile = (dataDirectory: string): Promise<Endpoints | undefined> =>
+const readEndpointsFile = (dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> =>
   readFile(filesOf(dataDirectory).endpoints, 'utf8').then(
-    (text) => tryJson<Endpoints>(text),
+    (text) => tryJson<Endpoints | RunningAgent>(text),
     () => undefined,
   );

@@ -1,8 +1,8 @@
 import { access, readFile } from 'node:fs/promises';
-import { isRunning } from '../base/process-identity.ts';
+import { isRunning, type KnownProcess } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { filesOf } from './configuration.ts';
-import { claimKeptNetwork, type Endpoints, type Network, NetworkInUse, readProcess } from './data-directory.ts';
+import { claimKeptNetwork, type Network, NetworkInUse, readProcess } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { agreesToPurge } from './purge.ts';
 
@@ -66,7 +66,7 @@ const isThere = (path: string): Promise<boolean> =>
     () => false,
   );
 
-async function stop(endpoints: Endpoints, output: NodeJS.WritableStream): Promise<void> {
+async function stop(endpoints: KnownProcess, output: NodeJS.WritableStream): Promise<void> {
   const { pid } = endpoints;
   const service = serviceIn(await readFile(`/proc/${pid}/cgroup`, 'utf8').catch(() => ''));
   if (service !== undefined) {

@@ -66,7 +66,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
 /** Asks the running cluster of a data directory. One that cannot be asked may run any image. */
 export async function pullsNothingAt(command: Omit<AppCommand, 'format'>): Promise<boolean> {
   const running = await tryEndpoints(command.dataDirectory);
-  if (running === undefined || running.agentOf !== undefined) return false;
+  if (running === undefined) return false;
   try {
     const { items } = await withClient(command, (client) => client.list(nodes));
     return items.length > 0 && items.every(({ status }) => status?.nodeInfo?.containerRuntimeVersion?.startsWith('process://') === true);

@@ -20,10 +20,7 @@ it('a data directory where none can be made is refused, with the next step', asy
 it('the data directory of an agent sends questions about the cluster to its server', async () => {
   const data = await temporaryDirectory('data');
   const agentOf = 'https://192.0.2.1:6443';
-  await writeFile(
-    join(data, 'endpoints.json'),
-    JSON.stringify({ api: agentOf, agentOf, http: '', git: '', kubeconfig: '', ...(await thisProcess()) }),
-  );
+  await writeFile(join(data, 'endpoints.json'), JSON.stringify({ agentOf, ...(await thisProcess()) }));
   await expect(readEndpoints(data)).rejects.toMatchObject({
     message: `${data} is that of an agent`,
     why: expect.stringContaining(agentOf),
