@@ -71,7 +71,7 @@ async function whyNot(): Promise<string | undefined> {
 export const whyNoContainerd = await whyNot();
 
 /** A containerd for tests, with the busybox image; one for each test file, since its start takes a second. */
-class ContainerdFixture {
+export class ContainerdFixture {
   readonly directory: string;
   readonly service: ContainerdService;
 
