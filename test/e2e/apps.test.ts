@@ -1,17 +1,42 @@
-import { readFile, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type RunningCluster, startCluster } from '../support/cluster.ts';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';
 import { until } from '../support/until.ts';
+
+/** A certificate for one name, which a client can be given as its own authority. */
+async function certificateFor(name: string) {
+  const directory = await mkdtemp(join(tmpdir(), 'midship-ingress-'));
+  onTestFinished(() => rm(directory, { recursive: true, force: true }));
+  const files = ['-keyout', join(directory, 'tls.key'), '-out', join(directory, 'tls.crt')];
+  const names = ['-subj', `/CN=${name}`, '-addext', `subjectAltName=DNS:${name}`];
+  const made = await run('openssl', [
+    'req',
+    '-x509',
+    '-newkey',
+    'ec',
+    '-pkeyopt',
+    'ec_paramgen_curve:prime256v1',
+    '-nodes',
+    '-days',
+    '2',
+    ...names,
+    ...files,
+  ]);
+  expect(made.code, made.stderr).toBe(0);
+  const read = (file: string): Promise<string> => readFile(join(directory, file), 'utf8');
+  return { directory, certificate: await read('tls.crt'), key: await read('tls.key') };
+}
 
 describe.skipIf(!hasNamespaces)('the commands about apps (needs user namespaces)', () => {
   let cluster: RunningCluster;
   let clone: WorkTree;
 
   beforeAll(async () => {
-    cluster = await startCluster();
+    cluster = await startCluster({ args: ['--ingress-http-port', '0', '--ingress-https-port', '0'] });
     clone = await cloneRepository(cluster.endpoints.git, 'apps');
   });
   afterAll(() => cluster?.stop());
@@ -59,6 +84,38 @@ describe.skipIf(!hasNamespaces)('the commands about apps (needs user namespaces)
     expect((await cluster.midship('get', 'apps')).stdout).not.toMatch(new RegExp(`storefront .*${sha.slice(0, 7)}`));
     expect((await cluster.midship('resume', 'storefront')).code).toBe(0);
     expect((await cluster.midship('wait', 'storefront', '--revision', sha, '--timeout', '60s')).code).toBe(0);
+  });
+
+  it('reach an app by the host of an Ingress in Git, with TLS, until Git has it no more', { timeout: 60_000 }, async () => {
+    const { directory, certificate, key } = await certificateFor('secure.example');
+    const [, http = '', https = ''] = /Ingress +http:\/\/127\.0\.0\.1:(\d+) +https:\/\/127\.0\.0\.1:(\d+)/.exec(cluster.output()) ?? [];
+    const rule = (host: string): string =>
+      `{ host: ${host}, http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: storefront, port: { number: 8080 } } } }] } }`;
+    const manifests = `apiVersion: v1
+kind: Secret
+metadata: { name: storefront-tls, namespace: web }
+type: kubernetes.io/tls
+stringData: { tls.crt: ${JSON.stringify(certificate)}, tls.key: ${JSON.stringify(key)} }
+---
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: storefront, namespace: web }
+spec: { tls: [{ hosts: [secure.example], secretName: storefront-tls }], rules: [${rule('shop.example')}, ${rule('secure.example')}] }
+`;
+    const sha = await clone.commit('ingress', { 'apps/storefront/ingress.yaml': manifests });
+    await clone.git('push', '--quiet');
+    expect((await cluster.midship('wait', 'storefront', '--revision', sha, '--timeout', '30s')).code).toBe(0);
+    const curl = async (...args: string[]): Promise<string> => (await run('curl', ['-s', '-m', '5', '-o', '/dev/null', ...args])).stdout;
+    const status = ['-w', '%{http_code} %{redirect_url}'];
+    expect(await curl('-H', 'Host: shop.example', ...status, `http://127.0.0.1:${http}/`)).toBe('200 ');
+    expect(await curl('-H', 'Host: secure.example', ...status, `http://127.0.0.1:${http}/x`)).toBe(`308 https://secure.example:${https}/x`);
+    const trusted = ['--cacert', join(directory, 'tls.crt'), '--resolve', `secure.example:${https}:127.0.0.1`];
+    expect(await curl(...trusted, '-w', '%{http_version} %{http_code}', `https://secure.example:${https}/`)).toBe('2 200');
+    await clone.git('revert', '--no-edit', 'HEAD');
+    await clone.git('push', '--quiet');
+    await until(async () => (await curl('-H', 'Host: shop.example', ...status, `http://127.0.0.1:${http}/`)) === '404 ', {
+      what: 'the end of the route',
+    });
   });
 
   it('name the apps there are when one does not exist', async () => {
