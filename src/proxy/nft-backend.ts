@@ -29,7 +29,7 @@ const maxForgotten = 256;
 export function createNftBackend({ table, nodeName, run = runProgram, clock, log, metrics }: NftBackendOptions): ProxyBackend {
   const desired = new Map<string, readonly Forward[]>();
   const own = new BlockList();
-  for (const range of [table.podCidr, table.serviceCidr, '127.0.0.0/8', '0.0.0.0/8']) {
+  for (const range of [table.podCidr, table.clusterCidr, table.serviceCidr, '127.0.0.0/8', '0.0.0.0/8']) {
     const [address = '', bits] = range.split('/');
     own.addSubnet(address, Number(bits));
   }

@@ -8,6 +8,8 @@ export interface NftTable {
   readonly name: string;
   /** Addresses of pods: their own stay as the source of their connections. */
   readonly podCidr: string;
+  /** Addresses of the pods of all nodes. */
+  readonly clusterCidr: string;
   /** Addresses of Services: none of them is one of the node. */
   readonly serviceCidr: string;
 }

@@ -146,9 +146,10 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
 }
 
 /** A table for each cluster, since several may run on one machine. */
-const nftTableOf = ({ n, serviceCidr }: ContainerNetwork, podCidr: string): NftTable => ({
+const nftTableOf = ({ n, clusterCidr, serviceCidr }: ContainerNetwork, podCidr: string): NftTable => ({
   name: `midship-proxy-${n}`,
   podCidr,
+  clusterCidr: clusterCidr || podCidr,
   serviceCidr,
 });
 

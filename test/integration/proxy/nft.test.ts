@@ -14,7 +14,7 @@ import { run } from '../../support/cluster.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
 const prefix = `msnft${process.pid}`;
-const table = { name: 'midship-proxy-209', podCidr: '10.209.16.0/24', serviceCidr: '10.209.0.0/20' };
+const table = { name: 'midship-proxy-209', podCidr: '10.209.16.0/24', clusterCidr: '10.209.0.0/16', serviceCidr: '10.209.0.0/20' };
 const pods = { a: '10.209.16.2', b: '10.209.16.3' };
 const outside = { node: '192.0.2.1', client: '192.0.2.2' };
 const netns = (name: string): string => `${prefix}-${name}`;
@@ -163,7 +163,7 @@ describe.skipIf(why !== undefined)(
 
     it('give away no address of the cluster', () => {
       const serves = (address: string): boolean | undefined => backend.abilities.servesAddress?.(address);
-      expect(['10.209.0.1', '10.209.16.2', '127.0.0.1', '0.0.0.0'].filter(serves)).toEqual([]);
+      expect(['10.209.0.1', '10.209.16.2', '10.209.17.2', '127.0.0.1', '0.0.0.0'].filter(serves)).toEqual([]);
       expect(serves('198.51.100.7')).toBe(true);
     });
 

@@ -3,7 +3,7 @@ import { isListingOf, noRules, writeChange, writeTable } from '../../../src/base
 import { frameOf, rulesOf } from '../../../src/proxy/nft-rules.ts';
 import type { Forward } from '../../../src/proxy/table.ts';
 
-const table = { name: 'midship-proxy-7', podCidr: '10.7.16.0/24', serviceCidr: '10.7.0.0/20' };
+const table = { name: 'midship-proxy-7', podCidr: '10.7.16.0/24', clusterCidr: '10.7.0.0/16', serviceCidr: '10.7.0.0/20' };
 const forward = (changes: Partial<Forward> = {}): Forward => ({
   address: '10.7.0.5',
   port: 80,
