@@ -1,23 +1,6 @@
 import type { FollowedRepository } from './root-app.ts';
+import { clusterPathsOf } from './sources/cluster-paths.ts';
 import type { KnownRevision } from './sources/follow/known-revision.ts';
-import type { GitSource } from './sources/git-source.ts';
-
-/** Directory that repositories of Flux keep a directory of each cluster in. */
-const clustersDirectory = 'clusters';
-
-/**
- * Finds the directories that `--path` may be meant to name: those below `clusters/`, by name. None when the repository has no such
- * directory, or it has files alone.
- *
- * @param tree  object id of the root of a commit
- */
-async function clusterPathsOf(source: Pick<GitSource, 'readTree'>, tree: string): Promise<readonly string[]> {
-  const clusters = (await source.readTree(tree)).find(({ name, type }) => name === clustersDirectory && type === 'tree');
-  if (clusters === undefined) return [];
-  return (await source.readTree(clusters.oid))
-    .filter(({ type, problem }) => type === 'tree' && problem === undefined)
-    .map(({ name }) => `${clustersDirectory}/${name}`);
-}
 
 const maxShown = 5;
 

@@ -23,6 +23,7 @@ import type { BuildError, BuildResult, Manifest } from '../manifests/manifest.ts
 import { createBuilder } from '../render/builder.ts';
 import { isWithin } from '../render/kustomize/file-tree.ts';
 import type { BuildTools } from '../render/tools.ts';
+import { clusterPathsOf } from '../sources/cluster-paths.ts';
 import { viewOfTree } from './app-tree.ts';
 import { circles, findRivals, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
@@ -65,15 +66,37 @@ interface ValidatedApp {
 
 /**
  * Builds a directory and the apps that it defines, and tries every object on an API of their own. Finds parse errors, wrong
- * kinds, fields, values and references, and objects that two files define, each with file, line and column.
+ * kinds, fields, values and references, and objects that two files define, each with file, line and column. A repository of several
+ * clusters is looked at cluster by cluster, since their apps may have the same names.
  */
 export async function validateTree(options: ValidateOptions): Promise<Validation> {
+  const { tree, path } = options;
+  const clusters = normalizePath(path) === '' ? await clusterPathsOf(tree.source, tree.commit.tree) : [];
+  if (clusters.length < 2) return validateApps(options);
+  const found: Validation[] = [];
+  for (const each of clusters) found.push(await validateApps({ ...options, path: each }));
+  return {
+    apps: found.flatMap(({ apps }) => apps),
+    errors: unique(found.flatMap(({ errors }) => errors)),
+    warnings: unique([...found.flatMap(({ warnings }) => warnings), ...(await looseFiles(options))]),
+    notes: unique(found.flatMap(({ notes }) => notes)),
+  };
+}
+
+/** Warnings of files that no app of any cluster has. */
+async function looseFiles(options: ValidateOptions): Promise<readonly BuildError[]> {
+  const looseWarnings: BuildError[] = [];
+  await collectApps({ ...options, redactor: createRedactor() }, appOfPath(''), { errors: [], warnings: [], looseWarnings });
+  return looseWarnings;
+}
+
+async function validateApps(options: ValidateOptions): Promise<Validation> {
   const { client, clock, path } = options;
   const errors: BuildError[] = [];
   const warnings: BuildError[] = [];
   // Also what a Secret of the tree holds: this prints into the logs of CI.
   const redactor = createRedactor();
-  const found = await collectApps({ ...options, redactor }, appOfPath(path), { errors, warnings });
+  const found = await collectApps({ ...options, redactor }, appOfPath(path), { errors, warnings, looseWarnings: warnings });
   await prepare(client, found);
   // Only now: kinds that the tree itself defines are there.
   const mapper = createResourceMapper({ client, clock });
@@ -112,7 +135,7 @@ const labelled = { name: 'app', namespace: 'default' };
 async function collectApps(
   { tree, client, tools, signal, redactor }: ValidateOptions & { readonly redactor: Redactor },
   root: Kustomization,
-  { errors, warnings }: { readonly errors: BuildError[]; readonly warnings: BuildError[] },
+  { errors, warnings, looseWarnings }: Readonly<Record<'errors' | 'warnings' | 'looseWarnings', BuildError[]>>,
 ): Promise<readonly ValidatedApp[]> {
   const builder = createAppBuilder({ client, builder: createBuilder(tools), redactor });
   const found: ValidatedApp[] = [];
@@ -153,16 +176,18 @@ async function collectApps(
       }
       for (const manifest of result.manifests) {
         const child = appIn(manifest.object);
-        if (child === undefined || seen.has(nameOf(child)) || isOfOtherSource(child, otherSources)) continue;
+        // Another file with an app of this name is that of another cluster, or an error that is found later.
+        const key = `${manifest.file} ${child === undefined ? '' : nameOf(child)}`;
+        if (child === undefined || seen.has(key) || isOfOtherSource(child, otherSources)) continue;
         // The list of apps that lists itself is what is looked at already.
         if (normalizePath(child.spec.path ?? '') === normalizePath(root.spec.path ?? '') && child.metadata.name === rootAppName) continue;
-        seen.add(nameOf(child));
+        seen.add(key);
         next.push({ app: child, by: manifest });
       }
     }
     level = next;
   }
-  for (const file of loose) if (!used.has(file)) warnings.push({ file, message: 'is not part of any app' });
+  for (const file of loose) if (!used.has(file)) looseWarnings.push({ file, message: 'is not part of any app' });
   return found;
 }
 

@@ -81,6 +81,33 @@ describe('midship validate', () => {
     });
   });
 
+  it('looks at the clusters of a repository one by one, since their apps have the same names', async () => {
+    const files = {
+      'clusters/staging/apps.yaml': app('web', './apps/web'),
+      'clusters/production/apps.yaml': app('web', './apps/web', '  namePrefix: x-\n') + `---\n${app('db', './apps/db')}`,
+      'apps/web/a.yaml': configMap('a'),
+      'apps/db/b.yaml': configMap('b'),
+      'apps/old/c.yaml': configMap('c'),
+    };
+    expect(await check(files)).toEqual({
+      code: 0,
+      errors: [],
+      warnings: ['apps/old/c.yaml is not part of any app'],
+      notes: [],
+      apps: ['clusters/production: 2', 'flux-system/web: 1', 'flux-system/db: 1', 'clusters/staging: 1', 'flux-system/web: 1'],
+    });
+    // Within one cluster the name is taken, and an error in either cluster is one.
+    const twice = {
+      ...files,
+      'clusters/staging/more.yaml': app('web', './apps/db'),
+      'apps/db/b.yaml': 'apiVersion: v1\nkind: ConfigMapp\n',
+    };
+    expect((await check(twice)).errors.map((error) => error.replace(/ .*/, ''))).toEqual([
+      'apps/db/b.yaml:1',
+      'clusters/staging/more.yaml:1',
+    ]);
+  });
+
   it('accepts a directory, the apps that it lists, and objects whose namespace comes with them', async () => {
     const files = {
       'clusters/home/apps.yaml': `${app('web', './apps/web')}---\n${app('db', './apps/db', '  dependsOn: [{name: web}]\n')}`,
