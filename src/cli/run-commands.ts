@@ -192,7 +192,9 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       withStartFlags(program.command('demo').description('run a cluster with the examples repository in a built-in Git remote')),
     ),
   ).action((flags: Omit<UpFlags, 'branch' | 'path'>, command: Command) =>
-    run({ ...flags, branch: 'main', path: './clusters/demo' }, command, { seedDirectory: exampleRepository }),
+    run({ ...flags, branch: 'main', path: flags.runtime === 'containerd' ? './clusters/containers' : './clusters/demo' }, command, {
+      seedDirectory: exampleRepository,
+    }),
   );
 
   const up = program.command('up').description('run a cluster that follows a Git repository');

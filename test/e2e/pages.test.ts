@@ -53,7 +53,10 @@ const pages: Readonly<Record<string, Page>> = {
   'docs/how-to/move-from-flux.md': {},
   'docs/how-to/open-the-page.md': {},
   'docs/how-to/roll-back.md': hasNamespaces ? {} : { lacks: 'user namespaces' },
-  'docs/how-to/run-containers.md': whyNoContainerd === undefined ? {} : { lacks: `containers (${whyNoContainerd})` },
+  'docs/how-to/run-containers.md': {
+    before: 'ln -s "$MIDSHIP/examples-repo" examples-repo',
+    ...(whyNoContainerd === undefined ? {} : { lacks: `containers (${whyNoContainerd})` }),
+  },
   'docs/how-to/send-notifications.md': {},
   'docs/how-to/several-environments.md': hasNamespaces ? {} : { lacks: 'user namespaces' },
   'docs/how-to/troubleshoot.md': {},
