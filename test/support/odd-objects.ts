@@ -136,6 +136,9 @@ const plain: Readonly<Record<string, JsonMap>> = {
     },
   },
   PriorityLevelConfiguration: { spec: { type: 'Limited', limited: { nominalConcurrencyShares: 1, limitResponse: { type: 'Reject' } } } },
+  NodeNetworkPolicy: {
+    spec: { pods: [{ uid: 'odd', ingress: 'r' }], ruleSets: [{ name: 'r', rules: [] }], groups: [], endpointGroups: [] },
+  },
   GitRepository: { spec: { url: 'https://127.0.0.1:1/odd.git', interval: '1h' } },
   Kustomization: { spec: { interval: '1h', prune: true, path: './odd', sourceRef: { kind: 'GitRepository', name: 'odd' } } },
   Receiver: { spec: { type: 'generic', secretRef: { name: 'odd' }, resources: [{ kind: 'GitRepository', name: 'odd' }] } },

@@ -3,6 +3,7 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { nodeNetworkPolicies } from '../../../src/api/network/v1/node-network-policy.ts';
 import { networkPolicies } from '../../../src/api/networking/v1/network-policy.ts';
+import { tryGet } from '../../../src/client/try-get.ts';
 import { createNetworkPolicyController } from '../../../src/network-policy/policy-controller.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
 import { policyOf } from '../../support/policy-world.ts';
@@ -42,7 +43,7 @@ async function addPod(name: string, nodeName: string, { podIP, role }: { readonl
   return made.metadata.uid ?? '';
 }
 
-const specOf = async (name: string) => (await plane.client.get(nodeNetworkPolicies, { name })).spec;
+const specOf = async (name: string) => (await tryGet(plane.client, nodeNetworkPolicies, { name }))?.spec;
 const namesOf = async (): Promise<readonly string[]> =>
   (await plane.client.list(nodeNetworkPolicies)).items.map(({ metadata }) => metadata.name);
 
