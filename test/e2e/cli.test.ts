@@ -33,7 +33,7 @@ function loadedBy(file: string, seen = new Set<string>()): readonly string[] {
 const neededPackages = ['commander', 'picocolors', 'js-yaml'];
 /** Modules of a running cluster, and the rules and compilers that judge objects. */
 const clusterModules =
-  /^(storage|apiserver|controllers|scheduler|node-agent|proxy|web|reconcile|gitops\/(render\/builder|engine|apply\/(sync|acts|target)|apply\/observe\/(?!health)))\b|^machinery\/cel\b|^api\/kinds\.js$|^base\/log\.js$|^cli\/compose/;
+  /^(storage|apiserver|controllers|scheduler|node-agent|proxy|web|reconcile|gitops\/(render\/builder|engine|apply\/(sync|acts|target)|apply\/observe\/(?!health|pod-generations)))\b|^machinery\/cel\b|^api\/kinds\.js$|^base\/log\.js$|^cli\/compose/;
 
 it.each(['program', 'status', 'apps', 'history', 'why', 'events', 'trace', 'tree', 'why-object'])(
   'the module cli/%s loads no part of a cluster',
