@@ -27,6 +27,7 @@ export function createPodChanges(options: PodChangesOptions): PodChanges {
   const limitStarts = createLimit(startsAtOnce);
   // Calls under way, so that those at the same time are one.
   const makingSandboxes = new Map<string, Promise<SandboxId>>();
+  const stoppingSandboxes = new Map<SandboxId, Promise<void>>();
   const removingSandboxes = new Map<SandboxId, Promise<void>>();
   const removingContainers = new Map<ContainerId, Promise<void>>();
   const starting = new Map<ContainerId, Promise<void>>();
@@ -50,13 +51,17 @@ export function createPodChanges(options: PodChangesOptions): PodChanges {
     }
   }
 
+  /** containerd 1.7 takes the network of a sandbox away twice when two stops meet, and the second one fails in a plugin. */
+  const stopSandbox = (id: SandboxId): Promise<void> =>
+    joinCall(stoppingSandboxes, id, () => client.stopPodSandbox(id).catch(ignoreUnknown));
+
   async function removeSandbox(id: SandboxId): Promise<void> {
     const sandbox = (await client.listPodSandboxes(own)).find((each) => each.id === id);
     if (sandbox === undefined) return;
     const containers = (await client.listContainers({ ...own, [labels.podUid]: sandbox.metadata.uid })).filter(
       ({ podSandboxId }) => podSandboxId === id,
     );
-    await client.stopPodSandbox(id).catch(ignoreUnknown);
+    await stopSandbox(id);
     for (const container of containers) await removeContainer(container.id);
     await client.removePodSandbox(id).catch(ignoreUnknown);
     pods.forgetSandbox(id);
@@ -87,9 +92,7 @@ export function createPodChanges(options: PodChangesOptions): PodChanges {
   return {
     runPodSandbox: (config) => joinCall(makingSandboxes, `${config.uid}/${config.attempt}`, () => limitStarts(() => makeSandbox(config))),
 
-    async stopPodSandbox(id) {
-      await client.stopPodSandbox(id).catch(ignoreUnknown);
-    },
+    stopPodSandbox: stopSandbox,
 
     removePodSandbox: (id) => joinCall(removingSandboxes, id, () => removeSandbox(id)),
 
