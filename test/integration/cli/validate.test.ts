@@ -84,7 +84,7 @@ describe('midship validate', () => {
   it('looks at the clusters of a repository one by one, since their apps have the same names', async () => {
     const files = {
       'clusters/staging/apps.yaml': app('web', './apps/web'),
-      'clusters/production/apps.yaml': app('web', './apps/web', '  namePrefix: x-\n') + `---\n${app('db', './apps/db')}`,
+      'clusters/production/apps.yaml': `${app('web', './apps/web', '  namePrefix: x-\n')}---\n${app('db', './apps/db')}`,
       'apps/web/a.yaml': configMap('a'),
       'apps/db/b.yaml': configMap('b'),
       'apps/old/c.yaml': configMap('c'),
