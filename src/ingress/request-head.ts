@@ -1,4 +1,5 @@
 import { isIP, isIPv6 } from 'node:net';
+import { hopByHopHeaders } from '../base/hop-by-hop.ts';
 import { routingPath } from './request-path.ts';
 
 /** The head of a request as it arrived. */
@@ -51,20 +52,6 @@ export interface Refusal {
 
 const badRequest = (why: string): Refusal => ({ status: 400, why });
 
-/** Headers of one connection (RFC 9110, 7.6.1), and those that the usual proxies count among them. */
-const hopByHop: ReadonlySet<string> = new Set([
-  'connection',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-  'http2-settings',
-]);
-
 /** Headers by which servers learn who asks: only the proxy may set them. Also with underscores, which CGI and WSGI do not tell apart. */
 const isOfProxy = (name: string): boolean => {
   const dashed = name.replaceAll('_', '-');
@@ -101,7 +88,7 @@ export function readRequestHead(received: ReceivedHead): RequestHead | Refusal {
   for (const [name, value] of pairsOf(rawHeaders)) {
     const lower = name.toLowerCase();
     if (lower === 'host' || lower === 'content-length' || lower === 'expect') continue;
-    if (hopByHop.has(lower) || isOfProxy(lower) || (named.has(lower) && !kept.has(lower))) continue;
+    if (hopByHopHeaders.has(lower) || isOfProxy(lower) || (named.has(lower) && !kept.has(lower))) continue;
     // HTTP/2 may send a cookie in pieces (RFC 9113, 8.2.3).
     if (lower === 'cookie' && version === '2.0') cookies.push(value);
     else headers.push(name, value);
@@ -197,7 +184,7 @@ export function answeredHeaders(rawHeaders: readonly string[]): string[] {
   const sent: string[] = [];
   for (const [name, value] of pairsOf(rawHeaders)) {
     const lower = name.toLowerCase();
-    const isKept = lower === 'proxy-authenticate' || !hopByHop.has(lower);
+    const isKept = lower === 'proxy-authenticate' || !hopByHopHeaders.has(lower);
     if (isKept && (!named.has(lower) || lower === 'content-length')) sent.push(name, value);
   }
   return sent;

@@ -1,5 +1,6 @@
 import type { IncomingHttpHeaders, IncomingMessage, OutgoingHttpHeaders, ServerResponse } from 'node:http';
 import { pipeline } from 'node:stream/promises';
+import { hopByHopHeaders } from '../../base/hop-by-hop.ts';
 
 /** An answer of another server (an agent, a pod, an extension server) on its way to the client. */
 export interface RelayedAnswer {
@@ -33,22 +34,7 @@ export async function relayAnswer(relayed: RelayedAnswer): Promise<void> {
 }
 
 /** Headers of one connection only, and headers of authentication, which are for the API server. */
-const ownHeaders = new Set([
-  'authorization',
-  'connection',
-  'content-length',
-  'expect',
-  'host',
-  'http2-settings',
-  'keep-alive',
-  'proxy-authenticate',
-  'proxy-authorization',
-  'proxy-connection',
-  'te',
-  'trailer',
-  'transfer-encoding',
-  'upgrade',
-]);
+const ownHeaders = new Set([...hopByHopHeaders, 'authorization', 'content-length', 'expect', 'host']);
 
 /**
  * The headers that may go on to the other side. Those of this connection stay, and `Connection` may name more of them; so do those that
