@@ -82,7 +82,11 @@ export async function listenersOf(pids: readonly number[]): Promise<readonly Lis
       if (inode?.[1] !== undefined) inodes.add(inode[1]);
     }
   }
-  if (inodes.size === 0) return [];
+  return inodes.size === 0 ? [] : readListeners(inodes);
+}
+
+/** Addresses on which sockets of this network namespace listen; those whose socket is in `inodes`, where given. */
+export async function readListeners(inodes?: ReadonlySet<string>): Promise<readonly ListeningAddress[]> {
   const tables = await Promise.all(['/proc/net/tcp', '/proc/net/tcp6'].map((path) => readProcOptional(path)));
   return tables.flatMap((table) => parseListeners(table ?? '', inodes));
 }

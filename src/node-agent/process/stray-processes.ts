@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import type { ListeningAddress } from '../container-runtime.ts';
-import { allProcesses, descendantsOf, listenersOf, processesWithArguments, processesWithEnvironment } from './proc.ts';
+import { allProcesses, descendantsOf, listenersOf, processesWithArguments, processesWithEnvironment, readListeners } from './proc.ts';
 import { stateDirectoryOf } from './waiter.ts';
 
 export const environmentMarker = 'MIDSHIP_CONTAINER_ID';
@@ -53,8 +53,17 @@ export async function endListeners(
     if (reserved.length === 0) continue;
     found.push(...reserved);
     await endAll(own, clock);
+    await waitUntilClosed(reserved, clock);
   }
   return found;
+}
+
+/** A killed process loses its arguments before its sockets close, so its addresses may still be taken when nothing of it is found. */
+async function waitUntilClosed(addresses: readonly ListeningAddress[], clock: Clock): Promise<void> {
+  const deadline = clock.monotonicMs() + deadlineMs;
+  const isOpen = async (): Promise<boolean> =>
+    (await readListeners()).some((each) => addresses.some(({ address, port }) => each.address === address && each.port === port));
+  while ((await isOpen()) && clock.monotonicMs() < deadline) await new Promise<void>((resolve) => clock.after(pauseMs, resolve));
 }
 
 /** The processes that start and hold containers of such state directories, and all below them. */
