@@ -9,7 +9,7 @@ import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
 import type { Client, DeleteOptions, New, SubresourceOption, WriteOptions } from '../../client/client.ts';
 import type { InformerHandler } from '../../client/informer.ts';
-import type { KubeObject, ObjectRef } from '../../machinery/object.ts';
+import { type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isConflict, isForbidden, isNotFound } from '../../machinery/status-error.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
@@ -349,5 +349,4 @@ function withOtherUid(pod: Pod, salt: number): Pod {
   return { ...pod, metadata: { ...pod.metadata, uid, annotations: { ...pod.metadata.annotations, [configAnnotations.hash]: uid } } };
 }
 
-const keyOf = ({ metadata: { namespace, name } }: Pod): string => `${namespace}/${name}`;
 const isMirrorOf = ({ metadata }: Pod, pod: Pod): boolean => metadata.annotations?.[configAnnotations.mirror] === pod.metadata.uid;
