@@ -7,7 +7,7 @@ export interface PodFlags extends ContainerFlags {
   readonly podSecurityDefault: 'privileged' | 'baseline' | 'restricted';
 }
 
-/** Those that a machine with containers needs, whose API server is elsewhere. */
+/** The flags of a machine with containers whose API server is elsewhere. */
 export interface ContainerFlags {
   readonly allowHostPath: readonly string[];
   readonly resolvConf?: string;

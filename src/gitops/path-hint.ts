@@ -4,7 +4,7 @@ import type { KnownRevision } from './sources/follow/known-revision.ts';
 
 const maxShown = 5;
 
-/** One sentence for a person who started without `--path`. */
+/** The hint for a person who started without `--path`. */
 function pathHintOf(paths: readonly string[]): string {
   const shown = paths.length > maxShown ? `${paths.slice(0, maxShown).join(', ')} and ${paths.length - maxShown} more` : paths.join(', ');
   return `All of the repository is applied, since no --path was given. It has ${shown}: for one of them, start with --path ${paths[0]}`;

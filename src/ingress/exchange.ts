@@ -3,7 +3,7 @@ import type { Http2ServerRequest } from 'node:http2';
 import type { Readable, Writable } from 'node:stream';
 import { pairsOf, type ReceivedHead } from './request-head.ts';
 
-/** One request of a client and the place for its answer, alike for HTTP/1 and HTTP/2. */
+/** A request of a client and the place for its answer, alike for HTTP/1 and HTTP/2. */
 export interface Exchange {
   readonly received: ReceivedHead;
   readonly clientAddress: string;

@@ -12,7 +12,7 @@ import { type Controller, createController, type ReconcileContext } from '../rec
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { compilePolicies } from './compile.ts';
 
-/** One key: a pod that changes may be a peer of pods on every node. */
+/** The only key of the queue: a pod that changes may be a peer of pods on every node. */
 const everything = 'cluster';
 /** A look costs the time that it takes, and at most a fifth of the event loop. */
 const minIntervalMs = 50;

@@ -93,7 +93,7 @@ function linesOf({ groups = [], endpoints = [], blocks = [], ports = [] }: PassR
   ];
 }
 
-/** One text for each protocol; the kernel takes no ranges that overlap. */
+/** A text for each protocol; the kernel takes no ranges that overlap. */
 function portTexts(ports: readonly PassPort[]): readonly string[] {
   const byProtocol = new Map<string, AddressRange[]>();
   for (const { protocol, port, endPort = port } of ports) {

@@ -219,7 +219,7 @@ export interface PodLinux {
   readonly hostIPC: boolean;
   /** The pod's programs see each other. */
   readonly sharesProcesses: boolean;
-  /** One of its containers has all rights on the machine. */
+  /** True when a container of the pod has all rights on the machine. */
   readonly privileged: boolean;
   readonly ports: readonly PortMapping[];
   readonly sysctls: Readonly<Record<string, string>>;

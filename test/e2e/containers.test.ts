@@ -531,7 +531,7 @@ describe.skipIf(whyNot !== undefined)(
       }
     });
 
-    it('are bounded as a whole, by their class, and say when memory ended them', async () => {
+    it('are bounded as a whole, by their class, and report an end for want of memory', async () => {
       const amounts = (memory: string) => ({ resources: { requests: { cpu: '100m', memory: '8Mi' }, limits: { cpu: '500m', memory } } });
       const beside = {
         name: 'beside',

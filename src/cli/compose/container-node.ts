@@ -213,7 +213,7 @@ async function importArchives(directory: string, service: ContainerdService, log
       log.info({ archive }, 'Imported image archive');
     } catch (err) {
       if (!(err instanceof ContainerdError)) throw err;
-      // One bad file must not keep a machine from its cluster.
+      // A bad file must not keep a machine from its cluster.
       log.error({ err, archive, fix: err.fix }, 'Could not import image archive');
       problems.push({ reason: 'ImageImportFailed', message: `${err.message} ${err.fix}` });
     }

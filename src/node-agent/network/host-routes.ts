@@ -41,7 +41,7 @@ export function createHostRoutes(options: HostRoutesOptions): Component {
   let stopped = false;
   let lastFailure = '';
 
-  /** One at a time; changes that come meanwhile are covered by the next. */
+  /** Applies the routes once at a time; the next run covers changes that come meanwhile. */
   function queue(): void {
     if (isQueued || stopped) return;
     isQueued = true;

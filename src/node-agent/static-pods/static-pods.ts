@@ -42,7 +42,7 @@ const retryMs = 2_000;
 /** As many as a node takes. */
 const maxFiles = 110;
 
-/** One file. */
+/** The pods of a file. */
 interface Entry {
   /** The pod that runs; it ends first when the file has another one. */
   current: Pod | undefined;

@@ -11,7 +11,7 @@ export interface EndpointsQuestion {
   /** Name of the port in the Service; empty for one without a name. */
   readonly portName: string;
   readonly protocol: Protocol;
-  /** Those of one Service. */
+  /** The slices of a Service. */
   readonly slices: readonly EndpointSlice[];
   /** Absent: the endpoints of every node. */
   readonly node?: string | undefined;

@@ -20,7 +20,7 @@ export interface Going {
 /** Objects that go with an app. */
 export interface AppContents {
   readonly ids: readonly ObjectId[];
-  /** Those of them whose deletion may lose something. */
+  /** The objects whose deletion may lose something. */
   readonly going: readonly Going[];
   /** An object on another cluster, which nobody looks at here. */
   readonly elsewhere: string | undefined;
