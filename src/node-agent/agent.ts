@@ -17,13 +17,12 @@ import { createHeartbeat } from './heartbeat.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { capacityOf } from './node-object.ts';
-import { endOrphans } from './orphans.ts';
+import { createNodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
-import { PodWorker } from './pod-worker.ts';
+import { createPodWorkers } from './pod-workers.ts';
 import { createTokenSource } from './service-account-tokens.ts';
-import { evictThoseOverStorage } from './storage-eviction.ts';
 import { createVolumes, type HostPaths } from './volumes.ts';
 
 export interface NodeAgentOptions {
@@ -90,10 +89,6 @@ export interface NodeProblem {
   readonly message: string;
 }
 
-const housekeepingMs = 60_000;
-/** Between two looks at the disk that pods use, as upstream. */
-const storageLookMs = 10_000;
-
 export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
   const log = parent.child({ component: 'node-agent', node: nodeName });
@@ -108,10 +103,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     hostPaths: options.hostPaths ?? { allowed: [], refused: [] },
     forContainers: runtime.hasContainers,
   });
-  const workers = new Map<string, PodWorker>();
   const unsubscribe: (() => void)[] = [];
-  let cancelHousekeeping: (() => void) | undefined;
-  let cancelStorageLook: (() => void) | undefined;
 
   const context: AgentContext = {
     nodeName,
@@ -156,87 +148,11 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     }),
   });
 
-  function onPod({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
-    const left = before?.metadata.uid;
-    if (left !== undefined && left !== after?.metadata.uid) {
-      workers.get(left)?.remove();
-      queue.wake(left);
-    }
-    const uid = after?.metadata.uid;
-    if (after === undefined || uid === undefined) return;
-    const known = workers.get(uid);
-    if (known !== undefined) {
-      if (known.update(after)) queue.wake(uid);
-      return;
-    }
-    const worker = new PodWorker({
-      context,
-      pod: after,
-      wake: (delayMs) => queue.wake(uid, delayMs),
-      onGone: () => {
-        workers.delete(uid);
-        queue.remove(uid);
-      },
-    });
-    workers.set(uid, worker);
-    queue.add(uid, () => worker.sync());
-    queue.wake(uid);
-  }
-
-  const upkeep = { context, isKnown: (uid: string) => workers.has(uid) };
+  const workers = createPodWorkers(context, queue);
+  const upkeep = createNodeUpkeep({ context, workers, tokens, disk });
   const measurements = createMeasurements(context);
 
-  const podsOnNode = (): readonly PodOnNode[] => [...workers.values()].map(({ pod, sandbox }) => ({ pod, sandbox }));
-
-  function renewTokens(): void {
-    for (const uid of tokens.due()) {
-      workers.get(uid)?.configChanged();
-      queue.wake(uid);
-    }
-  }
-
-  let thisNode: Node | undefined;
-  async function lookAtDisk(): Promise<void> {
-    try {
-      if ((await disk.look()) && thisNode !== undefined) recordDiskPressure(thisNode);
-    } catch (err) {
-      log.warn({ err }, 'Could not measure the disk of the node');
-    }
-  }
-
-  function recordDiskPressure(node: Node): void {
-    const reason = disk.condition.status === 'True' ? 'NodeHasDiskPressure' : 'NodeHasNoDiskPressure';
-    options.recorder.record(node, { type: 'Normal', reason, message: `Node ${nodeName} status is now: ${reason}` });
-  }
-
-  function scheduleStorageLook(): void {
-    if (abort.signal.aborted || !runtime.runsPrograms) return;
-    cancelStorageLook = clock.after(storageLookMs, () => {
-      lookAtDisk()
-        .then(() => evictThoseOverStorage(context, [...workers.values()]))
-        .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
-        .finally(scheduleStorageLook);
-    });
-  }
-
-  async function collectImages(): Promise<void> {
-    const problem = await runtime.collectImages?.();
-    if (problem !== undefined && thisNode !== undefined)
-      options.recorder.record(thisNode, { type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
-  }
-
-  function scheduleHousekeeping(): void {
-    if (abort.signal.aborted) return;
-    cancelHousekeeping = clock.after(housekeepingMs, () => {
-      renewTokens();
-      config.releaseUnused((reference) => [...workers.values()].some((worker) => worker.refersTo(reference)));
-      endOrphans(upkeep)
-        .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
-        .then(collectImages)
-        .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
-        .finally(scheduleHousekeeping);
-    });
-  }
+  const podsOnNode = (): readonly PodOnNode[] => workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));
 
   return {
     name: `node-agent ${nodeName}`,
@@ -244,10 +160,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     pods: podsOnNode,
     register: (signal) => heartbeat.register(signal),
     podNamed(namespace, name) {
-      for (const { pod, sandbox } of workers.values()) {
-        if (pod.metadata.name === name && pod.metadata.namespace === namespace) return { pod, sandbox };
-      }
-      return undefined;
+      return podsOnNode().find(({ pod: { metadata } }) => metadata.name === name && metadata.namespace === namespace);
     },
 
     async start({ signal }) {
@@ -264,28 +177,20 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
               return containerLines(nodeName, podsOnNode(), measurements.newest);
             },
           }),
-          config.onChange((reference) => {
-            for (const worker of workers.values()) {
-              if (!worker.refersTo(reference)) continue;
-              worker.configChanged();
-              queue.wake(worker.uid);
-            }
-          }),
+          config.onChange((reference) => workers.onConfig(reference)),
         );
       }
-      unsubscribe.push(options.pods.subscribe(onPod));
-      await endOrphans(upkeep);
-      scheduleHousekeeping();
+      unsubscribe.push(options.pods.subscribe((change) => workers.onPod(change)));
+      await upkeep.start();
       // No pod has made it on a new machine, and its disk is measured now.
       await mkdir(options.directory, { recursive: true, mode: 0o700 });
       // The node's first report has the condition already.
-      if (runtime.runsPrograms) await lookAtDisk();
-      scheduleStorageLook();
+      if (runtime.runsPrograms) await upkeep.lookAtDisk();
+      upkeep.watchDisk();
       isStarted = true;
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);
-      thisNode = node;
-      if (disk.condition.status === 'True') recordDiskPressure(node);
+      upkeep.registered(node);
       if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
       for (const problem of options.problems ?? []) options.recorder.record(node, { type: 'Warning', ...problem });
       const { isolation } = runtime;
@@ -297,16 +202,14 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     async stop() {
       if (abort.signal.aborted) return;
       abort.abort(new Error(`node agent ${nodeName} stops`));
-      cancelHousekeeping?.();
-      cancelStorageLook?.();
+      upkeep.stop();
       for (const remove of unsubscribe) remove();
       await heartbeat.stop();
-      for (const { uid } of workers.values()) queue.remove(uid);
-      await Promise.all([...workers.values()].map((worker) => worker.detach()));
+      await workers.detach();
     },
 
     async haltPods(maxGraceMs) {
-      await Promise.all([...workers.values()].map((worker) => worker.halt(maxGraceMs)));
+      await Promise.all(workers.all().map((worker) => worker.halt(maxGraceMs)));
     },
   };
 }

@@ -63,7 +63,7 @@ export interface PlannedStart {
   readonly previous: ContainerStatus | undefined;
 }
 
-interface PlannedStop {
+export interface PlannedStop {
   readonly container: Container;
   readonly status: ContainerStatus;
   readonly reason: StopReason;

@@ -40,7 +40,7 @@ export interface StopRequest {
   readonly isDeleted: boolean;
 }
 
-export interface Terminations {
+interface Terminations {
   /** Begins to end a container, or shortens the time it was given. Returns at once. */
   begin(request: StopRequest): void;
 }

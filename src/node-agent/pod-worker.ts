@@ -7,21 +7,18 @@ import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import { advance, type Effects } from '../reconcile/effects.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { ConfigNeeds } from './config-source.ts';
-import { type ContainerMemory, type ContainerPlan, latestOf, planContainers } from './container-plan.ts';
+import type { ContainerPlan } from './container-plan.ts';
 import type { SandboxStatus } from './container-runtime.ts';
-import { type PodRejection, rejectionOf } from './container-security.ts';
-import { hashOfContainer, startContainer, watchContainer } from './container-start.ts';
-import { readFallbackMessages } from './fallback-messages.ts';
 import { warnOfOpenListeners } from './listen-check.ts';
+import { createPodContainers, type PodContainers } from './pod-containers.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
-import { createPodProbes } from './pod-probes.ts';
-import { allContainers, referencesOf } from './pod-references.ts';
+import { referencesOf } from './pod-references.ts';
 import { createPodSandboxes, type PodSandboxes, podLogs } from './pod-sandboxes.ts';
 import { podStatusOf, sameJson } from './pod-status.ts';
 import { createPodStatusWriter, type PodStatusWriter } from './pod-status-writer.ts';
-import { containersToStop, createTerminations, graceSecondsOf, type StopRequest, type Terminations } from './pod-termination.ts';
+import { graceSecondsOf } from './pod-termination.ts';
+import { createPodVerdict, type PodVerdict } from './pod-verdict.ts';
 import { createPodVolumes, type PodVolumes } from './pod-volumes.ts';
-import type { ContainerProbes } from './probes.ts';
 import { createStartFailures } from './start-failures.ts';
 
 export interface PodWorkerOptions {
@@ -51,9 +48,8 @@ export class PodWorker {
   readonly #context: AgentContext;
   readonly #wake: (delayMs?: number) => void;
   readonly #onGone: () => void;
-  readonly #memories = new Map<string, ContainerMemory>();
-  readonly #probes = createPodProbes();
-  readonly #terminations: Terminations;
+  readonly #containers: PodContainers;
+  readonly #verdict: PodVerdict;
   readonly #volumes: PodVolumes;
   readonly #statusWriter: PodStatusWriter;
   readonly #effects: Effects<typeof podRunMachine>;
@@ -61,18 +57,13 @@ export class PodWorker {
   #state: PodRunState;
   readonly #sandboxes: PodSandboxes;
   readonly #failures = createStartFailures();
-  #plan: ContainerPlan | undefined;
   #references: ConfigNeeds | undefined;
-  /** The node has decided that the pod fails. */
-  #evicted: PodRejection | undefined;
-  #verdict: PodRejection | undefined;
   #acted = false;
   #removed = false;
   #gone = false;
   #detached = false;
   #passing: Promise<void> = Promise.resolve();
   #wasRunning: boolean;
-  #fallbackMessages: ReadonlyMap<string, string> = new Map();
 
   constructor({ context, pod, wake, onGone }: PodWorkerOptions) {
     this.#context = context;
@@ -84,16 +75,19 @@ export class PodWorker {
     this.#firstSeenAt = context.clock.monotonicMs();
     this.#state = stateOf(pod);
     this.#wasRunning = pod.status?.phase === 'Running';
-    for (const { name } of allContainers(pod)) {
-      this.#memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
-    }
     this.#sandboxes = createPodSandboxes(context, this.uid);
-    this.#terminations = createTerminations({
-      context,
-      onBegin: (containerId) => this.#probes.stopKilling(containerId),
-      onEnd: () => this.#wake(),
-    });
+    this.#verdict = createPodVerdict(context);
     this.#volumes = createPodVolumes(context);
+    this.#containers = createPodContainers({
+      context,
+      pod: () => this.#pod,
+      isDeleted: () => this.#deleted,
+      graceSeconds: (reason) => this.#graceSeconds(reason),
+      sandboxes: this.#sandboxes,
+      volumes: this.#volumes,
+      configReady: () => this.#configReady(),
+      wake: () => this.#wake(),
+    });
     this.#statusWriter = createPodStatusWriter({
       context,
       read: () => this.#wantedStatus(),
@@ -132,7 +126,7 @@ export class PodWorker {
     this.#pod = pod;
     if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations)
       this.#volumes.markStale();
-    if (pod.metadata.deletionTimestamp !== undefined) this.#probes.stopKilling();
+    if (pod.metadata.deletionTimestamp !== undefined) this.#containers.stopKilling();
     const sameMetadata =
       before.metadata.labels === pod.metadata.labels &&
       before.metadata.annotations === pod.metadata.annotations &&
@@ -154,16 +148,13 @@ export class PodWorker {
   /** Something the pod is configured by has changed: volumes are written again, and what waited for it is tried at once. */
   configChanged(): void {
     this.#volumes.markStale();
-    for (const memory of this.#memories.values()) {
-      if (memory.failure !== undefined) memory.failure = { ...memory.failure, delayMs: 0 };
-    }
+    this.#containers.retryAtOnce();
   }
 
   /** Ends the pod permanently, because of its usage of the node. */
   evict(message: string): void {
-    if (this.#evicted !== undefined || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
-    this.#evicted = { reason: 'Evicted', message };
-    this.#record({ type: 'Warning', reason: 'Evicted', message });
+    if (this.#verdict.isEvicted || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    this.#verdict.evict(this.#pod, message);
     this.#wake();
   }
 
@@ -175,7 +166,7 @@ export class PodWorker {
   /** Ends the pod's programs and nothing else: the pod stays in the API and is started again by the next agent. */
   async halt(maxGraceMs: number): Promise<void> {
     await this.#observe();
-    this.#probes.endAll();
+    this.#containers.endProbes();
     const graceMs = Math.min(maxGraceMs, this.#graceSeconds('Finished') * 1_000);
     await Promise.all(this.#sandboxes.running().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
   }
@@ -183,7 +174,7 @@ export class PodWorker {
   /** Ends what this process does for the pod, the pass under way included; the pod itself runs on. */
   async detach(): Promise<void> {
     this.#detached = true;
-    this.#probes.endAll();
+    this.#containers.endProbes();
     // A hook may take its hour; what it holds up is then left as it is.
     let cancel = (): void => undefined;
     const late = new Promise<void>((resolve) => {
@@ -204,7 +195,7 @@ export class PodWorker {
     if (this.#gone || this.#detached) return;
     const startedAt = performance.now();
     const isNew = this.#pod.status?.startTime === undefined;
-    if (isNew) this.#judge();
+    if (isNew && !this.#deleted) this.#verdict.judge(this.#pod);
     if (isNew && this.#context.runtime.runsPrograms && !this.#deleted) {
       // Not awaited: users see that the node has the pod while its sandbox is made.
       await this.#observe();
@@ -228,7 +219,7 @@ export class PodWorker {
           due: plan.starts.length > 0 || plan.stops.length > 0,
           outcome: plan.outcome,
           deadlineExceeded: this.#deadline() <= this.#context.clock.now(),
-          evicted: this.#evicted !== undefined,
+          evicted: this.#verdict.isEvicted,
         }),
         effects: this.#effects,
         steps: this.#context.steps,
@@ -245,18 +236,9 @@ export class PodWorker {
     this.#context.metrics.podWorked(operation, performance.now() - startedAt);
     if (this.#gone || this.#detached) return;
     await this.#refreshVolumes();
-    for (const event of this.#failures.newEvents(this.#pod, this.#memories, this.#context.clock.now())) this.#record(event);
+    for (const event of this.#failures.newEvents(this.#pod, this.#containers.memories, this.#context.clock.now())) this.#record(event);
     await this.#statusWriter.flush();
     this.#wakeWhenDue();
-  }
-
-  /** A pod that asks for more than this node gives fails at once. */
-  #judge(): void {
-    if (!this.#context.runtime.hasContainers || this.#evicted !== undefined || this.#deleted) return;
-    const rejection = rejectionOf(this.#pod);
-    if (rejection === undefined) return;
-    this.#evicted = { ...rejection, message: `Pod was rejected: ${rejection.message}` };
-    this.#record({ type: 'Warning', ...rejection });
   }
 
   get #deleted(): boolean {
@@ -267,131 +249,42 @@ export class PodWorker {
     for (const problem of this.#context.runtime.takeProblems(this.uid))
       this.#record({ type: 'Warning', reason: 'RecordDamaged', message: problem });
     await this.#sandboxes.look();
-    const { newest } = this.#sandboxes;
-    if (newest === undefined) return;
-    this.#watchFound(newest);
-    if (!this.#context.runtime.runsPrograms) return;
-    const found = { pod: this.#pod, sandbox: newest, known: this.#fallbackMessages };
-    this.#fallbackMessages = await readFallbackMessages(this.#context, found);
-  }
-
-  /** Containers that ran before this agent did have no probes yet. */
-  #watchFound(sandbox: SandboxStatus): void {
-    for (const container of allContainers(this.#pod)) {
-      const memory = this.#memories.get(container.name);
-      const latest = latestOf(sandbox, container.name);
-      if (memory === undefined || latest === undefined) continue;
-      if (latest.state === 'running') {
-        if (memory.probed?.containerId !== latest.id) {
-          watchContainer(
-            { ...this.#startOptions(sandbox, memory), start: { container, attempt: latest.attempt, previous: undefined } },
-            latest,
-          );
-        }
-      } else {
-        this.#probes.end(latest.id);
-      }
-    }
-  }
-
-  #startOptions(sandbox: SandboxStatus, memory: ContainerMemory) {
-    return {
-      context: this.#context,
-      pod: this.#pod,
-      sandbox,
-      memory,
-      volumes: () => this.#volumes.prepare(this.#pod, this.#sandboxes.newest?.ip ?? ''),
-      onStarted: (containerId: string, probes: ContainerProbes | undefined) => {
-        if (probes !== undefined) this.#probes.add(containerId, probes);
-      },
-      wake: () => this.#wake(),
-    };
+    await this.#containers.look();
   }
 
   #replan(): ContainerPlan {
-    const plan = planContainers({
-      pod: this.#pod,
-      sandbox: this.#sandboxes.newest,
-      memories: this.#memories,
-      hashOf: hashOfContainer,
-      now: this.#context.clock.now(),
-      deleting: this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed',
-      steps: this.#context.steps,
-    });
-    this.#plan = plan;
-    for (const container of plan.backedOff) {
-      const message = `Back-off restarting failed container ${container.name} in pod ${this.#pod.metadata.name}_${this.#pod.metadata.namespace}(${this.uid})`;
-      this.#record({ type: 'Warning', reason: 'BackOff', message, container });
-    }
-    return plan;
+    return this.#containers.replan(this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed');
+  }
+
+  async #configReady(): Promise<void> {
+    this.#references ??= referencesOf(this.#pod);
+    await this.#context.config.ready(this.#references, this.#context.signal);
   }
 
   async #runSandbox(): Promise<void> {
     const attempt = await this.#sandboxes.run(this.#pod, this.#graceSeconds('Finished') * 1_000);
     this.#acted = true;
     // Its predecessor's containers ended with it; init containers run once a sandbox.
-    for (const { name } of this.#pod.spec.initContainers ?? []) {
-      const memory = this.#memories.get(name);
-      if (memory !== undefined && attempt > 0) memory.state = 'Waiting';
-    }
+    this.#containers.renew(attempt);
     await this.#sandboxes.remove();
   }
 
   async #syncContainers(): Promise<void> {
-    const context = this.#context;
-    const plan = this.#plan;
-    const sandbox = this.#sandboxes.newest;
-    if (plan === undefined || sandbox === undefined) return;
-    for (const { container, status, reason } of plan.stops) {
-      const probe = reason === 'StartupProbeFailed' ? container.startupProbe : container.livenessProbe;
-      const graceSeconds = reason === 'SpecChanged' ? undefined : probe?.terminationGracePeriodSeconds;
-      const why = {
-        LivenessProbeFailed: `Container ${container.name} failed liveness probe, will be restarted`,
-        StartupProbeFailed: `Container ${container.name} failed startup probe, will be restarted`,
-        SpecChanged: `Container ${container.name} definition changed, will be restarted`,
-        Deleted: `Stopping container ${container.name}`,
-      }[reason];
-      this.#stop({ status, why, graceMs: (graceSeconds ?? this.#graceSeconds('Finished')) * 1_000, isDeleted: false });
-    }
-    if (plan.starts.length === 0) return;
-    if (context.runtime.runsPrograms) {
-      this.#references ??= referencesOf(this.#pod);
-      await context.config.ready(this.#references, context.signal);
-    }
-    for (const start of plan.starts) {
-      const memory = this.#memories.get(start.container.name);
-      // Deletion may come while an earlier one starts.
-      if (memory === undefined || this.#deleted || context.signal.aborted) break;
-      await startContainer({ ...this.#startOptions(sandbox, memory), start });
-      this.#acted = true;
-    }
+    if (await this.#containers.carryOut()) this.#acted = true;
   }
 
   /** Containers first, then the sidecars, the one that was started last first. */
   #stopContainers(reason: PodStopReason): void {
-    if (reason === 'DeadlineExceeded') {
-      this.#verdict = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
-      this.#acted = true;
-    }
-    if (reason === 'Evicted') {
-      this.#verdict = this.#evicted;
-      this.#acted = true;
-    }
-    const graceMs = this.#graceSeconds(reason) * 1_000;
-    for (const status of containersToStop(this.#pod, this.#sandboxes.running()))
-      this.#stop({ status, why: `Stopping container ${status.name}`, graceMs, isDeleted: reason === 'Deleted' });
+    if (this.#verdict.pass(reason)) this.#acted = true;
+    this.#containers.stop(reason);
   }
 
   #graceSeconds(reason: PodStopReason): number {
-    return graceSecondsOf(this.#pod, this.#evicted === undefined ? reason : 'Evicted');
-  }
-
-  #stop(request: Pick<StopRequest, 'status' | 'graceMs' | 'why' | 'isDeleted'>): void {
-    this.#terminations.begin({ ...request, pod: this.#pod, podIP: this.#sandboxes.newest?.ip ?? '' });
+    return graceSecondsOf(this.#pod, this.#verdict.isEvicted ? 'Evicted' : reason);
   }
 
   async #stopSandbox(): Promise<void> {
-    this.#probes.endAll();
+    this.#containers.endProbes();
     await this.#sandboxes.stop();
     this.#acted = true;
   }
@@ -430,9 +323,8 @@ export class PodWorker {
     const isAdopted = !this.#volumes.arePrepared && this.#hasRunningPrograms;
     if (!isAdopted && (!this.#volumes.areStale || !this.#volumes.arePrepared)) return;
     if (isAdopted) {
-      this.#references ??= referencesOf(this.#pod);
       try {
-        await this.#context.config.ready(this.#references, this.#context.signal);
+        await this.#configReady();
       } catch (err) {
         this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
         return;
@@ -454,13 +346,13 @@ export class PodWorker {
       pod,
       state: this.#state,
       sandbox: this.#sandboxes.newest,
-      initialized: this.#plan?.initialized ?? false,
-      memories: this.#memories,
+      initialized: this.#containers.plan?.initialized ?? false,
+      memories: this.#containers.memories,
       runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
       hostIP,
       now: clock.now(),
-      fallbackMessages: this.#fallbackMessages,
-      verdict: this.#verdict,
+      fallbackMessages: this.#containers.fallbackMessages,
+      verdict: this.#verdict.final,
     });
     return { pod, status };
   }
@@ -485,7 +377,8 @@ export class PodWorker {
   #wakeWhenDue(): void {
     if (this.#state === 'Succeeded' || this.#state === 'Failed') return;
     const now = this.#context.clock.now();
-    const at = Math.min(this.#plan?.requeueAt ?? Number.POSITIVE_INFINITY, this.#deadline(), this.#failures.nextAt(this.#memories, now));
+    const { plan, memories } = this.#containers;
+    const at = Math.min(plan?.requeueAt ?? Number.POSITIVE_INFINITY, this.#deadline(), this.#failures.nextAt(memories, now));
     if (at !== Number.POSITIVE_INFINITY) this.#wake(Math.max(1, at - now));
   }
 

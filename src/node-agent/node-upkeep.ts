@@ -1,0 +1,99 @@
+import type { Node } from '../api/core/v1/node.ts';
+import type { AgentContext } from './agent-context.ts';
+import type { DiskPressure } from './disk-pressure.ts';
+import { endOrphans } from './orphans.ts';
+import type { PodWorkers } from './pod-workers.ts';
+import type { TokenSource } from './service-account-tokens.ts';
+import { evictThoseOverStorage } from './storage-eviction.ts';
+
+export interface NodeUpkeepOptions {
+  readonly context: AgentContext;
+  readonly workers: PodWorkers;
+  readonly tokens: TokenSource;
+  readonly disk: DiskPressure;
+}
+
+/** The work of a node that comes back with time, apart from any change of its pods. It ends with the signal of the agent. */
+export interface NodeUpkeep {
+  /** Ends what earlier agents left, and repeats that and the rest every minute. */
+  start(): Promise<void>;
+  /** Measures the disk once. */
+  lookAtDisk(): Promise<void>;
+  /** Repeats that, and evicts pods that fill more of it than they may. */
+  watchDisk(): void;
+  /** The Node of the API, for Events about it. */
+  registered(node: Node): void;
+  stop(): void;
+}
+
+const housekeepingMs = 60_000;
+/** Between two looks at the disk that pods use, as upstream. */
+const storageLookMs = 10_000;
+
+export function createNodeUpkeep({ context, workers, tokens, disk }: NodeUpkeepOptions): NodeUpkeep {
+  const { runtime, clock, config, recorder, log, nodeName, signal } = context;
+  let node: Node | undefined;
+  let cancelHousekeeping: (() => void) | undefined;
+  let cancelStorageLook: (() => void) | undefined;
+  const orphans = { context, isKnown: (uid: string) => workers.has(uid) };
+
+  function recordDiskPressure(): void {
+    if (node === undefined) return;
+    const reason = disk.condition.status === 'True' ? 'NodeHasDiskPressure' : 'NodeHasNoDiskPressure';
+    recorder.record(node, { type: 'Normal', reason, message: `Node ${nodeName} status is now: ${reason}` });
+  }
+
+  async function lookAtDisk(): Promise<void> {
+    try {
+      if (await disk.look()) recordDiskPressure();
+    } catch (err) {
+      log.warn({ err }, 'Could not measure the disk of the node');
+    }
+  }
+
+  function watchDisk(): void {
+    if (signal.aborted || !runtime.runsPrograms) return;
+    cancelStorageLook = clock.after(storageLookMs, () => {
+      lookAtDisk()
+        .then(() => evictThoseOverStorage(context, workers.all()))
+        .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
+        .finally(watchDisk);
+    });
+  }
+
+  async function collectImages(): Promise<void> {
+    const problem = await runtime.collectImages?.();
+    if (problem !== undefined && node !== undefined)
+      recorder.record(node, { type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
+  }
+
+  function scheduleHousekeeping(): void {
+    if (signal.aborted) return;
+    cancelHousekeeping = clock.after(housekeepingMs, () => {
+      for (const uid of tokens.due()) workers.renew(uid);
+      config.releaseUnused((reference) => workers.all().some((worker) => worker.refersTo(reference)));
+      endOrphans(orphans)
+        .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
+        .then(collectImages)
+        .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
+        .finally(scheduleHousekeeping);
+    });
+  }
+
+  return {
+    async start() {
+      await endOrphans(orphans);
+      scheduleHousekeeping();
+    },
+    lookAtDisk,
+    watchDisk,
+    registered(registered) {
+      node = registered;
+      if (disk.condition.status === 'True') recordDiskPressure();
+    },
+    stop() {
+      cancelHousekeeping?.();
+      cancelStorageLook?.();
+    },
+  };
+}

@@ -1,0 +1,52 @@
+import type { Pod } from '../api/core/v1/pod.ts';
+import type { PodStopReason } from '../lifecycle/pod-run.machine.ts';
+import type { AgentContext } from './agent-context.ts';
+import { type PodRejection, rejectionOf } from './container-security.ts';
+import { recordPodEvent } from './pod-events.ts';
+
+/** The decision of the node to end a pod permanently. */
+export interface PodVerdict {
+  /** The pod has to fail. */
+  readonly isEvicted: boolean;
+  /** For the pod's status, once its containers are being ended for it. */
+  readonly final: PodRejection | undefined;
+  /** A pod that asks for more than this node gives fails at once. */
+  judge(pod: Pod): void;
+  /** Ends the pod because of its usage of the node. */
+  evict(pod: Pod, message: string): void;
+  /** The containers are ended for this reason. True when it becomes the pod's verdict. */
+  pass(reason: PodStopReason): boolean;
+}
+
+export function createPodVerdict(context: AgentContext): PodVerdict {
+  let evicted: PodRejection | undefined;
+  let final: PodRejection | undefined;
+  return {
+    get isEvicted() {
+      return evicted !== undefined;
+    },
+    get final() {
+      return final;
+    },
+
+    judge(pod) {
+      if (!context.runtime.hasContainers || evicted !== undefined) return;
+      const rejection = rejectionOf(pod);
+      if (rejection === undefined) return;
+      evicted = { ...rejection, message: `Pod was rejected: ${rejection.message}` };
+      recordPodEvent(context, pod, { type: 'Warning', ...rejection });
+    },
+
+    evict(pod, message) {
+      evicted ??= { reason: 'Evicted', message };
+      recordPodEvent(context, pod, { type: 'Warning', reason: 'Evicted', message });
+    },
+
+    pass(reason) {
+      if (reason === 'DeadlineExceeded')
+        final = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
+      if (reason === 'Evicted') final = evicted;
+      return reason === 'DeadlineExceeded' || reason === 'Evicted';
+    },
+  };
+}
