@@ -1,8 +1,8 @@
 import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
+import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../lifecycle/node-selector.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelector } from '../machinery/selector.ts';
-import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from './node-selector.ts';
 import { type PodRequests, requestsOf } from './requests.ts';
 
 /** A pod with what the scheduler has to know of it, read once. */
