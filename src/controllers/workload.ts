@@ -8,7 +8,7 @@ import type { Expectations } from '../reconcile/expectations.ts';
 import type { StatusPace } from '../reconcile/status-pace.ts';
 import { controllerReference } from './ownership.ts';
 import { isNamespaceTerminating, messageOf } from './refusals.ts';
-import { slowStart } from './slow-start.ts';
+import { inBatches, slowStart } from './slow-start.ts';
 
 /** Steps that the controllers of workloads share: they make pods of a template, and write a status that changes often. */
 
@@ -36,7 +36,8 @@ export interface CreatePodsOptions {
   readonly recorder: EventRecorder;
   readonly expectations: Expectations;
   readonly owner: KubeObject;
-  readonly pod: New<Pod>;
+  /** One for all, or the pod of each index from 0 on. */
+  readonly pod: New<Pod> | ((index: number) => New<Pod>);
   readonly count: number;
   readonly signal: AbortSignal;
 }
@@ -45,14 +46,40 @@ export interface CreatePodsOptions {
 export async function createPods({ client, recorder, expectations, owner, pod, count, signal }: CreatePodsOptions): Promise<unknown> {
   const uid = owner.metadata.uid ?? '';
   expectations.expectCreations(uid, count);
-  const { succeeded, failure } = await slowStart(count, async () => {
-    const created = await client.create(pods, pod, { signal });
+  const { succeeded, failure } = await slowStart(count, async (index) => {
+    const created = await client.create(pods, typeof pod === 'function' ? pod(index) : pod, { signal });
     recorder.record(owner, { type: 'Normal', reason: 'SuccessfulCreate', message: `Created pod: ${created.metadata.name}` });
   });
   // No notification will come for those that failed or were not tried.
   expectations.creationsFailed(uid, count - succeeded);
   if (failure === undefined || isNamespaceTerminating(failure)) return undefined;
   recorder.record(owner, { type: 'Warning', reason: 'FailedCreate', message: `Error creating: ${messageOf(failure)}` });
+  return failure;
+}
+
+export interface DeletePodsOptions extends Omit<CreatePodsOptions, 'pod' | 'count'> {
+  readonly victims: readonly Pod[];
+}
+
+/** Deletes just these pods, not others that have their names by now. Gives the first failure. */
+export async function deletePods({ client, recorder, expectations, owner, victims, signal }: DeletePodsOptions): Promise<unknown> {
+  const uid = owner.metadata.uid ?? '';
+  expectations.expectDeletions(
+    uid,
+    victims.map(({ metadata }) => metadata.uid ?? ''),
+  );
+  let failure: unknown;
+  await inBatches(victims, async ({ metadata: { namespace, name, uid: podUid = '' } }) => {
+    try {
+      await client.delete(pods, { namespace, name }, { preconditions: { uid: podUid }, signal });
+      recorder.record(owner, { type: 'Normal', reason: 'SuccessfulDelete', message: `Deleted pod: ${name}` });
+    } catch (err) {
+      expectations.deletionObserved(uid, podUid);
+      if (isNotFound(err)) return;
+      failure ??= err;
+      recorder.record(owner, { type: 'Warning', reason: 'FailedDelete', message: `Error deleting: ${messageOf(err)}` });
+    }
+  });
   return failure;
 }
 

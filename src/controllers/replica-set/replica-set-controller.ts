@@ -5,7 +5,6 @@ import { desiredReplicas, eventsOf, type PodCounts, type Refusal, stateOf, statu
 import { replicaSetMachine } from '../../lifecycle/replica-set.machine.ts';
 import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
@@ -16,8 +15,7 @@ import { deletionOrder } from '../deletion-order.ts';
 import { claim, controllerKeyOf, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
 import { availableAt, isPodActive, isPodTerminating } from '../pod-conditions.ts';
 import { messageOf } from '../refusals.ts';
-import { inBatches } from '../slow-start.ts';
-import { createPods, podFromTemplate, writePacedStatus } from '../workload.ts';
+import { createPods, deletePods, podFromTemplate, writePacedStatus } from '../workload.ts';
 import { createPodCounter } from './pod-counter.ts';
 
 /** Pods created or deleted in one pass; the rest follows in the next one, after others had their turn. */
@@ -114,7 +112,8 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
           return refused;
         },
         deletePods: async () => {
-          failure = await deletePods(replicaSet, Math.min(counts.active - desired, maxPodsAPass), signal);
+          const victims = victimsOf(replicaSet, Math.min(counts.active - desired, maxPodsAPass));
+          failure = await deletePods({ client, recorder, expectations, owner: replicaSet, victims, signal });
           if (failure === undefined) return undefined;
           refusal = { reason: 'FailedDelete', message: messageOf(failure) };
           return refused;
@@ -175,28 +174,6 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
       if (at !== undefined && at > now && (next === undefined || at < next)) next = at;
     }
     return next === undefined ? undefined : next - now;
-  }
-
-  async function deletePods(replicaSet: ReplicaSet, count: number, signal: AbortSignal): Promise<unknown> {
-    const uid = replicaSet.metadata.uid ?? '';
-    const victims = victimsOf(replicaSet, count);
-    expectations.expectDeletions(
-      uid,
-      victims.map(({ metadata }) => metadata.uid ?? ''),
-    );
-    let failure: unknown;
-    await inBatches(victims, async ({ metadata: { namespace, name, uid: podUid = '' } }) => {
-      try {
-        await client.delete(pods, { namespace, name }, { preconditions: { uid: podUid }, signal });
-        recorder.record(replicaSet, { type: 'Normal', reason: 'SuccessfulDelete', message: `Deleted pod: ${name}` });
-      } catch (err) {
-        expectations.deletionObserved(uid, podUid);
-        if (isNotFound(err)) return;
-        failure ??= err;
-        recorder.record(replicaSet, { type: 'Warning', reason: 'FailedDelete', message: `Error deleting: ${messageOf(err)}` });
-      }
-    });
-    return failure;
   }
 
   function victimsOf(replicaSet: ReplicaSet, count: number): readonly Pod[] {
