@@ -4,6 +4,7 @@ import type { Algorithm } from './algorithm.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { PodSteps } from './pod-steps.ts';
 import type { QueuedPod } from './queue.ts';
+import type { Reservations } from './reservations.ts';
 import { describeUnfit } from './unfit.ts';
 
 export interface AttemptsOptions {
@@ -11,19 +12,28 @@ export interface AttemptsOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly measures: SchedulerMetrics;
+  readonly reservations: Reservations;
   readonly advance: PodSteps['advance'];
 }
 
 /** Makes the function that tries to find a node for a pod, notes the outcome on the pod and takes it to its next state. */
-export function createAttempts({ algorithm, clock, log, measures, advance }: AttemptsOptions): (pod: QueuedPod) => void {
+export function createAttempts({ algorithm, clock, log, measures, reservations, advance }: AttemptsOptions): (pod: QueuedPod) => void {
   return (pod) => {
     pod.triedAt = clock.monotonicMs();
     try {
       const decision = algorithm.choose(pod.record);
       measures.algorithmTook(clock.monotonicMs() - pod.triedAt);
       if ('node' in decision) {
-        pod.node = decision.node;
-        advance(pod, { type: 'NODE_FOUND' });
+        const refusal = reservations.reserve(pod.record, decision.node);
+        if (refusal === undefined) {
+          pod.node = decision.node;
+          advance(pod, { type: 'NODE_FOUND' });
+          return;
+        }
+        pod.rejectedBy = new Set([refusal.plugin]);
+        pod.failure = refusal.message;
+        measures.attempted('unschedulable', clock.monotonicMs() - pod.triedAt);
+        advance(pod, { type: 'NODE_NOT_FOUND' });
         return;
       }
       pod.rejectedBy = decision.unfit.plugins;

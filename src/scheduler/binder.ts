@@ -5,10 +5,11 @@ import type { Client } from '../client/client.ts';
 import { refOf } from '../machinery/object.ts';
 import { isNotFound } from '../machinery/status-error.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
-import type { SchedulerCache } from './cache.ts';
+import type { NodeRecord, SchedulerCache } from './cache.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { PodSteps } from './pod-steps.ts';
 import type { QueuedPod, SchedulingQueue } from './queue.ts';
+import type { Reservations } from './reservations.ts';
 
 /** Bindings under way at the same time. The store takes them in commits of 128. */
 const maxBindings = 1_024;
@@ -16,8 +17,8 @@ const timedBindingEvery = 10;
 
 /** Tells the API which node each pod gets; many at the same time. */
 export interface Binder {
-  /** Binds an assumed pod to the node of this name. A refusal takes the pod to its next state. */
-  bind(pod: QueuedPod, nodeName: string): void;
+  /** Prepares an assumed pod for the node, as its PreBind plugins want, and binds it. A failure takes the pod to its next state. */
+  bind(pod: QueuedPod, node: NodeRecord): void;
   /** No more bindings may begin now; `onEnded` says when they may. */
   readonly isFull: boolean;
   /** Resolves when no binding is under way. */
@@ -32,19 +33,35 @@ export interface BinderOptions {
   readonly measures: SchedulerMetrics;
   readonly queue: SchedulingQueue;
   readonly cache: SchedulerCache;
+  readonly reservations: Reservations;
   readonly advance: PodSteps['advance'];
   /** A binding ended; `wasFull`: no other could begin before. */
   onEnded(wasFull: boolean): void;
 }
 
 export function createBinder(options: BinderOptions): Binder {
-  const { client, clock, log, recorder, measures, queue, cache, advance, onEnded } = options;
+  const { client, clock, log, recorder, measures, queue, cache, reservations, advance, onEnded } = options;
   let underWay = 0;
   let bound = 0;
   let onIdle: (() => void) | undefined;
 
-  async function bind(pod: QueuedPod, nodeName: string): Promise<void> {
+  /** Waits for others are not counted as bindings: pods without volumes must not wait behind those with some. */
+  async function prepareAndBind(pod: QueuedPod, node: NodeRecord, prepared: Promise<void>): Promise<void> {
+    try {
+      await prepared;
+    } catch (err) {
+      measures.attempted('error', clock.monotonicMs() - pod.triedAt);
+      onRefused(pod, node, err instanceof Error ? err : new Error(String(err)));
+      onEnded(false);
+      return;
+    }
+    if (queue.get(pod.record.key) === pod) await bind(pod, node);
+    else reservations.unreserve(pod.record, node);
+  }
+
+  async function bind(pod: QueuedPod, node: NodeRecord): Promise<void> {
     const { record, triedAt } = pod;
+    const { name: nodeName } = node;
     const { key, uid } = record;
     const ref = refOf(key);
     underWay += 1;
@@ -67,7 +84,11 @@ export function createBinder(options: BinderOptions): Binder {
       const now = clock.monotonicMs();
       measures.extensionPointTook('Bind', false, now - startedAt);
       measures.attempted('error', now - triedAt);
-      onRefused(pod, err);
+      onRefused(
+        pod,
+        node,
+        new Error(`running Bind plugin "DefaultBinder": ${err instanceof Error ? err.message : String(err)}`, { cause: err }),
+      );
     } finally {
       underWay -= 1;
       if (underWay === 0) onIdle?.();
@@ -75,22 +96,26 @@ export function createBinder(options: BinderOptions): Binder {
     }
   }
 
-  function onRefused(pod: QueuedPod, err: unknown): void {
+  function onRefused(pod: QueuedPod, node: NodeRecord, err: Error): void {
     const { key } = pod.record;
+    reservations.unreserve(pod.record, node);
     // Meanwhile bound by someone else, or gone: the cache has the truth already.
     if (queue.get(key) !== pod) return;
-    if (isNotFound(err)) {
+    if (isNotFound(err.cause)) {
       cache.forget(key);
       advance(pod, { type: 'DELETED' });
       return;
     }
     log.warn({ pod: key, err }, 'Could not bind pod');
-    pod.failure = `binding rejected: running Bind plugin "DefaultBinder": ${err instanceof Error ? err.message : String(err)}`;
+    pod.failure = `binding rejected: ${err.message}`;
     advance(pod, { type: 'BIND_FAILED' });
   }
 
   return {
-    bind: (pod, nodeName) => void bind(pod, nodeName),
+    bind(pod, node) {
+      const prepared = reservations.preBind(pod.record, node);
+      void (prepared === undefined ? bind(pod, node) : prepareAndBind(pod, node, prepared));
+    },
     get isFull() {
       return underWay >= maxBindings;
     },

@@ -1,8 +1,9 @@
 import type { Node, Taint } from '../api/core/v1/node.ts';
 import type { Clock } from '../base/clock.ts';
 import { deepEqual } from '../machinery/object.ts';
+import { anyAddress, type HostPort } from './host-ports.ts';
 import type { ClusterChange, ClusterView } from './plugin.ts';
-import { anyAddress, type HostPort, type PodRecord, type PodShape } from './pod-record.ts';
+import type { PodRecord } from './pod-record.ts';
 import { allocatableOf } from './requests.ts';
 
 /**
@@ -136,14 +137,14 @@ function sameAmounts(a: ReadonlyMap<string, number> | undefined, b: ReadonlyMap<
  * milliseconds later, and until then their resources must not be given away again.
  */
 export interface SchedulerCache extends ClusterView {
-  setNode(node: Node): readonly ClusterChange[];
+  setNode(node: Node): { readonly node: NodeRecord; readonly changes: readonly ClusterChange[] };
   removeNode(name: string): void;
   /** The API has the pod on `nodeName`, which confirms an assumption or overrules it. */
   setPod(pod: PodRecord, nodeName: string): void;
-  /** The shape of a pod that is on a node, or promised to one. */
-  shapeOf(key: string): PodShape | undefined;
-  /** The pod is gone or has ended. True when it held something. */
-  removePod(key: string): boolean;
+  /** A pod that is on a node, or promised to one. */
+  recordOf(key: string): PodRecord | undefined;
+  /** The pod is gone or has ended. Gives it when it held something. */
+  removePod(key: string): PodRecord | undefined;
   /** Promises the node to the pod. */
   assume(pod: PodRecord, node: NodeRecord): void;
   /** The API accepted the binding: from now on the assumption expires unless it is confirmed. */
@@ -212,7 +213,7 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
       const isNew = !record.present;
       const changes = record.read(node);
       if (isNew) nodes.push(record);
-      return changes;
+      return { node: record, changes };
     },
     removeNode(name) {
       const record = records.get(name);
@@ -240,12 +241,11 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
       }
       place(pod, recordOf(nodeName), false);
     },
-    shapeOf: (key) => placements.get(key)?.pod.shape,
+    recordOf: (key) => placements.get(key)?.pod,
     removePod(key) {
       const known = placements.get(key);
-      if (known === undefined) return false;
-      displace(known);
-      return true;
+      if (known !== undefined) displace(known);
+      return known?.pod;
     },
     assume(pod, node) {
       const known = placements.get(pod.key);

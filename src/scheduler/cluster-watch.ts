@@ -4,7 +4,7 @@ import type { Informer } from '../client/informer.ts';
 import { isPodLeaving, nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { SchedulerCache } from './cache.ts';
-import type { ClusterChange } from './plugin.ts';
+import type { ChangeListener } from './plugin.ts';
 import { createShapeReader } from './pod-record.ts';
 import type { PodSteps } from './pod-steps.ts';
 import type { QueuedPod, SchedulingQueue } from './queue.ts';
@@ -18,7 +18,7 @@ export interface ClusterWatchOptions {
   readonly queue: SchedulingQueue;
   readonly observe: PodSteps['observe'];
   /** Something changed that may help a parked pod. */
-  onChange(change: ClusterChange): void;
+  onChange: ChangeListener;
   /** A parked pod itself changed in a way that may help it. */
   onParkedPodChanged(pod: QueuedPod): void;
   /** Gates hold the pod. */
@@ -46,9 +46,14 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
   }
 
   function onPodGone(key: string): void {
-    if (cache.removePod(key)) onChange('AssignedPodDeleted');
+    removePlaced(key);
     const queued = queue.get(key);
     if (queued !== undefined) observe(queued, undefined);
+  }
+
+  function removePlaced(key: string): void {
+    const pod = cache.removePod(key);
+    if (pod !== undefined) onChange('AssignedPodDeleted', { pod });
   }
 
   function onPodPlaced(pod: Pod, nodeName: string, before: Pod | undefined): void {
@@ -56,11 +61,15 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
     const queued = queue.get(key);
     const phase = pod.status?.phase;
     if (phase === 'Succeeded' || phase === 'Failed') {
-      if (cache.removePod(key)) onChange('AssignedPodDeleted');
+      removePlaced(key);
     } else {
-      cache.setPod(shapes.read(pod, cache.shapeOf(key)), nodeName);
-      if (before === undefined || nodeNameOf(before) === undefined) onChange('AssignedPodAdded');
-      else if (before.metadata.labels !== pod.metadata.labels) onChange('AssignedPodChanged');
+      const known = cache.recordOf(key);
+      const record = shapes.read(pod, known?.shape);
+      cache.setPod(record, nodeName);
+      if (before === undefined || nodeNameOf(before) === undefined) onChange('AssignedPodAdded', { pod: record });
+      // A shape is the same object as long as nothing that other pods look at has changed.
+      else if (known?.shape !== record.shape) onChange('AssignedPodChanged', { pod: record });
+      else if (before.metadata.deletionTimestamp !== pod.metadata.deletionTimestamp) onChange('AssignedPodChanged', { pod: record });
     }
     if (queued !== undefined) observe(queued, pod);
   }
@@ -84,8 +93,10 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
   }
 
   function onNode({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
-    if (after !== undefined) for (const change of cache.setNode(after)) onChange(change);
-    else if (before !== undefined) {
+    if (after !== undefined) {
+      const { node, changes } = cache.setNode(after);
+      for (const change of changes) onChange(change, { node });
+    } else if (before !== undefined) {
       cache.removeNode(before.metadata.name);
       onChange('NodeRemoved');
     }

@@ -1,32 +1,73 @@
+import type { Clock } from '../base/clock.ts';
+import type { Log } from '../base/log.ts';
+import type { Client } from '../client/client.ts';
+import type { InformerSet } from '../client/informer.ts';
+import type { KubeObject } from '../machinery/object.ts';
 import type { NodeRecord } from './cache.ts';
 import type { PodRecord } from './pod-record.ts';
 
 /**
- * The contract of a plugin. `prepare` is called once for each pod and returns a function for its nodes, or undefined
- * when the plugin has no opinion about this pod. That function reads flat fields of node records and allocates no
- * objects.
+ * A plugin of kube-scheduler's name, by extension point. It is made once for each profile. Bind, queue order and gates are
+ * not among the points: every profile has the same.
+ */
+export interface Plugin {
+  readonly name: string;
+  readonly filter?: FilterPlugin;
+  readonly score?: ScorePlugin;
+  readonly reserve?: ReservePlugin;
+  /**
+   * Follows objects that only this plugin reads, and reports changes that may turn its answers. Returns a function that ends it. It is
+   * called once the informers have synced.
+   */
+  watch?(onChange: ChangeListener): () => void;
+}
+
+/** Parts that plugins are made with. Informers have to be asked for while the plugin is made, so that the scheduler waits for them. */
+export interface PluginHandle {
+  readonly client: Client;
+  readonly informers: InformerSet;
+  readonly clock: Clock;
+  readonly log: Log;
+}
+
+/** Makes a plugin with the arguments of its `pluginConfig`, which were checked and have all defaults. */
+export type PluginFactory = (handle: PluginHandle, args: unknown) => Plugin;
+
+/**
+ * `prepare` is called once for each shape of pods and returns a function for nodes. It returns undefined when the plugin has no opinion
+ * about such pods. That function reads flat fields of node records and allocates no objects.
  */
 export interface FilterPlugin {
-  readonly name: string;
   /**
-   * A pod that no node can take, whatever the nodes are like: the text for `FailedScheduling`. Such a pod waits for a change of the pod.
+   * A pod that no node can take, whatever the nodes are like: the text for `FailedScheduling`. Such a pod waits for one of the changes
+   * of `helpedBy`.
    */
   refuse?(pod: PodRecord): string | undefined;
   prepare(pod: PodRecord, cluster: ClusterView): PreparedFilter | undefined;
   /** Kinds of change after which a pod that this plugin rejected is worth another try. */
-  readonly helpedBy: readonly ClusterChange[];
+  readonly helpedBy: Readonly<Partial<Record<ClusterChange, HelpTest>>>;
 }
+
+/** Decides if the change may turn the answer about the pod: `always`, or by a look at what changed. In doubt it is true. */
+export type HelpTest = 'always' | ((pod: PodRecord, changed: Changed) => boolean);
 
 export interface PreparedFilter {
   /** Undefined: the node will do. */
   filter(node: NodeRecord): Rejection | undefined;
   /** The answer depends on pods of other nodes, so a scored sample must not outlive the pod it was made for. */
   readonly looksAround?: boolean;
+  /**
+   * The answer depends on this one pod, or on objects that no node record has. It is prepared for each pod again, and no other pod
+   * takes a node from its sample.
+   */
+  readonly forThisPod?: boolean;
+  /** Counts a pod that comes to the node (1) or leaves it (-1), for a filter that reads more than node records. */
+  shift?: Shift;
 }
 
+type Shift = (pod: PodRecord, node: NodeRecord, sign: 1 | -1) => void;
+
 export interface ScorePlugin {
-  readonly name: string;
-  readonly weight: number;
   prepare(pod: PodRecord, cluster: ClusterView): PreparedScore | undefined;
 }
 
@@ -39,13 +80,31 @@ export interface PreparedScore {
    */
   readonly scale?: 'highest-is-100' | 'highest-is-0' | 'range';
   readonly looksAround?: boolean;
+  readonly forThisPod?: boolean;
+  shift?: Shift;
+}
+
+/**
+ * Holds something for a pod on the node chosen for it, and writes it before the pod is bound. Only pods that it concerns come here.
+ */
+export interface ReservePlugin {
+  concerns(pod: PodRecord): boolean;
+  /** Takes in memory what the pod needs on the node. A text says why that is not possible: the pod waits for a change. */
+  reserve?(pod: PodRecord, node: NodeRecord): string | undefined;
+  /**
+   * Writes through the API what has to be there before the pod is bound, and waits for others to act on it. A rejection takes the pod
+   * to its back-off. The signal is aborted when the pod is gone or the scheduler stops.
+   */
+  preBind?(pod: PodRecord, node: NodeRecord, signal: AbortSignal): Promise<void>;
+  /** Gives back what `reserve` took, after any failure from then to the binding. Calling it twice changes nothing. */
+  unreserve?(pod: PodRecord, node: NodeRecord): void;
 }
 
 /** Reason why a node does not fit. A constant where possible, since each node yields one. */
 export interface Rejection {
   /** In the words of kube-scheduler. */
   readonly reasons: readonly string[];
-  /** Could be helped by removing pods from the node; decides the text about preemption. */
+  /** Could be helped by removing pods from the node; decides whether preemption looks at it. */
   readonly resolvable: boolean;
 }
 
@@ -68,7 +127,30 @@ export type ClusterChange =
   | 'AssignedPodAdded'
   | 'AssignedPodChanged'
   | 'AssignedPodDeleted'
-  | 'PodChanged';
+  | 'PodChanged'
+  | `${VolumeKind}${'Added' | 'Changed' | 'Deleted'}`;
+
+type VolumeKind =
+  | 'PersistentVolumeClaim'
+  | 'PersistentVolume'
+  | 'StorageClass'
+  | 'CSINode'
+  | 'CSIDriver'
+  | 'CSIStorageCapacity'
+  | 'VolumeAttachment';
+
+/** The things that changed, as far as they are known. */
+export interface Changed {
+  /** The node, as it is now. */
+  readonly node?: NodeRecord;
+  /** The pod on a node: as it is now, or as it was when it is gone. */
+  readonly pod?: PodRecord;
+  /** An object of another kind, before and after; one of the two is absent when it came or went. */
+  readonly before?: KubeObject;
+  readonly after?: KubeObject;
+}
+
+export type ChangeListener = (change: ClusterChange, changed?: Changed) => void;
 
 /** Highest score of a plugin. */
 export const maxScore = 100;

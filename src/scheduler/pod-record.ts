@@ -1,8 +1,9 @@
-import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
+import type { Affinity, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../lifecycle/node-selector.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelector } from '../machinery/selector.ts';
+import { type HostPort, hostPortsOf } from './host-ports.ts';
 import { type PodRequests, requestsOf } from './requests.ts';
 
 /** A pod with what the scheduler has to know of it, read once. */
@@ -37,13 +38,6 @@ export interface PodShape {
   readonly unsupported: string | undefined;
   /** Parts of the pod that the shape was read from. */
   readonly source: ShapeSource;
-}
-
-export interface HostPort {
-  readonly protocol: string;
-  /** `0.0.0.0` for all addresses. */
-  readonly ip: string;
-  readonly port: number;
 }
 
 /** A term of pod (anti-)affinity. */
@@ -237,27 +231,6 @@ function selectorOf({ selector = {}, labels, equal, different }: SelectorSource)
   }
   return compileLabelSelector({ ...selector, matchExpressions: expressions });
 }
-
-const noPorts: readonly HostPort[] = [];
-
-function hostPortsOf(spec: PodSpec): readonly HostPort[] {
-  let ports: HostPort[] | undefined;
-  const read = (container: Container): void => {
-    for (const { hostPort, protocol, hostIP } of container.ports ?? []) {
-      if (hostPort === undefined || hostPort <= 0) continue;
-      ports ??= [];
-      ports.push({ protocol: protocol ?? 'TCP', ip: hostIP === undefined || hostIP === '' ? anyAddress : hostIP, port: hostPort });
-    }
-  };
-  spec.containers.forEach(read);
-  for (const container of spec.initContainers ?? []) {
-    if ((container as { readonly restartPolicy?: string }).restartPolicy === 'Always') read(container);
-  }
-  return ports ?? noPorts;
-}
-
-/** A host port on this address is taken on all of them. */
-export const anyAddress = '0.0.0.0';
 
 function unsupportedOf(spec: PodSpec): string | undefined {
   const claim = spec.volumes?.find((volume) => volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined);

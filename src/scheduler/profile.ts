@@ -1,46 +1,52 @@
-import type { FilterPlugin, ScorePlugin } from './plugin.ts';
-import { interPodAffinity, interPodAffinityScore } from './plugins/inter-pod-affinity.ts';
-import { nodeAffinity, nodeAffinityScore } from './plugins/node-affinity.ts';
+import type { FilterPlugin, Plugin, PluginFactory, PluginHandle, ReservePlugin, ScorePlugin } from './plugin.ts';
+import { interPodAffinity } from './plugins/inter-pod-affinity.ts';
+import { nodeAffinity } from './plugins/node-affinity.ts';
 import { nodePorts } from './plugins/node-ports.ts';
-import { balancedAllocation, leastAllocated, nodeResourcesFit } from './plugins/node-resources-fit.ts';
+import { nodeResourcesBalancedAllocation } from './plugins/node-resources-balanced-allocation.ts';
+import { nodeResourcesFit } from './plugins/node-resources-fit.ts';
 import { nodeUnschedulable } from './plugins/node-unschedulable.ts';
-import { ownerSpread } from './plugins/owner-spread.ts';
-import { podTopologySpread, podTopologySpreadScore } from './plugins/pod-topology-spread.ts';
+import { podTopologySpread } from './plugins/pod-topology-spread.ts';
 import { supportedFeatures } from './plugins/supported-features.ts';
-import { taintToleration, taintTolerationScore } from './plugins/taint-toleration.ts';
+import { taintToleration } from './plugins/taint-toleration.ts';
 
 /** The pods that a scheduler owns, and its plugins. */
 export interface Profile {
   /** Pods with this `spec.schedulerName` are ours. */
   readonly schedulerName: string;
+  readonly plugins: readonly Plugin[];
   /** In order: the first rejection of a node is the one that is reported. */
-  readonly filters: readonly FilterPlugin[];
-  readonly scores: readonly ScorePlugin[];
+  readonly filters: readonly (FilterPlugin & Named)[];
+  readonly scores: readonly (ScorePlugin & Named & { readonly weight: number })[];
+  readonly reserves: readonly (ReservePlugin & Named)[];
+}
+
+interface Named {
+  readonly name: string;
 }
 
 /**
  * Plugins and weights of kube-scheduler's default profile, as far as what they look at exists here. Its NodeName filter is not among
- * them: a pod that names a node never comes to the scheduler.
+ * them: a pod that names a node never comes to the scheduler. The order is the one in which nodes are filtered.
  */
-export const defaultProfile: Profile = {
-  schedulerName: 'default-scheduler',
-  filters: [
-    supportedFeatures,
-    nodeUnschedulable,
-    taintToleration,
-    nodeAffinity,
-    nodePorts,
-    nodeResourcesFit,
-    podTopologySpread,
-    interPodAffinity,
-  ],
-  scores: [
-    taintTolerationScore,
-    nodeAffinityScore,
-    podTopologySpreadScore,
-    ownerSpread,
-    interPodAffinityScore,
-    leastAllocated,
-    balancedAllocation,
-  ],
-};
+const defaultPlugins: readonly { readonly make: PluginFactory; readonly weight: number }[] = [
+  { make: supportedFeatures, weight: 0 },
+  { make: nodeUnschedulable, weight: 0 },
+  { make: taintToleration, weight: 3 },
+  { make: nodeAffinity, weight: 2 },
+  { make: nodePorts, weight: 0 },
+  { make: nodeResourcesFit, weight: 1 },
+  { make: podTopologySpread, weight: 2 },
+  { make: interPodAffinity, weight: 2 },
+  { make: nodeResourcesBalancedAllocation, weight: 1 },
+];
+
+export function createProfile(handle: PluginHandle): Profile {
+  const made = defaultPlugins.map(({ make, weight }) => ({ plugin: make(handle, undefined), weight }));
+  return {
+    schedulerName: 'default-scheduler',
+    plugins: made.map(({ plugin }) => plugin),
+    filters: made.flatMap(({ plugin: { name, filter } }) => (filter === undefined ? [] : [{ name, ...filter }])),
+    scores: made.flatMap(({ plugin: { name, score }, weight }) => (score === undefined ? [] : [{ name, weight, ...score }])),
+    reserves: made.flatMap(({ plugin: { name, reserve } }) => (reserve === undefined ? [] : [{ name, ...reserve }])),
+  };
+}

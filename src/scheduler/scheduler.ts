@@ -23,9 +23,12 @@ import { createEarlyRetries } from './early-retries.ts';
 import { createHelpedPods } from './helped-pods.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { createSchedulerMetrics } from './metrics.ts';
+import type { Changed, ClusterChange } from './plugin.ts';
+import type { PodRecord } from './pod-record.ts';
 import { createPodSteps, type PodEffects } from './pod-steps.ts';
-import { defaultProfile, type Profile } from './profile.ts';
+import { createProfile, type Profile } from './profile.ts';
 import { createSchedulingQueue, type QueuedPod } from './queue.ts';
+import { createReservations } from './reservations.ts';
 
 export interface SchedulerOptions {
   readonly client: Client;
@@ -39,7 +42,6 @@ export interface SchedulerOptions {
   readonly steps: StepLog;
   /** Breaks ties between nodes; [0, 1). */
   readonly random?: () => number;
-  readonly profile?: Profile;
 }
 
 export interface Scheduler extends Component {
@@ -55,7 +57,8 @@ export interface Scheduler extends Component {
  */
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { client, informers, clock, log, recorder } = options;
-  const profile = options.profile ?? defaultProfile;
+  const profile = createProfile({ client, informers, clock, log });
+  const profileOf = (_pod: PodRecord): Profile => profile;
   const podInformer = informers.get(pods);
   const nodeInformer = informers.get(nodes);
   const namespaceInformer = informers.get(namespaces);
@@ -77,7 +80,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     random: options.random ?? Math.random,
     onTimed: (point, durationMs) => measures.extensionPointTook(point, true, durationMs),
   });
-  const helped = createHelpedPods(profile);
+  const helped = createHelpedPods(profileOf);
+  const reservations = createReservations(profileOf);
   const earlyRetries = createEarlyRetries({ clock, queue });
   const loop = createSliceLoop({ beforeSlice: () => helped.take(queue.parked()).forEach(retryAfterChange), work: tryNext });
   const backoffTimer = createBackoffTimer({ clock, queue, onExpired: (pod) => advance(pod, { type: 'BACKOFF_EXPIRED' }) });
@@ -89,6 +93,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     measures,
     queue,
     cache,
+    reservations,
     advance: (pod, event) => advance(pod, event),
     onEnded(wasFull) {
       if (wasFull || helped.hasChanges) loop.wake();
@@ -114,11 +119,11 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       invariant(node !== undefined, `pod ${pod.record.key} is bound before a node was chosen`);
       cache.assume(pod.record, node);
       queue.assume(pod);
-      binder.bind(pod, node.name);
+      binder.bind(pod, node);
     },
     forget(pod) {
       cache.forget(pod.record.key);
-      helped.note('AssignedPodDeleted');
+      helped.note('AssignedPodDeleted', { pod: pod.record });
     },
     reportFailure(pod) {
       pod.erred = true;
@@ -126,14 +131,20 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     },
     release(pod) {
       queue.delete(pod);
+      reservations.release(pod.record.key);
       conditions.drop(pod.record.key);
     },
   };
   const { advance, observe } = createPodSteps({ effects, steps: options.steps });
-  const attempt = createAttempts({ algorithm, clock, log, measures, advance });
+  const attempt = createAttempts({ algorithm, clock, log, measures, reservations, advance });
 
-  let stopWatching: (() => void) | undefined;
+  const stopWatching: (() => void)[] = [];
   let stopHousekeeping: (() => void) | undefined;
+
+  function onChange(change: ClusterChange, changed?: Changed): void {
+    helped.note(change, changed);
+    loop.wake();
+  }
 
   function retryAfterChange(pod: QueuedPod): void {
     advance(pod, { type: 'CLUSTER_CHANGED', backingOff: queue.isBackingOff(pod) });
@@ -164,26 +175,27 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     async start({ signal }) {
       await informers.waitForSync({ signal });
       loop.start();
-      stopWatching = watchCluster({
-        nodes: nodeInformer,
-        pods: podInformer,
-        schedulerName: profile.schedulerName,
-        cache,
-        queue,
-        observe,
-        onChange(change) {
-          helped.note(change);
-          loop.wake();
-        },
-        onParkedPodChanged: retryAfterChange,
-        onGated: (pod) => conditions.write(pod, { reason: podScheduledReasons.gated, message: gatedMessage }),
-      });
+      stopWatching.push(
+        watchCluster({
+          nodes: nodeInformer,
+          pods: podInformer,
+          schedulerName: profile.schedulerName,
+          cache,
+          queue,
+          observe,
+          onChange,
+          onParkedPodChanged: retryAfterChange,
+          onGated: (pod) => conditions.write(pod, { reason: podScheduledReasons.gated, message: gatedMessage }),
+        }),
+      );
+      for (const { watch } of profile.plugins) if (watch !== undefined) stopWatching.push(watch(onChange));
       stopHousekeeping = startHousekeeping({ clock, log, cache, queue, advance, retry: retryAfterChange });
       log.info({ nodes: cache.nodes.length, pending: queue.size }, 'Started scheduler');
     },
     async stop() {
       loop.stop();
-      stopWatching?.();
+      for (const stop of stopWatching.splice(0)) stop();
+      reservations.stop();
       backoffTimer.stop();
       stopHousekeeping?.();
       await binder.stop();

@@ -1,5 +1,5 @@
 import type { NodeRecord } from '../cache.ts';
-import type { ClusterView, FilterPlugin, Rejection, ScorePlugin } from '../plugin.ts';
+import type { ClusterView, FilterPlugin, PluginFactory, Rejection, ScorePlugin } from '../plugin.ts';
 import type { PodRecord, PodTerm } from '../pod-record.ts';
 
 const affinityMismatch: Rejection = { reasons: ["node(s) didn't match pod affinity rules"], resolvable: false };
@@ -7,9 +7,15 @@ const antiAffinityMismatch: Rejection = { reasons: ["node(s) didn't match pod an
 const existingAntiAffinity: Rejection = { reasons: ["node(s) didn't satisfy existing pods anti-affinity rules"], resolvable: true };
 
 /** Required affinity and anti-affinity of the pod, and required anti-affinity of the pods that are there already. */
-export const interPodAffinity: FilterPlugin = {
-  name: 'InterPodAffinity',
-  helpedBy: ['NodeAdded', 'NodeLabelsChanged', 'AssignedPodAdded', 'AssignedPodChanged', 'AssignedPodDeleted', 'PodChanged'],
+const filter: FilterPlugin = {
+  helpedBy: {
+    NodeAdded: 'always',
+    NodeLabelsChanged: 'always',
+    AssignedPodAdded: 'always',
+    AssignedPodChanged: 'always',
+    AssignedPodDeleted: 'always',
+    PodChanged: 'always',
+  },
   prepare(pod, cluster) {
     const { requiredAffinity, requiredAntiAffinity } = pod.shape;
     const refused = domainsThatRefuse(pod, cluster);
@@ -39,9 +45,7 @@ export const interPodAffinity: FilterPlugin = {
 };
 
 /** Prefers nodes whose domain has pods that preferred affinity selects, and avoids those of preferred anti-affinity. */
-export const interPodAffinityScore: ScorePlugin = {
-  name: 'InterPodAffinity',
-  weight: 2,
+const score: ScorePlugin = {
   prepare({ shape }, cluster) {
     const { preferredPods } = shape;
     if (preferredPods.length === 0) return undefined;
@@ -72,6 +76,9 @@ export const interPodAffinityScore: ScorePlugin = {
     };
   },
 };
+
+/** Terms of pods about other pods: who is to be near whom. */
+export const interPodAffinity: PluginFactory = () => ({ name: 'InterPodAffinity', filter, score });
 
 /** Topology values by key: the domains a term is about. */
 type Domains = Map<string, Set<string>>;

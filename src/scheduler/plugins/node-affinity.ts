@@ -1,28 +1,61 @@
-import type { FilterPlugin, Rejection, ScorePlugin } from '../plugin.ts';
+import type { Affinity } from '../../api/core/v1/pod.ts';
+import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../../lifecycle/node-selector.ts';
+import type { NodeRecord } from '../cache.ts';
+import type { PluginFactory, Rejection } from '../plugin.ts';
+import type { PodRecord } from '../pod-record.ts';
 
 const mismatch: Rejection = { reasons: ["node(s) didn't match Pod's node affinity/selector"], resolvable: false };
+const addedMismatch: Rejection = { reasons: ["node(s) didn't match scheduler-enforced node affinity"], resolvable: false };
 
-/** Leaves out nodes that `nodeSelector` or required node affinity do not select. */
-export const nodeAffinity: FilterPlugin = {
-  name: 'NodeAffinity',
-  helpedBy: ['NodeAdded', 'NodeLabelsChanged', 'PodChanged'],
-  prepare({ shape }) {
-    const { nodeMatcher } = shape;
-    if (nodeMatcher === undefined) return undefined;
-    return { filter: (node) => (nodeMatcher(node.labels, node.name) ? undefined : mismatch) };
-  },
-};
+/** Arguments of the plugin in a profile. */
+interface NodeAffinityArgs {
+  /** Holds for every pod of the profile, besides its own. */
+  readonly addedAffinity?: NonNullable<Affinity['nodeAffinity']>;
+}
 
-/** Prefers nodes by the weights of preferred node affinity. */
-export const nodeAffinityScore: ScorePlugin = {
-  name: 'NodeAffinity',
-  weight: 2,
-  prepare({ shape }) {
-    const { preferredNodes } = shape;
-    if (preferredNodes.length === 0) return undefined;
-    return {
-      scale: 'highest-is-100',
-      score: (node) => preferredNodes.reduce((sum, { weight, matches }) => (matches(node.labels, node.name) ? sum + weight : sum), 0),
-    };
-  },
+/**
+ * Leaves out nodes that `nodeSelector` or required node affinity do not select, and prefers nodes by the weights of preferred node
+ * affinity.
+ */
+export const nodeAffinity: PluginFactory = (_, args) => {
+  const { addedAffinity } = (args ?? {}) as NodeAffinityArgs;
+  const addedMatcher = compileNodeSelector(undefined, addedAffinity?.requiredDuringSchedulingIgnoredDuringExecution);
+  const addedPreferred = (addedAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).map(({ weight, preference }) => ({
+    weight,
+    matches: compileNodeTerm(preference),
+  }));
+  const selects = (matcher: NodeMatcher | undefined, { labels, name }: NodeRecord) => matcher === undefined || matcher(labels, name);
+  const mayHelp = ({ shape }: PodRecord, { node }: { readonly node?: NodeRecord }) =>
+    node === undefined || (selects(addedMatcher, node) && selects(shape.nodeMatcher, node));
+
+  return {
+    name: 'NodeAffinity',
+    filter: {
+      helpedBy: { NodeAdded: mayHelp, NodeLabelsChanged: mayHelp, PodChanged: 'always' },
+      prepare({ shape }) {
+        const { nodeMatcher } = shape;
+        if (nodeMatcher === undefined && addedMatcher === undefined) return undefined;
+        return {
+          filter(node) {
+            if (!selects(addedMatcher, node)) return addedMismatch;
+            return selects(nodeMatcher, node) ? undefined : mismatch;
+          },
+        };
+      },
+    },
+    score: {
+      prepare({ shape }) {
+        const preferred = addedPreferred.length === 0 ? shape.preferredNodes : [...addedPreferred, ...shape.preferredNodes];
+        if (preferred.length === 0) return undefined;
+        return {
+          scale: 'highest-is-100',
+          score(node) {
+            let sum = 0;
+            for (const { weight, matches } of preferred) if (matches(node.labels, node.name)) sum += weight;
+            return sum;
+          },
+        };
+      },
+    },
+  };
 };

@@ -1,5 +1,6 @@
 import type { NodeRecord } from '../cache.ts';
-import { type FilterPlugin, maxScore, type Rejection, type ScorePlugin } from '../plugin.ts';
+import { maxScore, type PluginFactory, type Rejection } from '../plugin.ts';
+import type { PodRecord } from '../pod-record.ts';
 import type { PodRequests } from '../requests.ts';
 
 const tooManyPods = 'Too many pods';
@@ -46,45 +47,37 @@ function shortage(requests: PodRequests, node: NodeRecord): Rejection | undefine
   return { reasons: [...(flat?.reasons ?? []), ...reasons], resolvable: resolvable && flat?.resolvable !== false };
 }
 
-/** Leaves out nodes that have not enough left of what the pod requests, or as many pods as they may have. */
-export const nodeResourcesFit: FilterPlugin = {
+/**
+ * Leaves out nodes that have not enough left of what the pod requests, or as many pods as they may have. Prefers nodes with the largest
+ * share of CPU and memory left (LeastAllocated).
+ */
+export const nodeResourcesFit: PluginFactory = () => ({
   name: 'NodeResourcesFit',
-  helpedBy: ['NodeAdded', 'NodeAllocatableChanged', 'AssignedPodDeleted', 'PodChanged'],
-  prepare({ shape }) {
-    const { requests } = shape;
-    return { filter: (node) => shortage(requests, node) };
+  filter: {
+    helpedBy: {
+      NodeAdded: mayHoldIt,
+      NodeAllocatableChanged: mayHoldIt,
+      // Every pod that leaves makes room for one more, whatever it had requested.
+      AssignedPodDeleted: 'always',
+      PodChanged: 'always',
+    },
+    prepare({ shape }) {
+      const { requests } = shape;
+      return { filter: (node) => shortage(requests, node) };
+    },
   },
-};
+  score: {
+    prepare({ shape }) {
+      const { scoredMilliCpu, scoredMemory } = shape.requests;
+      return {
+        score: (node) =>
+          (shareLeft(node.scoredMilliCpu + scoredMilliCpu, node.milliCpu) + shareLeft(node.scoredMemory + scoredMemory, node.memory)) / 2,
+      };
+    },
+  },
+});
 
-/** Prefers nodes with the largest share of CPU and memory left (LeastAllocated). */
-export const leastAllocated: ScorePlugin = {
-  name: 'NodeResourcesFit',
-  weight: 1,
-  prepare({ shape }) {
-    const { scoredMilliCpu, scoredMemory } = shape.requests;
-    return {
-      score: (node) =>
-        (shareLeft(node.scoredMilliCpu + scoredMilliCpu, node.milliCpu) + shareLeft(node.scoredMemory + scoredMemory, node.memory)) / 2,
-    };
-  },
-};
+const mayHoldIt = ({ shape }: PodRecord, { node }: { readonly node?: NodeRecord }): boolean =>
+  node === undefined || shortage(shape.requests, node) === undefined;
 
 const shareLeft = (used: number, total: number): number => (used >= total ? 0 : ((total - used) * maxScore) / total);
-
-/** Prefers nodes on which CPU and memory would be used to the same degree. Says nothing about pods that request neither. */
-export const balancedAllocation: ScorePlugin = {
-  name: 'NodeResourcesBalancedAllocation',
-  weight: 1,
-  prepare({ shape }) {
-    const { milliCpu, memory } = shape.requests;
-    if (milliCpu === 0 && memory === 0) return undefined;
-    return {
-      score(node) {
-        const cpuShare = Math.min(1, node.milliCpu === 0 ? 1 : (node.usedMilliCpu + milliCpu) / node.milliCpu);
-        const memoryShare = Math.min(1, node.memory === 0 ? 1 : (node.usedMemory + memory) / node.memory);
-        // The standard deviation of two numbers is half their distance.
-        return (1 - Math.abs(cpuShare - memoryShare) / 2) * maxScore;
-      },
-    };
-  },
-};

@@ -1,6 +1,6 @@
 import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { NodeRecord } from '../cache.ts';
-import type { ClusterView, FilterPlugin, Rejection, ScorePlugin } from '../plugin.ts';
+import type { ClusterView, FilterPlugin, PluginFactory, Rejection, ScorePlugin } from '../plugin.ts';
 import type { PodRecord, SpreadConstraint } from '../pod-record.ts';
 
 const skewed: Rejection = { reasons: ["node(s) didn't match pod topology spread constraints"], resolvable: true };
@@ -10,19 +10,18 @@ const missingLabel: Rejection = {
 };
 
 /** Leaves out nodes that would make the pods of a `DoNotSchedule` constraint more uneven than it allows. */
-export const podTopologySpread: FilterPlugin = {
-  name: 'PodTopologySpread',
-  helpedBy: [
-    'NodeAdded',
+const filter: FilterPlugin = {
+  helpedBy: {
+    NodeAdded: 'always',
     // Its domain may have been the emptiest.
-    'NodeRemoved',
-    'NodeLabelsChanged',
-    'NodeTaintsChanged',
-    'AssignedPodAdded',
-    'AssignedPodChanged',
-    'AssignedPodDeleted',
-    'PodChanged',
-  ],
+    NodeRemoved: 'always',
+    NodeLabelsChanged: 'always',
+    NodeTaintsChanged: 'always',
+    AssignedPodAdded: 'always',
+    AssignedPodChanged: 'always',
+    AssignedPodDeleted: 'always',
+    PodChanged: 'always',
+  },
   prepare(pod, cluster) {
     const { hardSpread } = pod.shape;
     if (hardSpread.length === 0) return undefined;
@@ -46,13 +45,18 @@ export const podTopologySpread: FilterPlugin = {
   },
 };
 
-/** Prefers domains with few pods of a `ScheduleAnyway` constraint. */
-export const podTopologySpreadScore: ScorePlugin = {
-  name: 'PodTopologySpread',
-  weight: 2,
+/**
+ * Prefers domains with few pods of a `ScheduleAnyway` constraint. Without constraints it prefers nodes with few pods of the same owner,
+ * so that losing a node does not take all replicas. Upstream does this by default constraints over the selectors of Services and owners;
+ * counting by owner is what those come to.
+ */
+const score: ScorePlugin = {
   prepare(pod, cluster) {
-    const { softSpread } = pod.shape;
-    if (softSpread.length === 0) return undefined;
+    const { softSpread, hardSpread, ownerUid } = pod.shape;
+    if (softSpread.length === 0) {
+      if (ownerUid === undefined || hardSpread.length > 0) return undefined;
+      return { scale: 'highest-is-0', score: (node) => node.podsByOwner.get(ownerUid) ?? 0 };
+    }
     const rules = softSpread.map((constraint) => {
       const counts = countsOf(pod, constraint, softSpread, cluster);
       // A constraint over many domains counts for more than one over few, as upstream weighs them.
@@ -72,6 +76,9 @@ export const podTopologySpreadScore: ScorePlugin = {
     };
   },
 };
+
+/** Spreads alike pods over the domains of a label. */
+export const podTopologySpread: PluginFactory = () => ({ name: 'PodTopologySpread', filter, score });
 
 /**
  * Pods that the constraint counts, by domain; a domain without any has 0. It runs for each pod with a constraint, and `isDomain` for each

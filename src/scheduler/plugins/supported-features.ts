@@ -1,11 +1,9 @@
-import type { FilterPlugin } from '../plugin.ts';
+import type { PluginFactory } from '../plugin.ts';
 
 /**
  * Refuses pods that ask for something no node offers here, so that it is said and never ignored.
  */
-export const supportedFeatures: FilterPlugin = {
+export const supportedFeatures: PluginFactory = () => ({
   name: 'SupportedFeatures',
-  helpedBy: ['PodChanged'],
-  refuse: ({ shape }) => shape.unsupported,
-  prepare: () => undefined,
-};
+  filter: { helpedBy: { PodChanged: 'always' }, refuse: ({ shape }) => shape.unsupported, prepare: () => undefined },
+});

@@ -4,10 +4,11 @@ import type { Pod } from '../../../src/api/core/v1/pod.ts';
 import { createAlgorithm, nodesToFind } from '../../../src/scheduler/algorithm.ts';
 import { createSchedulerCache } from '../../../src/scheduler/cache.ts';
 import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
-import { defaultProfile } from '../../../src/scheduler/profile.ts';
+import { createProfile } from '../../../src/scheduler/profile.ts';
 import { describeUnfit } from '../../../src/scheduler/unfit.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
+import { detachedHandle } from '../../support/scheduler-profile.ts';
 
 const namespaceLabels: Record<string, Record<string, string>> = { shop: { team: 'a' }, other: { team: 'b' } };
 
@@ -17,7 +18,7 @@ function clusterOf(nodes: readonly Node[], placed: readonly (readonly [Pod, stri
   const cache = createSchedulerCache({ clock, namespaceLabels: (name) => namespaceLabels[name] });
   for (const node of nodes) cache.setNode(node);
   for (const [pod, node] of placed) cache.setPod(shapes.read(pod), node);
-  const algorithm = createAlgorithm({ profile: defaultProfile, cluster: cache, clock, random: () => 0.5 });
+  const algorithm = createAlgorithm({ profile: createProfile(detachedHandle(clock)), cluster: cache, clock, random: () => 0.5 });
   return {
     clock,
     cache,

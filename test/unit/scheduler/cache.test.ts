@@ -63,13 +63,13 @@ describe('scheduler cache', () => {
 
   it('tells what changed on a node', () => {
     const { cache } = setUp();
-    expect(cache.setNode(nodeOf('n1'))).toEqual([]);
-    expect(cache.setNode(nodeOf('n1', { spec: { unschedulable: true } }))).toEqual(['NodeTaintsChanged']);
-    expect(cache.setNode(nodeOf('n1', { labels: { a: 'b' }, allocatable: { cpu: '8' } }))).toEqual([
+    expect(cache.setNode(nodeOf('n1')).changes).toEqual([]);
+    expect(cache.setNode(nodeOf('n1', { spec: { unschedulable: true } })).changes).toEqual(['NodeTaintsChanged']);
+    expect(cache.setNode(nodeOf('n1', { labels: { a: 'b' }, allocatable: { cpu: '8' } })).changes).toEqual([
       'NodeAllocatableChanged',
       'NodeLabelsChanged',
       'NodeTaintsChanged',
     ]);
-    expect(cache.setNode(nodeOf('n3'))).toContain('NodeAdded');
+    expect(cache.setNode(nodeOf('n3')).changes).toContain('NodeAdded');
   });
 });

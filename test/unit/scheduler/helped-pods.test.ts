@@ -1,15 +1,18 @@
 import { describe, expect, it } from 'vitest';
 import { createHelpedPods } from '../../../src/scheduler/helped-pods.ts';
 import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
-import { defaultProfile } from '../../../src/scheduler/profile.ts';
+import { createProfile } from '../../../src/scheduler/profile.ts';
 import { createSchedulingQueue } from '../../../src/scheduler/queue.ts';
 import { podOf } from '../../support/cluster-objects.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
+import { detachedHandle } from '../../support/scheduler-profile.ts';
 
 function setUp() {
-  const queue = createSchedulingQueue({ clock: createManualClock() });
+  const clock = createManualClock();
+  const profile = createProfile(detachedHandle(clock));
+  const queue = createSchedulingQueue({ clock });
   const shapes = createShapeReader();
-  const helped = createHelpedPods(defaultProfile);
+  const helped = createHelpedPods(() => profile);
   const park = (name: string, ...rejectedBy: readonly string[]) => {
     const pod = queue.add(shapes.read(podOf(name)));
     pod.rejectedBy = new Set(rejectedBy);
