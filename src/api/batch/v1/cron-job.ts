@@ -1,9 +1,10 @@
-import type { CronJob as V1CronJob, CronJobSpec as V1CronJobSpec } from 'kubernetes-types/batch/v1.d.ts';
-import { CronError, checkCron, isTimeZone } from '../../../machinery/cron.ts';
+import type { CronJob as V1CronJob, CronJobSpec as V1CronJobSpec, CronJobStatus as V1CronJobStatus } from 'kubernetes-types/batch/v1.d.ts';
+import { CronError, parseCron } from '../../../machinery/cron.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
 import type { DeepReadonly, Kube } from '../../../machinery/object.ts';
 import { describeLabelSelector } from '../../../machinery/selector.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
+import { isTimeZone } from '../../../machinery/time-zone.ts';
 import { ageColumn, ageOf, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { defaultPodTemplate } from '../../core/v1/pod-spec-defaults.ts';
@@ -129,7 +130,7 @@ function checkSchedule(errors: FieldError[], schedule: string): void {
     return;
   }
   try {
-    checkCron(schedule);
+    parseCron(schedule);
   } catch (err) {
     if (!(err instanceof CronError)) throw err;
     errors.push(invalidValue('spec.schedule', schedule, err.message));
@@ -146,3 +147,4 @@ function checkTimeZone(errors: FieldError[], timeZone: string): void {
 
 export type CronJob = Kube<V1CronJob> & { readonly spec: CronJobSpec };
 export type CronJobSpec = DeepReadonly<V1CronJobSpec>;
+export type CronJobStatus = DeepReadonly<V1CronJobStatus>;
