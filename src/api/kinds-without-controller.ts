@@ -13,7 +13,6 @@ export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
   ['apps/StatefulSet', 'it makes no pods'],
   ['apps/DaemonSet', 'it makes no pods'],
   ['/ReplicationController', 'it makes no pods'],
-  ['batch/CronJob', 'it starts no Job'],
   ['autoscaling/HorizontalPodAutoscaler', 'it scales nothing'],
   ['/PersistentVolumeClaim', 'it gets no volume'],
   ['/PersistentVolume', 'no claim is bound to it'],

@@ -42,6 +42,7 @@ export const annotations = {
   lastAppliedConfiguration: 'kubectl.kubernetes.io/last-applied-configuration',
   defaultContainer: 'kubectl.kubernetes.io/default-container',
   podDeletionCost: 'controller.kubernetes.io/pod-deletion-cost',
+  cronJobScheduledTimestamp: 'batch.kubernetes.io/cronjob-scheduled-timestamp',
   endpointsOverCapacity: 'endpoints.kubernetes.io/over-capacity',
   leader: 'control-plane.alpha.kubernetes.io/leader',
   endpointsLastChangeTriggerTime: 'endpoints.kubernetes.io/last-change-trigger-time',

@@ -5,6 +5,8 @@ import type { ControllerObserver } from './controller.ts';
 
 /** The `workqueue_*` and `controller_runtime_*` families of a process. */
 export interface ControllerMetrics {
+  /** For the families that one controller alone has. */
+  readonly registry: Metrics;
   /** Counters of one controller; each name is used once. Its series exist from then on. */
   observerOf(controller: string): ControllerObserver;
 }
@@ -50,6 +52,7 @@ export function createControllerMetrics({ metrics, clock }: ControllerMetricsOpt
   metrics.addCollector(queueLines);
 
   return {
+    registry: metrics,
     observerOf(controller) {
       const name = { name: controller };
       const queue = { depth: 0, startedAt: [] as number[] };

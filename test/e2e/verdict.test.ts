@@ -295,12 +295,11 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
     {
       what: 'a kind that has no controller',
       act: () =>
-        push('a job of the night', {
-          'shop/nightly.yaml':
-            'apiVersion: batch/v1\nkind: CronJob\nmetadata: { name: nightly, namespace: shop }\nspec: { schedule: "0 3 * * *", jobTemplate: { spec: { template: { spec: { restartPolicy: Never, containers: [{ name: a, image: host/true }] } } } } }\n',
+        push('a class of devices', {
+          'shop/devices.yaml': 'apiVersion: resource.k8s.io/v1\nkind: DeviceClass\nmetadata: { name: gpu }\nspec: {}\n',
         }),
       state: 'NoController',
-      reason: /CronJob/,
+      reason: /DeviceClass/,
     },
     { what: 'its revert', act: revert, state: 'Matches' },
     {

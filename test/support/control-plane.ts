@@ -6,7 +6,7 @@ import { builtInKinds } from '../../src/api/kinds.ts';
 import { loadSchemas } from '../../src/api/schemas.ts';
 import { createKubeApi } from '../../src/apiserver/create-kube-api.ts';
 import { createLocalClient } from '../../src/apiserver/local-client.ts';
-import { systemClock, timestampOf } from '../../src/base/clock.ts';
+import { type Clock, systemClock, timestampOf } from '../../src/base/clock.ts';
 import type { Component } from '../../src/base/component.ts';
 import type { Log } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
@@ -35,9 +35,15 @@ export interface ControlPlane {
 export interface ControlPlaneOptions {
   readonly controllers: readonly ((dependencies: ControllerDependencies) => Component)[];
   readonly logLevel?: string;
+  /** The API and the controllers take time from it; by default the system's. */
+  readonly clock?: Clock;
 }
 
-export async function startControlPlane({ controllers, logLevel = 'silent' }: ControlPlaneOptions): Promise<ControlPlane> {
+export async function startControlPlane({
+  controllers,
+  logLevel = 'silent',
+  clock = systemClock,
+}: ControlPlaneOptions): Promise<ControlPlane> {
   const log = pino({ level: logLevel });
   const storage = await openMemoryStorage();
   const kubeApi = await createKubeApi({
@@ -46,12 +52,13 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
     schemas: loadSchemas(builtInKinds.map(({ schemas }) => schemas)),
     serviceCidr: '127.64.0.0/20',
     log,
+    clock,
   });
   const client = createLocalClient({ kubeApi, user: { name: 'admin', groups: ['system:masters'] }, userAgent: 'test/1' });
   await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'default' } });
   await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'default' } });
 
-  let running = await startControllers(client, controllers, log);
+  let running = await startControllers(client, controllers, { log, clock });
   return {
     client,
     get informers() {
@@ -59,7 +66,7 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
     },
     async restart() {
       await running.stop();
-      running = await startControllers(client, controllers, log);
+      running = await startControllers(client, controllers, { log, clock });
     },
     async stop() {
       await running.stop();
@@ -73,9 +80,8 @@ export async function startControlPlane({ controllers, logLevel = 'silent' }: Co
 export async function startControllers(
   client: Client,
   controllers: ControlPlaneOptions['controllers'],
-  log: Log = pino({ level: 'silent' }),
+  { log = pino({ level: 'silent' }), clock = systemClock }: { readonly log?: Log; readonly clock?: Clock } = {},
 ): Promise<{ readonly informers: InformerSet; stop(): Promise<void> }> {
-  const clock = systemClock;
   const metrics = createMetrics();
   const informers = createInformerSet({ client, clock, log });
   const queue = createEventQueue({ client, clock, log, metrics });

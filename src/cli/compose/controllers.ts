@@ -4,6 +4,7 @@ import type { Pki } from '../../base/pki.ts';
 import { createCertificateApprovingController } from '../../controllers/certificates/approving-controller.ts';
 import { createCertificateSigningController } from '../../controllers/certificates/signing-controller.ts';
 import { createClusterRoleAggregationController } from '../../controllers/cluster-role-aggregation.ts';
+import { createCronJobController } from '../../controllers/cron-job/cron-job-controller.ts';
 import { createDeploymentController } from '../../controllers/deployment/deployment-controller.ts';
 import { createDisruptionController } from '../../controllers/disruption/disruption-controller.ts';
 import { createEndpointSliceController } from '../../controllers/endpoint-slice/endpoint-slice-controller.ts';
@@ -88,6 +89,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createReplicaSetController(dependencies('replicaset-controller')),
     createDeploymentController(dependencies('deployment-controller')),
     createJobController(dependencies('job-controller')),
+    createCronJobController(dependencies('cronjob-controller')),
     createDisruptionController(dependencies('disruption-controller')),
     createResourceQuotaController(dependencies('resourcequota-controller')),
     createClaimProtectionController(dependencies('pvc-protection-controller')),

@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { cronJobs } from '../../../src/api/batch/v1/cron-job.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { ingresses } from '../../../src/api/networking/v1/ingress.ts';
+import { deviceClasses } from '../../../src/api/resource/v1/device-class.ts';
 import { createNoControllerEvents } from '../../../src/controllers/no-controller-events.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
 import { until } from '../../support/until.ts';
@@ -23,25 +23,19 @@ const eventsOf = async (name: string) =>
   (await plane.client.list(events, { namespace, fieldSelector: `involvedObject.name=${name}` })).items;
 
 it('says on an object that nothing acts on it, in an Event', async () => {
-  const template = { spec: { template: { spec: { restartPolicy: 'OnFailure', containers: [{ name: 'c', image: 'i' }] } } } };
-  await plane.client.create(cronJobs, {
-    apiVersion: 'batch/v1',
-    kind: 'CronJob',
-    metadata: { name: 'backup', namespace },
-    spec: { schedule: '0 3 * * *', jobTemplate: template },
-  });
+  await plane.client.create(deviceClasses, { apiVersion: 'resource.k8s.io/v1', kind: 'DeviceClass', metadata: { name: 'gpu' }, spec: {} });
   const [event] = await until(
     async () => {
-      const found = await eventsOf('backup');
+      const found = await eventsOf('gpu');
       return found.length === 0 ? undefined : found;
     },
-    { what: 'an Event on the CronJob' },
+    { what: 'an Event on the DeviceClass' },
   );
   expect(event).toMatchObject({
     type: 'Warning',
     reason: 'NoController',
-    message: 'CronJob backup is stored, but this version has no controller for CronJob: it starts no Job',
-    involvedObject: { kind: 'CronJob', apiVersion: 'batch/v1', namespace, name: 'backup' },
+    message: 'DeviceClass gpu is stored, but this version has no controller for DeviceClass: it allocates no device',
+    involvedObject: { kind: 'DeviceClass', apiVersion: 'resource.k8s.io/v1', name: 'gpu' },
   });
 });
 

@@ -30,15 +30,17 @@ describe('kinds without a controller', () => {
   });
 
   it('are named with what does not happen, unless somebody writes the status of the object', () => {
-    const cronJob = (metadata: Partial<ObjectMeta> = {}): KubeObject => ({
-      apiVersion: 'batch/v1',
-      kind: 'CronJob',
-      metadata: { name: 'backup', ...metadata },
+    const deviceClass = (metadata: Partial<ObjectMeta> = {}): KubeObject => ({
+      apiVersion: 'resource.k8s.io/v1',
+      kind: 'DeviceClass',
+      metadata: { name: 'gpu', ...metadata },
     });
-    expect(noControllerText(cronJob())).toBe('CronJob backup is stored, but this version has no controller for CronJob: it starts no Job');
-    expect(noControllerText(cronJob({ managedFields: [{ manager: 'kubectl' }] }))).toBeDefined();
-    expect(noControllerText(cronJob({ managedFields: [{ manager: 'own', subresource: 'status' }] }))).toBeUndefined();
-    expect(noControllerText({ apiVersion: 'example.com/v1', kind: 'CronJob', metadata: { name: 'x' } })).toBeUndefined();
+    expect(noControllerText(deviceClass())).toBe(
+      'DeviceClass gpu is stored, but this version has no controller for DeviceClass: it allocates no device',
+    );
+    expect(noControllerText(deviceClass({ managedFields: [{ manager: 'kubectl' }] }))).toBeDefined();
+    expect(noControllerText(deviceClass({ managedFields: [{ manager: 'own', subresource: 'status' }] }))).toBeUndefined();
+    expect(noControllerText({ apiVersion: 'example.com/v1', kind: 'DeviceClass', metadata: { name: 'x' } })).toBeUndefined();
     expect(noControllerText({ apiVersion: 'apps/v1', kind: 'Deployment', metadata: { name: 'x' } })).toBeUndefined();
   });
 
