@@ -2,21 +2,11 @@ import { resolve } from 'node:path';
 import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import { isDuration, parseDuration } from '../api/flux.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
+import type { CommandContext } from './command-context.ts';
 import type { AppCommand } from './connect.ts';
 import type { ExitCode } from './failure.ts';
 import { type Format, formats, type ListFormat, listFormats } from './format.ts';
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
-
-export interface AppCommandContext {
-  readonly environment: NodeJS.ProcessEnv;
-  readonly output: NodeJS.WritableStream;
-  /** For what is not the answer. */
-  readonly notes: NodeJS.WritableStream;
-  readonly version: string;
-  withDataDirectory(command: Command): Command;
-  dataDirectoryOf(flags: { readonly dataDir?: string }): Promise<string>;
-  done(exitCode: ExitCode): void;
-}
 
 interface ClusterFlags {
   readonly dataDir?: string;
@@ -26,42 +16,10 @@ interface ClusterFlags {
   readonly output: Format;
 }
 
-/** The commands that look at apps and change them: against the running cluster, or any that a kubeconfig names. */
-export function addAppCommands(program: Command, context: AppCommandContext): void {
-  const { environment, output, version, withDataDirectory, dataDirectoryOf, done } = context;
-  const clusterVerb = (name: string, description: string, namespaceOf = 'of the app'): Command =>
-    withDataDirectory(program.command(name).description(description))
-      .addOption(
-        new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
-      )
-      .option('--context <name>', 'context of the kubeconfig')
-      .addOption(new Option('-n, --namespace <namespace>', namespaceOf).argParser(parseNamespace));
-  const verb = (name: string, description: string, namespaceOf?: string): Command =>
-    clusterVerb(name, description, namespaceOf).addOption(
-      new Option('-o, --output <format>', 'output format').choices(name === 'get' ? listFormats : formats).default('text'),
-    );
-  const untilInterrupt = async (action: (signal: AbortSignal) => Promise<ExitCode>): Promise<void> => {
-    const abort = new AbortController();
-    const onInterrupt = (): void => abort.abort(new Error('interrupted'));
-    process.once('SIGINT', onInterrupt);
-    try {
-      const exitCode = await action(abort.signal);
-      done(abort.signal.aborted ? 130 : exitCode);
-    } finally {
-      process.off('SIGINT', onInterrupt);
-    }
-  };
-  const commandOf = async (flags: ClusterFlags): Promise<AppCommand> => ({
-    dataDirectory: await dataDirectoryOf(flags),
-    kubeconfig: flags.kubeconfig === undefined ? undefined : resolve(flags.kubeconfig),
-    context: flags.context,
-    namespace: flags.namespace,
-    output,
-    format: flags.output,
-    version,
-  });
-  const timeoutOption = (): Option => new Option('--timeout <duration>', 'how long to wait').argParser(parseTimeout).default('2m');
-  const repoOption = (): Option => new Option('--repo <dir>', 'clone of the repository').default('.', 'the working directory');
+/** The commands that look at apps: in the running cluster, or any that a kubeconfig names. */
+export function addAppQuestions(program: Command, context: CommandContext): void {
+  const { clusterVerb, verb, untilInterrupt, commandOf } = verbsOf(program, context);
+  const { done } = context;
 
   verb('get', 'list apps or sources', 'only of this namespace')
     .addArgument(new Argument('<what>').choices(['apps', 'sources', 'app', 'source']))
@@ -135,6 +93,21 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       ),
     );
 
+  verb('history', 'revisions of an app: the result of each, and its changes')
+    .argument('<app>')
+    .option('--changes', 'with the objects', false)
+    .action(async (app: string, flags: ClusterFlags & { readonly changes: boolean }) =>
+      done(await (await import('./history.ts')).showHistory({ ...(await commandOf(flags)), app, changes: flags.changes, now: Date.now() })),
+    );
+}
+
+/** The commands that compare and change them. */
+export function addAppActions(program: Command, context: CommandContext): void {
+  const { verb, commandOf } = verbsOf(program, context);
+  const { environment, done } = context;
+  const timeoutOption = (): Option => new Option('--timeout <duration>', 'how long to wait').argParser(parseTimeout).default('2m');
+  const repoOption = (): Option => new Option('--repo <dir>', 'clone of the repository').default('.', 'the working directory');
+
   withBuildFlags(verb('diff', 'changes of the work tree to the cluster; exits with 0 for none, 1 for some, 2 for an error'))
     .argument('[names...]', 'APP; or REV1 REV2 to compare what two commits make of the apps; or APP REV1 REV2')
     .option('--revision <rev>', 'a commit of the clone in place of the work tree')
@@ -188,13 +161,6 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
       ),
     );
 
-  verb('history', 'revisions of an app: the result of each, and its changes')
-    .argument('<app>')
-    .option('--changes', 'with the objects', false)
-    .action(async (app: string, flags: ClusterFlags & { readonly changes: boolean }) =>
-      done(await (await import('./history.ts')).showHistory({ ...(await commandOf(flags)), app, changes: flags.changes, now: Date.now() })),
-    );
-
   withBuildFlags(verb('revert', 'revert the last change of an app by a commit in a clone, or a pin in the cluster'))
     .alias('rollback')
     .argument('<target>', 'APP, or a commit')
@@ -238,6 +204,50 @@ export function addAppCommands(program: Command, context: AppCommandContext): vo
     .action(async (app: string, flags: ClusterFlags) =>
       done(await (await import('./apps.ts')).resumeApp({ ...(await commandOf(flags)), app })),
     );
+}
+
+interface Verbs {
+  clusterVerb(name: string, description: string, namespaceOf?: string): Command;
+  /** With a choice of output formats. */
+  verb(name: string, description: string, namespaceOf?: string): Command;
+  /** For what runs until Ctrl-C. */
+  untilInterrupt(action: (signal: AbortSignal) => Promise<ExitCode>): Promise<void>;
+  commandOf(flags: ClusterFlags): Promise<AppCommand>;
+}
+
+function verbsOf(program: Command, { environment, output, version, withDataDirectory, dataDirectoryOf, done }: CommandContext): Verbs {
+  const clusterVerb = (name: string, description: string, namespaceOf = 'of the app'): Command =>
+    withDataDirectory(program.command(name).description(description))
+      .addOption(
+        new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
+      )
+      .option('--context <name>', 'context of the kubeconfig')
+      .addOption(new Option('-n, --namespace <namespace>', namespaceOf).argParser(parseNamespace));
+  const verb = (name: string, description: string, namespaceOf?: string): Command =>
+    clusterVerb(name, description, namespaceOf).addOption(
+      new Option('-o, --output <format>', 'output format').choices(name === 'get' ? listFormats : formats).default('text'),
+    );
+  const untilInterrupt = async (action: (signal: AbortSignal) => Promise<ExitCode>): Promise<void> => {
+    const abort = new AbortController();
+    const onInterrupt = (): void => abort.abort(new Error('interrupted'));
+    process.once('SIGINT', onInterrupt);
+    try {
+      const exitCode = await action(abort.signal);
+      done(abort.signal.aborted ? 130 : exitCode);
+    } finally {
+      process.off('SIGINT', onInterrupt);
+    }
+  };
+  const commandOf = async (flags: ClusterFlags): Promise<AppCommand> => ({
+    dataDirectory: await dataDirectoryOf(flags),
+    kubeconfig: flags.kubeconfig === undefined ? undefined : resolve(flags.kubeconfig),
+    context: flags.context,
+    namespace: flags.namespace,
+    output,
+    format: flags.output,
+    version,
+  });
+  return { clusterVerb, verb, untilInterrupt, commandOf };
 }
 
 interface GetFlags extends Omit<ClusterFlags, 'output'> {

@@ -69,7 +69,7 @@ async function list<T extends KubeObject>(options: ListOptions, resource: Resour
     for (const { metadata } of items) output.write(`${resource.kind.toLowerCase()}.${resource.group}/${plain(metadata.name)}\n`);
   } else if (format === 'json' || format === 'yaml') {
     const shown = 'items' in found ? { ...found, items: items.map(withoutManagedFields) } : withoutManagedFields(found);
-    writeResult({ output, format }, shown, () => '');
+    await writeResult({ output, format }, shown, () => '');
   } else {
     const shown = columns.filter(({ isWide }) => isWide !== true || format === 'wide');
     output.write(table([shown.map((column) => column.name), ...items.map((item) => shown.map(({ cell }) => cell(item, now)))]));
@@ -148,7 +148,7 @@ async function sync(client: Client, options: SyncOptions): Promise<ExitCode> {
   }
   const asked = await client.patch(kustomizations, app.metadata, request, { fieldManager });
   if (!options.wait) {
-    writeResult(options, withoutManagedFields(asked), () => `asked for a sync of ${nameOfApp(app.metadata)}\n`);
+    await writeResult(options, withoutManagedFields(asked), () => `asked for a sync of ${nameOfApp(app.metadata)}\n`);
     return 0;
   }
   const { object, isDone } = await waitFor(client, kustomizations, { ref: app.metadata, timeout, judge: async (now) => isHandled(now) });
@@ -237,8 +237,8 @@ async function isSuperseded(client: Client, app: Kustomization, sha: string | un
 }
 
 /** @param problem  what is not as it was asked for; undefined when all is */
-function tell(command: AppCommand, app: Kustomization, problem: string | undefined): ExitCode {
-  writeResult(command, withoutManagedFields(app), () => {
+async function tell(command: AppCommand, app: Kustomization, problem: string | undefined): Promise<ExitCode> {
+  await writeResult(command, withoutManagedFields(app), () => {
     const health = conditionOf(app.status?.conditions, 'Healthy');
     const lines = [
       `${problem === undefined ? pc.green('●') : pc.red('▲')} ${nameOfApp(app.metadata)}  ${plain(problem || (readyOf(app)?.message ?? 'not looked at yet'))}\n`,
@@ -306,7 +306,7 @@ export function suspendApp(options: SuspendOptions): Promise<ExitCode> {
     const until = options.duration === undefined ? undefined : timestampOf(options.now + parseDuration(options.duration));
     const body = suspendRequest({ by: await whoAmI(client), reason: options.reason, until });
     const after = await client.patch(kustomizations, app.metadata, { type: 'merge', body }, { fieldManager });
-    writeResult(
+    await writeResult(
       options,
       withoutManagedFields(after),
       () => `suspended ${nameOfApp(app.metadata)}${until === undefined ? '' : ` until ${until}`}\n`,
@@ -320,7 +320,7 @@ export function resumeApp(options: AppCommand & { readonly app: string }): Promi
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);
     const resumed = await client.patch(kustomizations, app.metadata, { type: 'merge', body: resumeRequest() }, { fieldManager });
-    writeResult(options, withoutManagedFields(resumed), () => `resumed ${nameOfApp(app.metadata)}\n`);
+    await writeResult(options, withoutManagedFields(resumed), () => `resumed ${nameOfApp(app.metadata)}\n`);
     return 0;
   });
 }

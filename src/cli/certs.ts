@@ -57,7 +57,7 @@ export const needAttention = (certificates: readonly CertificateState[]): readon
 export async function checkCertificates({ dataDirectory, format, output, now }: CheckOptions): Promise<ExitCode> {
   const certificates = await certificateStates(dataDirectory, now);
   const bad = needAttention(certificates);
-  writeResult({ output, format }, { certificates }, () => {
+  await writeResult({ output, format }, { certificates }, () => {
     const rows = certificates.map(({ name, purpose, notAfter, daysLeft, state }) => [
       name,
       purpose,

@@ -23,7 +23,7 @@ export async function showConfig(options: ConfigOptions): Promise<ExitCode> {
   const { dataDirectory, defaults } = options;
   const kept = await readSettings(filesOf(dataDirectory).settings);
   const of: Of = kept === undefined ? 'next start' : (await tryEndpoints(dataDirectory)) === undefined ? 'last start' : 'running';
-  writeResult(options, { dataDirectory, of, settings: kept ?? defaults }, ({ settings }) => {
+  await writeResult(options, { dataDirectory, of, settings: kept ?? defaults }, ({ settings }) => {
     const head = `${dataDirectory}: ${texts[of]}\n\n`;
     return head + table([['NAME', 'VALUE', 'FROM'], ...settings.map(({ name, value, from }) => [name, value === '' ? '-' : value, from])]);
   });

@@ -178,10 +178,10 @@ async function treeAt(clone: Clone, revision: string): Promise<Tree> {
   return { source: clone.source, commit: await clone.commit(sha) };
 }
 
-function tell(options: DiffOptions, apps: readonly AppDiff[]): ExitCode {
+async function tell(options: DiffOptions, apps: readonly AppDiff[]): Promise<ExitCode> {
   const isDifferent = apps.some(({ objects }) => objects.length > 0);
   const isBroken = apps.some(({ errors }) => errors.length > 0);
-  writeResult(options, { different: isDifferent, apps }, () => textOf(apps));
+  await writeResult(options, { different: isDifferent, apps }, () => textOf(apps));
   return isBroken ? 2 : isDifferent ? 1 : 0;
 }
 

@@ -39,7 +39,7 @@ export async function doctor(options: DoctorOptions): Promise<ExitCode> {
       ? [{ check: 'cluster', result: 'note' as const, what: 'no cluster runs here; nodes, sources and webhooks were not asked' }]
       : await askCluster(options)),
   ];
-  writeResult(options, { dataDirectory, findings }, () => findings.map(textOf).join('') + summaryOf(findings));
+  await writeResult(options, { dataDirectory, findings }, () => findings.map(textOf).join('') + summaryOf(findings));
   return findings.some(({ result }) => result === 'problem') ? 1 : 0;
 }
 

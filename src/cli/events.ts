@@ -30,10 +30,12 @@ export function showEvents(options: EventsOptions): Promise<ExitCode> {
     const { found, resourceVersion } = await readEvents(client, isAbout, placeOf(options));
     const shown = found.sort((a, b) => timeOfEvent(a) - timeOfEvent(b)).slice(-maxEvents);
     if (!options.watch) {
-      writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () => textOf(shown, options.app, systemClock.now()));
+      await writeResult(options, { apiVersion: 'v1', kind: 'EventList', items: shown }, () =>
+        textOf(shown, options.app, systemClock.now()),
+      );
       return 0;
     }
-    const write = createWriter(options, shown);
+    const write = await createWriter(options, shown);
     await follow({ client, isAbout, resourceVersion, options, write });
     return 0;
   });
@@ -73,7 +75,7 @@ interface Following {
   isAbout(event: Event): Promise<boolean>;
   readonly resourceVersion: string;
   readonly options: EventsOptions;
-  write(event: Event): void;
+  write(event: Event): void | Promise<void>;
 }
 
 /** Until the signal: a watch that the server ends goes on where it was. */
@@ -92,7 +94,7 @@ async function follow({ client, isAbout, resourceVersion, options, write }: Foll
             from = object.metadata.resourceVersion ?? from;
             if (type !== 'ADDED' && type !== 'MODIFIED') continue;
             written = written.then(async () => {
-              if (await isAbout(object)) write(object);
+              if (await isAbout(object)) await write(object);
             });
           }
         },
@@ -107,13 +109,13 @@ async function follow({ client, isAbout, resourceVersion, options, write }: Foll
 }
 
 /** Writes the events that were there, and gives the function that writes the next one. */
-function createWriter(options: EventsOptions, shown: readonly Event[]): (event: Event) => void {
+async function createWriter(options: EventsOptions, shown: readonly Event[]): Promise<Following['write']> {
   const { format, output } = options;
   // One document an event, as a stream.
   const asJson = (event: Event): void => void output.write(`${formatJson(event, 0)}\n`);
   const write =
     format === 'text' ? createLines(output, shown) : format === 'json' ? asJson : (event: Event) => writeResult(options, [event], () => '');
-  if (format !== 'text') for (const event of shown) write(event);
+  if (format !== 'text') for (const event of shown) await write(event);
   return write;
 }
 

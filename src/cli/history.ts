@@ -19,7 +19,7 @@ export function showHistory(options: HistoryOptions): Promise<ExitCode> {
   return withClient(options, async (client): Promise<ExitCode> => {
     const app = await findApp(client, options.app, options.namespace);
     const history = await historyOf(client, app);
-    writeResult(options, { app: keyOf(app), revisions: history }, () => textOf(history, options));
+    await writeResult(options, { app: keyOf(app), revisions: history }, () => textOf(history, options));
     return 0;
   });
 }

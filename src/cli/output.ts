@@ -2,17 +2,16 @@ import { stripVTControlCharacters } from 'node:util';
 import pc from 'picocolors';
 import { plain, printable } from '../base/plain-text.ts';
 import type { KubeObject } from '../machinery/object.ts';
-import { formatYaml } from '../machinery/yaml.ts';
 import type { Format } from './format.ts';
 
-/** Writes a result for programs, or the text that `asText` makes of it for people. */
-export function writeResult<T>(
+/** Writes a result for programs, or the text that `asText` makes of it for people. Only an answer in YAML loads the writer of YAML. */
+export async function writeResult<T>(
   { output, format }: { readonly output: NodeJS.WritableStream; readonly format: Format },
   result: T,
   asText: (result: T) => string,
-): void {
+): Promise<void> {
   if (format === 'text') output.write(printable(asText(result)));
-  else output.write(format === 'json' ? `${formatJson(result)}\n` : formatYaml(result));
+  else output.write(format === 'json' ? `${formatJson(result)}\n` : (await import('../machinery/yaml.ts')).formatYaml(result));
 }
 
 /** JSON leaves the control characters above ASCII as they are; some terminals act on them. */

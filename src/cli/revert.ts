@@ -55,7 +55,7 @@ export async function revert(options: RevertOptions): Promise<ExitCode> {
   try {
     return await withClient(options, async (client): Promise<ExitCode> => {
       const outcome = await decide({ client, clone }, options);
-      writeResult(options, outcome, textOf);
+      await writeResult(options, outcome, textOf);
       return 0;
     });
   } catch (err) {

@@ -1,16 +1,9 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
-import type { ExitCode } from './failure.ts';
-
-export interface SetupCommandContext {
-  readonly output: NodeJS.WritableStream & { readonly isTTY?: boolean };
-  withDataDirectory(command: Command): Command;
-  dataDirectoryOf(flags: { readonly dataDir?: string }): Promise<string>;
-  done(exitCode: ExitCode): void;
-}
+import type { CommandContext } from './command-context.ts';
 
 /** The commands that set something up beside a cluster: a repository, its monitoring, a look at its page. */
-export function addSetupCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: SetupCommandContext): void {
+export function addSetupCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: CommandContext): void {
   program
     .command('init')
     .description('make a repository with one app, which "midship up --repo DIR" runs')

@@ -39,7 +39,7 @@ export async function status(options: StatusOptions): Promise<ExitCode> {
     const overview = await requestPage<Overview>(endpoints, '/status.json', { tokenFile });
     const document = selected(overview, options);
     const text = JSON.stringify(document);
-    if (text !== shown) writeResult(options, document, (shownDocument) => formatStatus(shownDocument, Date.now()));
+    if (text !== shown) await writeResult(options, document, (shownDocument) => formatStatus(shownDocument, Date.now()));
     shown = text;
     const matches =
       options.app === undefined && options.namespace === undefined ? document.matches : document.apps.every(({ state }) => isMatch(state));

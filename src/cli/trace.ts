@@ -32,7 +32,7 @@ export function showTrace(options: TraceOptions): Promise<ExitCode> {
       });
     }
     const trace = await traceObject(client, lookup, object);
-    writeResult(options, trace, (result) => textOf(result, options.now));
+    await writeResult(options, trace, (result) => textOf(result, options.now));
     return trace.app === undefined ? 1 : 0;
   });
 }

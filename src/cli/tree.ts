@@ -25,7 +25,7 @@ export function showTree(options: TreeOptions): Promise<ExitCode> {
     }
     const context = createObjectContext({ client, clock: systemClock, noControllerText: await noControllerTextAt(client) });
     const objects = await treeOf(context, app);
-    writeResult(options, { app: keyOf(app), objects }, () => textOf(nameOfApp(app.metadata), objects));
+    await writeResult(options, { app: keyOf(app), objects }, () => textOf(nameOfApp(app.metadata), objects));
     return objects.some(isBad) ? 1 : 0;
   });
 }

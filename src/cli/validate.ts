@@ -56,7 +56,7 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
       signal: new AbortController().signal,
     });
     const shown = fromHere(result, root);
-    writeResult(options, shown, textOf);
+    await writeResult(options, shown, textOf);
     return shown.errors.length > 0 || (options.strict && shown.warnings.length > 0) ? 1 : 0;
   } finally {
     await api.stop();

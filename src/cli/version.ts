@@ -35,7 +35,7 @@ export async function showVersion(options: VersionOptions): Promise<ExitCode> {
     clientVersion: { gitVersion: `v${version}`, platform: `${process.platform}/${process.arch}` },
     ...(kubeconfig === undefined ? {} : { serverVersion: await askServer(kubeconfig) }),
   };
-  writeResult(options, versions, ({ clientVersion, serverVersion }) => {
+  await writeResult(options, versions, ({ clientVersion, serverVersion }) => {
     const server = serverVersion === undefined ? 'no cluster runs here' : serverVersion.gitVersion;
     return `Client Version: ${clientVersion.gitVersion}\n${clientOnly ? '' : `Server Version: ${server}\n`}`;
   });

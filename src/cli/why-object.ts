@@ -43,7 +43,7 @@ export async function showObject(client: HttpClient, target: Target, options: Wh
       fix: 'Give its namespace: -n NAMESPACE',
     });
   }
-  writeResult(options, found, (why) => objectText(why, options.now));
+  await writeResult(options, found, (why) => objectText(why, options.now));
   return found.health.status === 'Healthy' && differencesOf(found).length === 0 ? 0 : 1;
 }
 

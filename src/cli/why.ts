@@ -33,7 +33,7 @@ export function showWhy(options: WhyOptions): Promise<ExitCode> {
 async function showApp(client: Client, target: string, options: WhyOptions): Promise<ExitCode> {
   const app = await findApp(client, target, options.namespace);
   const why = await explainApp(client, app);
-  writeResult(options, { app: keyOf(app), ...why }, () => appText(why, options.now));
+  await writeResult(options, { app: keyOf(app), ...why }, () => appText(why, options.now));
   return isMatch(why.state) ? 0 : 1;
 }
 

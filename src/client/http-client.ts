@@ -1,6 +1,7 @@
 import { setMaxListeners } from 'node:events';
 import type { ClientRequest, IncomingHttpHeaders, IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
+import { createSecureContext } from 'node:tls';
 import { type Clock, sleep, systemClock } from '../base/clock.ts';
 import { readAnswer } from '../base/http-answer.ts';
 import { deepFreeze, type KubeObject, type List, type ObjectMeta, type ObjectRef } from '../machinery/object.ts';
@@ -219,39 +220,51 @@ interface Answer {
 }
 
 /** Owns the sockets. Watches have a pool of their own, so that they cannot starve requests. */
+interface Agents {
+  readonly requests: Agent;
+  readonly watches: Agent;
+}
+
 class Connection {
   readonly #base: URL;
   readonly #userAgent: string;
   readonly #token: () => string | undefined;
-  #agent: Agent;
-  #watchAgent: Agent;
+  readonly #newAgents: () => Agents;
+  #current: Agents | undefined;
 
   constructor({ server, caCertificate, serverName, clientCertificate, token, userAgent }: HttpClientOptions) {
     this.#base = new URL(server);
     // Credentials must not cross a network in the clear.
     if (this.#base.protocol !== 'https:') throw new Error(`API server address ${server} does not start with https://`);
-    const tls = () => ({
-      ...(caCertificate === undefined ? {} : { ca: caCertificate }),
-      ...(serverName === undefined ? {} : { servername: serverName }),
-      ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
-    });
-    const newAgent = () =>
-      new Agent({ ...tls(), keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections, scheduling: 'lifo' });
-    const newWatchAgent = () => new Agent({ ...tls(), keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 });
-    this.#agent = newAgent();
-    this.#watchAgent = newWatchAgent();
+    this.#newAgents = () => {
+      // Certificates are read once and not for each connection, which took as long as its handshake.
+      const secureContext = createSecureContext({
+        ...(caCertificate === undefined ? {} : { ca: caCertificate }),
+        ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
+      });
+      const tls = { secureContext, ...(serverName === undefined ? {} : { servername: serverName }) };
+      return {
+        requests: new Agent({ ...tls, keepAlive: true, maxSockets: maxConnections, maxFreeSockets: maxConnections, scheduling: 'lifo' }),
+        watches: new Agent({ ...tls, keepAlive: true, maxSockets: maxWatches, maxFreeSockets: 0 }),
+      };
+    };
     // Requests that are under way end on their connections, which the server closes once they are idle.
     clientCertificate?.onRenewed?.(() => {
-      this.#agent = newAgent();
-      this.#watchAgent = newWatchAgent();
+      this.#current = undefined;
     });
     this.#userAgent = userAgent;
     this.#token = typeof token === 'function' ? token : () => token;
   }
 
   close(): void {
-    this.#agent.destroy();
-    this.#watchAgent.destroy();
+    this.#current?.requests.destroy();
+    this.#current?.watches.destroy();
+  }
+
+  /** Made by the first request, which then fails when a certificate cannot be read. */
+  get #agents(): Agents {
+    this.#current ??= this.#newAgents();
+    return this.#current;
   }
 
   async call(options: CallOptions): Promise<Answer> {
@@ -272,7 +285,7 @@ class Connection {
         reject(signal.reason);
         return;
       }
-      const request = this.#open(options, this.#agent, body);
+      const request = this.#open(options, this.#agents.requests, body);
       const fail = (err: NodeJS.ErrnoException): void => {
         if (signal?.aborted) reject(signal.reason);
         else if (request.reusedSocket && err.code === 'ECONNRESET') reject(new KeptConnectionLost(failureOf(options, this.#base, err)));
@@ -294,7 +307,7 @@ class Connection {
   /** An answer that is read while it is written. */
   stream(call: CallOptions): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const request = this.#open(call, this.#watchAgent);
+      const request = this.#open(call, this.#agents.watches);
       request.once('error', (err) => reject(call.signal?.aborted ? call.signal.reason : new StatusError(failureOf(call, this.#base, err))));
       request.once('response', (response) => {
         if (response.statusCode === 200) resolve(response);
@@ -318,7 +331,7 @@ class Connection {
     query.set('watch', 'true');
     const call: CallOptions = { method: 'GET', path: pathOf(resource, namespace), query, signal };
     return new Promise((resolve, reject) => {
-      const request = this.#open(call, this.#watchAgent);
+      const request = this.#open(call, this.#agents.watches);
       const cancel = clock.after(timeoutSeconds * 1_000 + watchGraceMs, () => request.destroy());
       const settle = (err?: unknown): void => {
         cancel();

@@ -4,10 +4,10 @@ import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
-import { type DynamicObject, type KubeObject, keyOf } from '../../machinery/object.ts';
+import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isForbidden } from '../../machinery/status-error.ts';
-import { describe, tryParseId } from '../apply/objects/object-id.ts';
+import { describe, type ParsedId, tryParseId } from '../apply/objects/object-id.ts';
 import { type HealthView, healthOf } from '../apply/observe/health.ts';
 import type { Lookup } from './lookup.ts';
 import type { ObjectContext } from './object-context.ts';
@@ -21,13 +21,14 @@ export interface TreeNode {
   readonly children: readonly TreeNode[];
 }
 
-const concurrency = 8;
+/** Each further connection costs a handshake, which takes as long as ten requests. */
+const concurrency = 4;
 const pageSize = 500;
 /** Objects of one kind that are looked through for children. */
 const maxObjects = 20_000;
 const maxDepth = 10;
-/** Kinds that others write about objects; nobody looks for them in a tree. */
-const passingKinds: readonly string[] = ['Event', 'Lease'];
+/** Kinds that others write about objects, or that are computed; nobody looks for them in a tree. */
+const passingKinds: readonly string[] = ['Event', 'Lease', 'PodMetrics'];
 
 /** The app's inventory, and below each object what names it as its owner; without what the app has from Secrets. */
 export async function treeOf(
@@ -43,8 +44,7 @@ export async function treeOf(
     children: node.children.map(shown),
   });
   const entries = (app.status?.inventory?.entries ?? []).flatMap(({ id }) => tryParseId(id) ?? []);
-  const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
-  const children = await childrenIn(client, lookup, namespaces);
+  const { children, roots } = await objectsOf(entries, client, lookup);
   const view: HealthView = {
     ...(await healthView()),
     podsOf: (object: KubeObject): readonly Pod[] =>
@@ -64,7 +64,7 @@ export async function treeOf(
   });
   const nodes = await mapBounded(entries, concurrency, async ({ group, kind, ref }): Promise<TreeNode> => {
     const resource = await lookup.kindOf(group, kind);
-    const live = resource === undefined ? undefined : await lookup.get(resource, ref);
+    const live = resource === undefined ? undefined : (roots.get(placeOf(group, kind, ref)) ?? (await lookup.get(resource, ref)));
     if (live !== undefined) return nodeOf(live, 0);
     const health: Health = { status: 'Missing', reason: `${describe(kind, ref)} does not exist` };
     return { kind, namespace: ref.namespace ?? '', name: ref.name, health, children: [] };
@@ -81,13 +81,21 @@ function below(children: ReadonlyMap<string, readonly KubeObject[]>, object: Kub
   return (children.get(object.metadata.uid ?? '') ?? []).flatMap((child) => [child, ...below(children, child, depth + 1)]);
 }
 
-/** By the uid of their owner: what lies in these namespaces and has one. */
-async function childrenIn(
-  client: Client,
-  lookup: Lookup,
-  namespaces: ReadonlySet<string>,
-): Promise<ReadonlyMap<string, readonly KubeObject[]>> {
+interface Listed {
+  /** By the uid of their owner. */
+  readonly children: ReadonlyMap<string, readonly KubeObject[]>;
+  /** The app's own objects by their place; they take no request each. */
+  readonly roots: ReadonlyMap<string, KubeObject>;
+}
+
+const placeOf = (group: string, kind: string, { namespace = '', name }: ObjectRef): string => [group, kind, namespace, name].join('/');
+
+/** Objects in the namespaces of the app that belong to it or have an owner. */
+async function objectsOf(entries: readonly ParsedId[], client: Client, lookup: Lookup): Promise<Listed> {
   const children = new Map<string, KubeObject[]>();
+  const roots = new Map<string, KubeObject>();
+  const own = new Set(entries.map(({ group, kind, ref }) => placeOf(group, kind, ref)));
+  const namespaces = new Set(entries.flatMap(({ ref }) => ref.namespace ?? []));
   const resources = (await lookup.all()).filter(
     ({ namespaced, verbs, kind }) => namespaced && verbs.includes('list') && !passingKinds.includes(kind),
   );
@@ -95,6 +103,8 @@ async function childrenIn(
   await mapBounded(places, concurrency, async ({ namespace, resource }) => {
     for (const object of await listAll(client, resource, namespace)) {
       const owner = object.metadata.ownerReferences?.find(({ controller }) => controller === true) ?? object.metadata.ownerReferences?.[0];
+      const place = placeOf(resource.group, resource.kind, object.metadata);
+      if (own.has(place)) roots.set(place, object);
       if (owner === undefined) continue;
       const siblings = children.get(owner.uid);
       // Two versions or groups of one kind list the same object twice.
@@ -102,7 +112,7 @@ async function childrenIn(
       else if (siblings.every(({ metadata }) => metadata.uid !== object.metadata.uid)) siblings.push(object);
     }
   });
-  return children;
+  return { children, roots };
 }
 
 async function listAll(client: Client, resource: DiscoveredResource, namespace: string): Promise<readonly KubeObject[]> {

@@ -10,9 +10,9 @@ const hostile = 'a\u001b[2J\u009b2J\u001b]0;title\u0007\rb';
 const forbidden = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/;
 
 /** Gives the text that `write` writes. */
-function written(write: (output: PassThrough) => void): string {
+async function written(write: (output: PassThrough) => void | Promise<void>): Promise<string> {
   const output = new PassThrough();
-  write(output);
+  await write(output);
   return String(output.read() ?? '');
 }
 
@@ -27,19 +27,23 @@ it.each<[string, string]>([
   ['facts', facts([['Message', hostile]])],
   ['JSON', formatJson({ message: hostile })],
   ['failure', formatFailure(new Failure(hostile, { why: hostile, fix: hostile }))],
-  ['text', written((output) => writeResult({ output, format: 'text' }, hostile, (text) => text))],
-  ['YAML', written((output) => writeResult({ output, format: 'yaml' }, { message: hostile }, String))],
-  ['line', written((output) => createTerminal(output).line(hostile))],
-  ['step', written((output) => createTerminal(output).step('Git', hostile, hostile))],
-  ['warning', written((output) => createTerminal(output).warning(hostile))],
-  ...(
-    [
-      { type: 'commit', at: 0, branch: hostile, sha: hostile, author: hostile, subject: hostile },
-      { type: 'failed', at: 0, app: hostile, sha: hostile, errors: [hostile] },
-      { type: 'healthy', at: 0, app: hostile, sha: hostile, summary: hostile, durationMs: 0 },
-      { type: 'degraded', at: 0, app: hostile, sha: hostile, reason: hostile },
-    ] satisfies Activity[]
-  ).map((activity): [string, string] => [activity.type, written((output) => createTerminal(output).activity(activity))]),
+  ['text', await written((output) => writeResult({ output, format: 'text' }, hostile, (text) => text))],
+  ['YAML', await written((output) => writeResult({ output, format: 'yaml' }, { message: hostile }, String))],
+  ['line', await written((output) => createTerminal(output).line(hostile))],
+  ['step', await written((output) => createTerminal(output).step('Git', hostile, hostile))],
+  ['warning', await written((output) => createTerminal(output).warning(hostile))],
+  ...(await Promise.all(
+    (
+      [
+        { type: 'commit', at: 0, branch: hostile, sha: hostile, author: hostile, subject: hostile },
+        { type: 'failed', at: 0, app: hostile, sha: hostile, errors: [hostile] },
+        { type: 'healthy', at: 0, app: hostile, sha: hostile, summary: hostile, durationMs: 0 },
+        { type: 'degraded', at: 0, app: hostile, sha: hostile, reason: hostile },
+      ] satisfies Activity[]
+    ).map(
+      async (activity): Promise<[string, string]> => [activity.type, await written((output) => createTerminal(output).activity(activity))],
+    ),
+  )),
 ])('no control character of a message reaches the terminal by a %s', (_, text) => {
   expect(text).toContain('2J');
   expect(text).not.toMatch(forbidden);

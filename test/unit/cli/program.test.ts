@@ -19,6 +19,20 @@ async function run(argv: readonly string[], environment: NodeJS.ProcessEnv = {})
   return { result, text: chunks.join('') };
 }
 
+it('makes the commands of the group that is asked alone, and all for help', () => {
+  const stdout = new Writable() as NodeJS.WriteStream;
+  const commandsFor = (...argv: readonly string[]) =>
+    createCommands({ environment: {}, stdout, stderr: stdout, version: '1.2.3' }, argv, () => undefined).commands;
+  const all = commandsFor('--help');
+  // The script of completions lists all commands.
+  for (const name of all.flatMap((command) => [command.name(), ...command.aliases()]).filter((each) => each !== 'completion')) {
+    const made = commandsFor('-v', name, '--help');
+    expect(made.flatMap((command) => [command.name(), ...command.aliases()])).toContain(name);
+    expect(made.length, name).toBeLessThan(all.length / 2);
+  }
+  expect(commandsFor('--version').map((command) => command.name())).toEqual(['completion']);
+});
+
 it('shows its help when it is asked nothing', async () => {
   const { result, text } = await run([]);
   expect(result).toBe(0);

@@ -1,0 +1,109 @@
+import { resolve } from 'node:path';
+import { type Command, Option } from 'commander';
+import type { CommandContext, DataDirectoryFlags } from './command-context.ts';
+import type { RepairContext } from './repair.ts';
+
+/** The commands that keep, restore and repair the data of a cluster. */
+export function addDataCommands(program: Command, context: CommandContext): void {
+  const { output, version, withDataDirectory, dataDirectoryOf, done } = context;
+  withDataDirectory(program.command('backup').description('write everything that a cluster is into one file, while it runs or not'))
+    .argument('<file>', 'a new file; it holds all keys and Secrets')
+    .option('--force', 'replace a file of that name', false)
+    .action(async (file: string, flags: DataDirectoryFlags & { readonly force: boolean }) => {
+      const { backup } = await import('./backup.ts');
+      done(
+        await backup({
+          dataDirectory: await dataDirectoryOf(flags),
+          file: resolve(file),
+          force: flags.force,
+          output: output,
+          version: version,
+          openStopped: async (options) => (await import('./compose/stopped-cluster.ts')).openStoppedBackup(options),
+        }),
+      );
+    });
+  withDataDirectory(program.command('restore').description('make a data directory of a backup'))
+    .argument('<file>', 'what "midship backup" wrote')
+    .action(async (file: string, flags: DataDirectoryFlags) => {
+      const { restore } = await import('./restore.ts');
+      done(await restore({ file: resolve(file), dataDirectory: await dataDirectoryOf(flags), output: output }));
+    });
+  addRepairCommands(program, context);
+  addCertificateCommands(program, context);
+}
+
+function addRepairCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: CommandContext): void {
+  const repair = program.command('repair').description('inspect a stopped cluster that does not start, and remove the damage');
+  const repairing = async (flags: DataDirectoryFlags): Promise<RepairContext> => ({
+    dataDirectory: await dataDirectoryOf(flags),
+    openStore: async (directory) => (await import('./compose/stopped-cluster.ts')).openStoppedStore(directory),
+    salvageStore: async (directory) => (await import('./compose/stopped-cluster.ts')).salvageStoppedStore(directory),
+    output: output,
+  });
+  withDataDirectory(repair.command('check').description('verify the store and the built-in repository; 1 when something is broken')).action(
+    async (flags: DataDirectoryFlags) => {
+      const { repairCheck } = await import('./repair.ts');
+      done(await repairCheck(await repairing(flags)));
+    },
+  );
+  withDataDirectory(repair.command('list').description('list the objects of the store'))
+    .argument('[kind]', 'only those of this kind')
+    .action(async (kind: string | undefined, flags: DataDirectoryFlags) => {
+      const { repairList } = await import('./repair.ts');
+      done(await repairList({ ...(await repairing(flags)), kind }));
+    });
+  withDataDirectory(repair.command('get').description('print an object as it is stored'))
+    .argument('<object>', 'KIND/NAMESPACE/NAME, or KIND/NAME')
+    .action(async (object: string, flags: DataDirectoryFlags) => {
+      const { repairGet } = await import('./repair.ts');
+      done(await repairGet({ ...(await repairing(flags)), object }));
+    });
+  withDataDirectory(repair.command('delete').description('take an object out of the store, finalizers or not, and keep its text in a file'))
+    .argument('<object>', 'KIND/NAMESPACE/NAME, or KIND/NAME')
+    .action(async (object: string, flags: DataDirectoryFlags) => {
+      const { repairDelete } = await import('./repair.ts');
+      done(await repairDelete({ ...(await repairing(flags)), object }));
+    });
+  withDataDirectory(
+    repair.command('salvage').description('make a store of the intact rows of one that is damaged, and keep the damaged files'),
+  ).action(async (flags: DataDirectoryFlags) => {
+    const { repairSalvage } = await import('./repair.ts');
+    done(await repairSalvage(await repairing(flags)));
+  });
+}
+
+function addCertificateCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: CommandContext): void {
+  const certs = program.command('certs').description('the certificates of a cluster');
+  withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
+    .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))
+    .action(async (flags: DataDirectoryFlags & { readonly output: 'text' | 'json' }) => {
+      const dataDirectory = await dataDirectoryOf(flags);
+      const { checkCertificates } = await import('./certs.ts');
+      done(await checkCertificates({ dataDirectory, format: flags.output, output: output, now: Date.now() }));
+    });
+  withDataDirectory(certs.command('rotate').description('replace them, of a stopped cluster'))
+    .option('--ca', 'replace the authorities too; the former ones stay trusted until they end', false)
+    .option('--distrust-former', 'trust only the current authorities: copies of an older kubeconfig stop working', false)
+    .option('--service-account-key', 'replace the key that signs service account tokens too', false)
+    .action(
+      async (
+        flags: DataDirectoryFlags & {
+          readonly ca: boolean;
+          readonly distrustFormer: boolean;
+          readonly serviceAccountKey: boolean;
+        },
+      ) => {
+        const { rotateCertificates } = await import('./certs.ts');
+        done(
+          await rotateCertificates({
+            dataDirectory: await dataDirectoryOf(flags),
+            authorities: flags.ca,
+            distrustFormer: flags.distrustFormer,
+            serviceAccountKey: flags.serviceAccountKey,
+            output: output,
+            now: Date.now(),
+          }),
+        );
+      },
+    );
+}
