@@ -44,7 +44,14 @@ export function createWebhookClient(registry: Pick<Registry, 'get'>): WebhookCli
       const shown = `Post ${JSON.stringify(`${target.url}?timeout=${seconds}s`)}`;
       try {
         const address = addressOf(registry, webhook);
-        return await exchange({ agent, webhook, target, address, path: `${target.path}?timeout=${seconds}s`, body, seconds, signal });
+        const options = { webhook, target, address, path: `${target.path}?timeout=${seconds}s`, body, seconds, signal };
+        try {
+          return await exchange({ ...options, agent });
+        } catch (err) {
+          if (!(err instanceof StaleConnection)) throw err;
+          // The webhook closed the kept connection before it saw the request, as one that restarts does.
+          return await exchange({ ...options, agent: false });
+        }
       } catch (err) {
         if (err instanceof AnswerError) throw err;
         throw new Error(`${shown}: ${err instanceof Error ? networkErrorText(err) : String(err)}`, { cause: err });
@@ -56,6 +63,9 @@ export function createWebhookClient(registry: Pick<Registry, 'get'>): WebhookCli
 
 /** The webhook answered, but not with 2xx. */
 class AnswerError extends Error {}
+
+/** A connection of an earlier request was closed, and no answer came. */
+class StaleConnection extends Error {}
 
 interface Target {
   readonly url: string;
@@ -98,7 +108,8 @@ function addressOf(registry: Pick<Registry, 'get'>, { clientConfig }: Webhook): 
 }
 
 interface ExchangeOptions {
-  readonly agent: Agent;
+  /** False: a connection of its own. */
+  readonly agent: Agent | false;
   readonly webhook: Webhook;
   readonly target: Target;
   readonly address: string | undefined;
@@ -139,7 +150,10 @@ function exchange({ agent, webhook, target, address, path, body, seconds, signal
         else reject(new AnswerError(answerText(statusCode, text)));
       }, reject);
     });
-    request.on('error', reject);
+    request.on('error', (err: NodeJS.ErrnoException) => {
+      const isStale = request.reusedSocket && (err.code === 'ECONNRESET' || err.code === 'EPIPE');
+      reject(isStale ? new StaleConnection('a kept connection was closed', { cause: err }) : err);
+    });
     request.end(bytes);
   });
 }

@@ -1,4 +1,5 @@
 import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import type { ServerResponse } from 'node:http';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -506,6 +507,21 @@ describe('a webhook that cannot be relied on', () => {
     );
     await make('a');
     hook = await startWebhookServer(pki);
+  });
+
+  it('and closed a connection that was kept is asked again on another one, once', async () => {
+    await configure('Validating', '/kept');
+    await client.create(configMaps, map('first'));
+    let closed = 0;
+    hook.answer('/kept', () => {
+      closed += 1;
+      return closed === 1 ? (response: ServerResponse) => void response.destroy() : { allowed: true };
+    });
+    await client.create(configMaps, map('second'));
+    expect(hook.seen).toHaveLength(3);
+    hook.answer('/kept', (response: ServerResponse, _request: ReviewRequest) => void response.destroy());
+    await expect(client.create(configMaps, map('third'))).rejects.toThrow('EOF');
+    expect(hook.seen).toHaveLength(4);
   });
 
   it('and answers another question, or nothing, or nonsense, fails the write', async () => {
