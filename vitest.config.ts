@@ -27,7 +27,7 @@ interface Tier {
   readonly order: number;
 }
 
-/** One project for each tier of test/README.md; `npm test -- --project unit` runs one of them. */
+/** One project for each tier of test/README.md. `npm test` runs all but `fault`, `npm test -- --project unit` one of them. */
 const tier = (name: string, { include = [`test/${name}/**/*.test.ts`], exclude = [], testTimeout, maxWorkers, isolate, order }: Tier) => ({
   test: {
     name,
@@ -58,6 +58,8 @@ const withoutProxy = [process.env.NO_PROXY ?? process.env.no_proxy ?? '', '127.0
 
 export default defineConfig({
   test: {
+    // The projects share most of `src`. Otherwise one process, which serves all workers, compiles each module once for every project.
+    experimental: { fsModuleCache: true },
     env: {
       // Words are compared, so nothing colours them: on a machine with CI=true or FORCE_COLOR set, the programs would.
       NO_COLOR: '1',
