@@ -16,6 +16,11 @@ export const labels = {
   headlessService: 'service.kubernetes.io/headless',
   podTemplateHash: 'pod-template-hash',
   controllerRevisionHash: 'controller-revision-hash',
+  /** On the ControllerRevisions of a StatefulSet. */
+  revisionHash: 'controller.kubernetes.io/hash',
+  templateGeneration: 'pod-template-generation',
+  statefulPodName: 'statefulset.kubernetes.io/pod-name',
+  podIndex: 'apps.kubernetes.io/pod-index',
   jobName: 'batch.kubernetes.io/job-name',
   legacyJobName: 'job-name',
   controllerUid: 'batch.kubernetes.io/controller-uid',

@@ -30,6 +30,7 @@ import { createReplicaSetController } from '../../controllers/replica-set/replic
 import { createResourceQuotaController } from '../../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
+import { createStatefulSetController } from '../../controllers/stateful-set/stateful-set-controller.ts';
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
 import { createIngressController } from '../../ingress/ingress-controller.ts';
 import { createNetworkPolicyController } from '../../network-policy/policy-controller.ts';
@@ -88,6 +89,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createEndpointsController(dependencies('endpoint-controller')),
     createReplicaSetController(dependencies('replicaset-controller')),
     createDeploymentController(dependencies('deployment-controller')),
+    createStatefulSetController(dependencies('statefulset-controller')),
     createJobController(dependencies('job-controller')),
     createCronJobController(dependencies('cronjob-controller')),
     createDisruptionController(dependencies('disruption-controller')),

@@ -21,6 +21,7 @@ import {
   schedulingDeadline,
   unreadyReason,
 } from '../../../lifecycle/reasons.ts';
+import { desiredReplicas, updatedReplicasWanted } from '../../../lifecycle/stateful-set.facts.ts';
 import type { KubeObject } from '../../../machinery/object.ts';
 import { parseApiVersion } from '../../../machinery/resource.ts';
 import { type KindRule, ruleOf } from './health-rules.ts';
@@ -160,13 +161,14 @@ function replicaSetHealth(set: ReplicaSet | ReplicationController, view: HealthV
 }
 
 function statefulSetHealth(set: StatefulSet, view: HealthView): Health {
-  const { spec, status } = set;
-  const desired = spec?.replicas ?? 1;
+  const { status } = set;
+  const desired = desiredReplicas(set);
   if (isBehind(set, status?.observedGeneration)) return changed(set);
-  const { replicas = 0, readyReplicas: ready = 0, updatedReplicas: updated = 0 } = status ?? {};
+  const { replicas = 0, readyReplicas = 0, updatedReplicas: updated = 0 } = status ?? {};
+  // Absent before Kubernetes 1.22.
+  const ready = status?.availableReplicas ?? readyReplicas;
   // Pods below the partition stay as they are; with OnDelete a person replaces them.
-  const partition = spec?.updateStrategy?.rollingUpdate?.partition ?? 0;
-  const wanted = spec?.updateStrategy?.type === 'OnDelete' ? 0 : Math.max(0, desired - partition);
+  const wanted = updatedReplicasWanted(set);
   if (replicas === desired && ready >= desired && updated >= wanted) return healthy;
   const problem = firstProblem(settled(view.podsOf(set), view));
   if (problem !== undefined) return degraded(problem);
