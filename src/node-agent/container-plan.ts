@@ -12,7 +12,7 @@ import { nameOf, restore, step } from '../lifecycle/step.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { type CrashBackoff, remainingBackoff } from './crash-backoff.ts';
-import { isSidecar } from './pod-references.ts';
+import { ephemeralContainersOf, isSidecar } from './pod-references.ts';
 
 /** The agent's memory of a container between passes. Losing it costs a back-off, nothing else. */
 export interface ContainerMemory {
@@ -77,6 +77,8 @@ export interface PlanOptions {
   readonly hashOf: (container: Container) => string;
   readonly now: number;
   readonly deleting: boolean;
+  /** The runtime can add a container to a pod that runs. */
+  readonly runsEphemeral: boolean;
   readonly steps: StepLog;
 }
 
@@ -103,6 +105,9 @@ export function planContainers(options: PlanOptions): ContainerPlan {
   const started = sandbox !== undefined && main.some((container) => latestOf(sandbox, container.name)?.startedAt !== undefined);
   let running = 0;
   for (const { state } of sandbox?.containers ?? []) if (state === 'running') running += 1;
+
+  // They look at the pod, also while it waits for its init containers. They run once, and the pod's end does not wait for theirs.
+  if (options.runsEphemeral) for (const container of ephemeralContainersOf(pod)) consider(container, 'Never', !deleting);
 
   // Once a container of the pod proper exists in this sandbox, its init containers are done, whatever has become of them.
   let initialized = sandbox?.ready === true || started;
@@ -202,7 +207,8 @@ export function latestOf(sandbox: SandboxStatus, name: string): ContainerStatus 
 
 export const apiStatusOf = (pod: Pod, name: string) =>
   pod.status?.containerStatuses?.find((status) => status.name === name) ??
-  pod.status?.initContainerStatuses?.find((status) => status.name === name);
+  pod.status?.initContainerStatuses?.find((status) => status.name === name) ??
+  pod.status?.ephemeralContainerStatuses?.find((status) => status.name === name);
 
 const apiStateOf = (pod: Pod, name: string) => apiStatusOf(pod, name)?.state;
 

@@ -124,6 +124,13 @@ export interface ContainerRuntime {
    */
   openStdin(container: ContainerId): Promise<Writable>;
 
+  /**
+   * Connects to the terminal of a container that was made with one. Absent where programs have none.
+   *
+   * @throws Error when the container does not run
+   */
+  readonly openTerminal?: (container: ContainerId, options: Pick<StartExecOptions, 'stdin' | 'signal'>) => Promise<ExecSession>;
+
   /** Connects to a TCP port of the pod. The connection is the caller's to close; `signal` abandons the attempt only. */
   connect(sandbox: SandboxId, port: number, signal: AbortSignal): Promise<Duplex>;
 
@@ -249,6 +256,10 @@ export interface ContainerConfig {
   readonly terminationMessagePath: string;
   /** The program reads what is attached to it: until its end (`open`), or until the first that is attached lets go (`once`). */
   readonly stdin?: 'open' | 'once' | undefined;
+  /** The program has a terminal, which clients can be attached to. A runtime without terminals for programs need not look. */
+  readonly tty?: boolean;
+  /** The program sees the processes of this container of its pod, and not those of its own alone. */
+  readonly seesProcessesOf?: ContainerId | undefined;
   /** Absent in containers of an older version. */
   readonly limits?: ContainerLimits;
 }

@@ -3,13 +3,13 @@ import type { Container, Pod } from '../api/core/v1/pod.ts';
 import type { AgentContext } from './agent-context.ts';
 import { runHook } from './container-hooks.ts';
 import { limitsOf } from './container-limits.ts';
-import type { ContainerMemory, PlannedStart, StartFailure } from './container-plan.ts';
-import { ContainerError, type ContainerStatus, ImageError, type Mount, type SandboxStatus } from './container-runtime.ts';
+import { type ContainerMemory, latestOf, type PlannedStart, type StartFailure } from './container-plan.ts';
+import { ContainerError, type ContainerId, type ContainerStatus, ImageError, type Mount, type SandboxStatus } from './container-runtime.ts';
 import { checkSupported, groupsOf, identityOf, securityOf } from './container-security.ts';
 import { nextBackoff, nextFailureDelay } from './crash-backoff.ts';
 import { resolveContainer } from './environment.ts';
 import { ensureImage } from './image-pull.ts';
-import { allContainers } from './pod-references.ts';
+import { allContainers, ephemeralContainersOf } from './pod-references.ts';
 import { type ContainerProbes, startProbes } from './probes.ts';
 import type { PreparedVolumes } from './volumes.ts';
 
@@ -30,8 +30,10 @@ const hookTimeoutMs = 60 * 60_000;
 const defaultTerminationMessagePath = '/dev/termination-log';
 
 /** `spec.containers{web}`, where Events about a container point to. */
-export const fieldPathOf = (pod: Pod, name: string): string =>
-  `spec.${pod.spec.containers.some((container) => container.name === name) ? 'containers' : 'initContainers'}{${name}}`;
+export function fieldPathOf({ spec }: Pod, name: string): string {
+  const list = (['containers', 'ephemeralContainers'] as const).find((each) => spec[each]?.some((container) => container.name === name));
+  return `spec.${list ?? 'initContainers'}{${name}}`;
+}
 
 /** Containers are shared by the pods of a template. */
 const hashes = new WeakMap<Container, string>();
@@ -109,6 +111,8 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       supplementalGroups: groupsOf(pod),
       terminationMessagePath: container.terminationMessagePath ?? defaultTerminationMessagePath,
       limits: limitsOf(pod, container, context.allocatable.memory),
+      tty: container.tty === true,
+      seesProcessesOf: runtime.hasContainers ? targetOf(pod, container, sandbox) : undefined,
       stdin: container.stdin === true ? (container.stdinOnce === true ? 'once' : 'open') : undefined,
     }),
   );
@@ -122,6 +126,16 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
     );
   }
   return containerId;
+}
+
+/** @throws ContainerError when the container that this one is to look at is not there */
+function targetOf(pod: Pod, { name }: Container, sandbox: SandboxStatus): ContainerId | undefined {
+  const { targetContainerName = '' } = ephemeralContainersOf(pod).find((each) => each.name === name) ?? {};
+  if (targetContainerName === '') return undefined;
+  const target = latestOf(sandbox, targetContainerName);
+  if (target === undefined)
+    throw new ContainerError('CreateContainerConfigError', `unable to find target container "${targetContainerName}"`);
+  return target.id;
 }
 
 interface Resolved {

@@ -56,8 +56,12 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
   const { runtime, clock, signal } = context;
   const podUid = options.pod().metadata.uid ?? '';
   const memories = new Map<string, ContainerMemory>();
-  for (const { name } of allContainers(options.pod()))
-    memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
+  /** Ephemeral containers come while the pod runs. */
+  function rememberAll(): void {
+    for (const { name } of allContainers(options.pod()))
+      if (!memories.has(name)) memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
+  }
+  rememberAll();
   const probes = createPodProbes();
   const terminations = createTerminations({
     context,
@@ -133,8 +137,17 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
 
     replan(deleting) {
       const pod = options.pod();
-      const { steps } = context;
-      plan = planContainers({ pod, sandbox: sandboxes.newest, memories, hashOf: hashOfContainer, now: clock.now(), deleting, steps });
+      rememberAll();
+      plan = planContainers({
+        pod,
+        sandbox: sandboxes.newest,
+        memories,
+        hashOf: hashOfContainer,
+        now: clock.now(),
+        deleting,
+        runsEphemeral: runtime.hasContainers,
+        steps: context.steps,
+      });
       for (const container of plan.backedOff) {
         const message = `Back-off restarting failed container ${container.name} in pod ${pod.metadata.name}_${pod.metadata.namespace}(${podUid})`;
         recordPodEvent(context, pod, { type: 'Warning', reason: 'BackOff', message, container });

@@ -30,7 +30,17 @@ export function referencesOf(pod: Pod): ConfigNeeds {
   return { kinds, objects };
 }
 
-export const allContainers = (pod: Pod): readonly Container[] => [...(pod.spec.initContainers ?? []), ...pod.spec.containers];
+export const allContainers = (pod: Pod): readonly Container[] => [
+  ...(pod.spec.initContainers ?? []),
+  ...pod.spec.containers,
+  ...ephemeralContainersOf(pod),
+];
+
+/** A container that joined the pod to look at it, at the processes of one container or at the pod's network alone. */
+type EphemeralContainer = Container & { readonly targetContainerName?: string };
+
+export const ephemeralContainersOf = ({ spec }: Pod): readonly EphemeralContainer[] =>
+  (spec.ephemeralContainers ?? []) as readonly EphemeralContainer[];
 
 /** An init container that is left running beside the containers of the pod proper. */
 export const isSidecar = (container: Container): boolean => container.restartPolicy === 'Always';

@@ -13,13 +13,15 @@ import type { PodRunState } from '../lifecycle/pod-run.facts.ts';
 import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
 import { apiStatusOf, type ContainerMemory, latestOf } from './container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
-import { isSidecar } from './pod-references.ts';
+import { ephemeralContainersOf, isSidecar } from './pod-references.ts';
 
 export interface PodStatusOptions {
   readonly pod: Pod;
   readonly state: PodRunState;
   readonly sandbox: SandboxStatus | undefined;
   readonly initialized: boolean;
+  /** False: containers that want to join the pod are not started. */
+  readonly runsEphemeral: boolean;
   readonly memories: ReadonlyMap<string, ContainerMemory>;
   /** `process`, the scheme of container ids. */
   readonly runtimeName: string;
@@ -46,7 +48,9 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
   const statuses = pod.spec.containers
     .map((container) => containerStatusOf(options, container, false))
     .sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-  const guests = (pod.spec.ephemeralContainers ?? []).map(guestStatusOf);
+  const ephemeralStatuses = ephemeralContainersOf(pod).map((container) =>
+    options.runsEphemeral ? ephemeralStatusOf(options, container) : refusedStatusOf(container),
+  );
   const phase = phaseOf(options, initStatuses, statuses);
   const ip = sandbox?.ready === true ? sandbox.ip : before.podIP;
   const conditions = conditionsOf(options, phase, initStatuses, statuses);
@@ -61,7 +65,7 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
     startTime: before.startTime ?? timestampOf(now),
     ...(initStatuses.length === 0 ? {} : { initContainerStatuses: keep(initStatuses, before.initContainerStatuses) }),
     containerStatuses: keep(statuses, before.containerStatuses),
-    ...(guests.length === 0 ? {} : { ephemeralContainerStatuses: keep(guests, before.ephemeralContainerStatuses) }),
+    ...(ephemeralStatuses.length === 0 ? {} : { ephemeralContainerStatuses: keep(ephemeralStatuses, before.ephemeralContainerStatuses) }),
     qosClass: before.qosClass ?? qosClassOf(pod),
     ...(verdict === undefined ? {} : { reason: verdict.reason, message: verdict.message }),
   };
@@ -86,8 +90,14 @@ function keep<T>(next: T, before: T | undefined): T {
   return before !== undefined && sameJson(next, before) ? before : next;
 }
 
-/** No container can join a running pod here; the status tells clients that wait for it. */
-function guestStatusOf({ name, image = '' }: { readonly name: string; readonly image?: string }): KubeContainerStatus {
+/** Nothing waits for such a container, so it is never ready; it has no resources of its own. */
+function ephemeralStatusOf(options: PodStatusOptions, container: Container): KubeContainerStatus {
+  const { started: _, resources: __, ...status } = containerStatusOf(options, container, false);
+  return { ...status, ready: false };
+}
+
+/** No container can join a running pod here; the status says so to clients that wait for it. */
+function refusedStatusOf({ name, image = '' }: Container): KubeContainerStatus {
   const message = 'ephemeral containers are not run by this node; a copy of the pod (kubectl debug --copy-to) can have another container';
   return { name, image, imageID: '', ready: false, restartCount: 0, state: { waiting: { reason: 'NotSupported', message } } };
 }

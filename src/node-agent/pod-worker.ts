@@ -124,6 +124,7 @@ export class PodWorker {
     if (isOlder(pod, this.#pod)) return false;
     const before = this.#pod;
     this.#pod = pod;
+    if (before.spec !== pod.spec) this.#references = undefined;
     if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations)
       this.#volumes.markStale();
     if (pod.metadata.deletionTimestamp !== undefined) this.#containers.stopKilling();
@@ -346,6 +347,7 @@ export class PodWorker {
       pod,
       state: this.#state,
       sandbox: this.#sandboxes.newest,
+      runsEphemeral: runtime.hasContainers,
       initialized: this.#containers.plan?.initialized ?? false,
       memories: this.#containers.memories,
       runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),

@@ -23,6 +23,8 @@ export interface RuntimeUnderTest {
   readonly badImage: string | undefined;
   /** Pods outlive the runtime, and its next start finds them. */
   readonly survivesRestart: boolean;
+  /** Containers have namespaces of their own. */
+  readonly hasContainers: boolean;
   /** Containers have file systems of their own, so that volumes can be mounted. */
   readonly hasVolumes: boolean;
   /** A container's program is process 1 of its namespace: the kernel gives it no signal that it does not handle. */

@@ -127,6 +127,7 @@ export const containerdRuntime: RuntimeUnderTest = {
   image: busyboxImage,
   badImage: 'not an image',
   survivesRestart: true,
+  hasContainers: true,
   hasVolumes: true,
   isFirstProcess: true,
   seesEndBehindChild: false,

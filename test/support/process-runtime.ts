@@ -41,6 +41,7 @@ export function processRuntime(name: string, host: ProcessHost): RuntimeUnderTes
     image: 'host/sh',
     badImage: 'not an image',
     survivesRestart: true,
+    hasContainers: false,
     hasVolumes,
     isFirstProcess: false,
     seesEndBehindChild: true,

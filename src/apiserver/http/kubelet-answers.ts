@@ -15,7 +15,9 @@ export function containerOf({ metadata: { name }, spec }: Pod, asked: string): s
   const containers = spec.containers.map((container) => container.name);
   const initContainers = (spec.initContainers ?? []).map((container) => container.name);
   if (asked !== '') {
-    if (!containers.includes(asked) && !initContainers.includes(asked)) throw badRequest(`container ${asked} is not valid for pod ${name}`);
+    const ephemeralContainers = (spec.ephemeralContainers ?? []).map((container) => container.name);
+    const isThere = [containers, initContainers, ephemeralContainers].some((names) => names.includes(asked));
+    if (!isThere) throw badRequest(`container ${asked} is not valid for pod ${name}`);
     return asked;
   }
   const [only, ...others] = containers;

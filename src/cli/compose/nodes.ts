@@ -27,6 +27,7 @@ import { openProcessHost } from '../../node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../node-agent/process/process-runtime.ts';
 import { createSimulatedHost } from '../../node-agent/simulated/simulated-host.ts';
 import { createStaticPods } from '../../node-agent/static-pods/static-pods.ts';
+import type { HostPaths } from '../../node-agent/volumes.ts';
 import { createServiceProxy, type ServiceProxyOptions } from '../../proxy/service-proxy.ts';
 import type { EventQueue } from '../../reconcile/event-recorder.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
@@ -147,9 +148,15 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
         directory: join(files.pods, nodeName),
         logDirectory: join(files.logs, 'pods'),
         endpoints,
-        hostPaths: { allowed: configuration.pods.allowedHostPaths, refused: [configuration.dataDirectory] },
+        hostPaths: hostPathsOf(configuration),
       }),
   };
+}
+
+/** A flag that gives containers the whole machine, as `kubectl debug node` needs it, gives them the data of this cluster too. */
+function hostPathsOf({ runtime, pods, dataDirectory }: NodesOptions['configuration']): HostPaths {
+  const hasAll = runtime === 'containerd' && pods.allowedHostPaths.includes('/');
+  return { allowed: pods.allowedHostPaths, refused: hasAll ? [] : [dataDirectory] };
 }
 
 const nodeClient = ({ clientFor }: NodesOptions, nodeName: string): Client =>

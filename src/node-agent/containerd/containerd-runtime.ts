@@ -94,6 +94,13 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
       return openAttachedInput(await client.attachUrl({ containerId: id, stdin: true, tty: false, stdout: false, stderr: false }));
     },
 
+    openTerminal: async (id, { stdin, signal }) =>
+      openRemoteCommand(await client.attachUrl({ containerId: id, stdin, tty: true, stdout: true, stderr: false }), {
+        stdin,
+        tty: true,
+        signal,
+      }),
+
     connect: (id, port, signal) => connect({ client, pods, id, port, signal }),
 
     logOf(id) {

@@ -48,12 +48,14 @@ export interface CriClient {
   close(): void;
 }
 
-export type CriNamespaceMode = 'POD' | 'CONTAINER' | 'NODE';
+export type CriNamespaceMode = 'POD' | 'CONTAINER' | 'NODE' | 'TARGET';
 
 export interface CriNamespaces {
   readonly network: CriNamespaceMode;
   readonly pid: CriNamespaceMode;
   readonly ipc: CriNamespaceMode;
+  /** The container whose processes are seen; goes with `TARGET`. */
+  readonly targetId?: string;
 }
 
 export interface CriSandboxMetadata {

@@ -185,7 +185,7 @@ export function containerConfig({ config, sandbox, mounts, place, seccompDirecto
     logPath: logPathOf(config),
     stdin: stdin !== undefined,
     stdinOnce: stdin === 'once',
-    tty: false,
+    tty: config.tty === true,
     linux: {
       resources: {
         cpuPeriod: cpuPeriodUs,
@@ -197,7 +197,10 @@ export function containerConfig({ config, sandbox, mounts, place, seccompDirecto
       securityContext: {
         capabilities: { addCapabilities, dropCapabilities },
         privileged,
-        namespaceOptions: linuxOf(sandbox).securityContext.namespaceOptions,
+        namespaceOptions: {
+          ...linuxOf(sandbox).securityContext.namespaceOptions,
+          ...(config.seesProcessesOf === undefined ? {} : { pid: 'TARGET', targetId: config.seesProcessesOf }),
+        },
         ...(identity === undefined ? {} : { runAsUser: { value: identity.uid } }),
         ...(identity?.gid === undefined ? {} : { runAsGroup: { value: identity.gid } }),
         readonlyRootfs: readOnlyRoot,

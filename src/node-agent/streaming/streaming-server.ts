@@ -124,6 +124,10 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
     const { namespace, name, query } = stream;
     const { id } = runningContainer(stream);
     const wants = wantsOf(query);
+    if (runtime.openTerminal !== undefined && hasTerminal(stream)) {
+      await attachTerminal(stream, id);
+      return;
+    }
     await serveSocket(stream, async (socket, signal) => {
       const opened = await orRefuse(socket, 'error attaching to container', async () => {
         if (wants.tty) throw new UnsupportedError('containers of this node have no terminal of their own (exec can have one)');
@@ -143,6 +147,20 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
       opened.stdin?.on('error', () => undefined);
       const command = { stdin: opened.stdin, stdout, stderr: undefined, exitCode: undefined, resize: () => undefined };
       await serveRemoteCommand({ socket, command, wants: { stdout: wants.stdout || wants.stderr, stderr: false }, clock });
+    });
+  }
+
+  /** The program decides, not the client: it has a terminal from its start to its end. */
+  function hasTerminal({ namespace, name, container }: StreamTarget): boolean {
+    const pod = agent.podNamed(namespace, name)?.pod;
+    return pod !== undefined && allContainers(pod).some((each) => each.name === container && each.tty === true);
+  }
+
+  async function attachTerminal(stream: StreamRequest, id: string): Promise<void> {
+    const { stdin, stdout } = wantsOf(stream.query);
+    await serveSocket(stream, async (socket, signal) => {
+      const terminal = await orRefuse(socket, 'error attaching to container', async () => runtime.openTerminal?.(id, { stdin, signal }));
+      if (terminal !== undefined) await serveRemoteCommand({ socket, command: terminal, wants: { stdout, stderr: false }, clock });
     });
   }
 

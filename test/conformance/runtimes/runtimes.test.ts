@@ -1,5 +1,6 @@
 import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { text } from 'node:stream/consumers';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { ContainerError, ImageError, UnsupportedError } from '../../../src/node-agent/container-runtime.ts';
@@ -542,6 +543,32 @@ describe.each(runtimes)('container runtime $name', (under) => {
     it('is refused where the container reads nothing', async () => {
       const id = await running(await fixture.sandbox());
       await expect(fixture.runtime.openStdin(id)).rejects.toBeInstanceOf(UnsupportedError);
+    });
+  });
+
+  describe.skipIf(!under.hasContainers)('a pod of containers (needs namespaces for each container)', () => {
+    it('can be joined by a container that sees the processes of another', async () => {
+      const sandbox = await fixture.sandbox();
+      const target = await running(sandbox);
+      const look = 'for each in /proc/[0-9]*; do tr "\\0" " " < $each/cmdline; echo; done';
+      const joined = await fixture.run(sandbox, look, { name: 'spy', seesProcessesOf: target });
+      const alone = await fixture.run(sandbox, look, { name: 'stranger' });
+      await Promise.all([fixture.exited(joined), fixture.exited(alone)]);
+      expect(await fixture.output(joined)).toContain('trap "exit 9" TERM');
+      expect(await fixture.output(alone)).not.toContain('trap "exit 9" TERM');
+    });
+
+    it('gives a program its terminal, with its size and without a line end', async () => {
+      const script = 'tty; printf "name? "; read name; stty size; echo "hello $name"; exit 3';
+      const id = await fixture.run(await fixture.sandbox(), script, { stdin: 'once', tty: true });
+      const terminal = await fixture.runtime.openTerminal?.(id, { stdin: true, signal: new AbortController().signal });
+      terminal?.resize({ width: 81, height: 25 });
+      const shown = text(terminal?.stdout ?? Readable.from([]));
+      await fixture.printed(id, '/dev/');
+      terminal?.stdin?.write('Ann\n');
+      expect(await shown).toContain('25 81\r\nhello Ann\r\n');
+      expect(await fixture.exited(id)).toMatchObject({ exitCode: 3 });
+      expect(await fixture.output(id)).toContain('name? ');
     });
   });
 

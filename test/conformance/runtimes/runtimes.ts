@@ -12,6 +12,7 @@ const simulated: RuntimeUnderTest = {
   image: 'nginx:1',
   badImage: undefined,
   survivesRestart: false,
+  hasContainers: false,
   hasVolumes: false,
   isFirstProcess: false,
   seesEndBehindChild: true,

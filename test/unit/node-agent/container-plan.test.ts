@@ -3,6 +3,7 @@ import type { Container, Pod } from '../../../src/api/core/v1/pod.ts';
 import { type ContainerMemory, type PlanOptions, planContainers } from '../../../src/node-agent/container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from '../../../src/node-agent/container-runtime.ts';
 import { nextBackoff, nextFailureDelay, remainingBackoff } from '../../../src/node-agent/crash-backoff.ts';
+import { allContainers } from '../../../src/node-agent/pod-references.ts';
 
 const now = 1_000_000;
 const newMemory = (): ContainerMemory => ({ state: undefined, backoff: undefined, failure: undefined, probed: undefined });
@@ -45,10 +46,19 @@ function plan(
   memories = new Map<string, ContainerMemory>(),
   changes: Partial<PlanOptions> = {},
 ) {
-  for (const { name } of [...(pod.spec.initContainers ?? []), ...pod.spec.containers])
-    if (!memories.has(name)) memories.set(name, newMemory());
+  for (const { name } of allContainers(pod)) if (!memories.has(name)) memories.set(name, newMemory());
   const steps = { record: () => undefined, resynced: () => undefined, recent: () => [] };
-  const planned = planContainers({ pod, sandbox, memories, hashOf: () => 'h', now, deleting: false, steps, ...changes });
+  const planned = planContainers({
+    pod,
+    sandbox,
+    memories,
+    hashOf: () => 'h',
+    now,
+    deleting: false,
+    runsEphemeral: true,
+    steps,
+    ...changes,
+  });
   return {
     ...planned,
     starts: planned.starts.map((start) => `${start.container.name}/${start.attempt}`),
@@ -105,6 +115,21 @@ describe('containers of a pod', () => {
     expect(first.backedOff.map(({ name }) => name)).toEqual(['main']);
     expect(plan(podOf({}), sandboxOf(exited('main', 1)), memories).backedOff).toEqual([]);
     expect(plan(podOf({}), sandboxOf(exited('main', 1)), memories, { now: now + 10_000 }).starts).toEqual(['main/1']);
+  });
+
+  it('are joined by ephemeral ones also while they are initialized, which run once and decide nothing', () => {
+    const ephemeralContainers = [{ name: 'spy', image: 'host/sh' }] as NonNullable<Pod['spec']['ephemeralContainers']>;
+    const waiting = podOf({ initContainers: [container('one')], ephemeralContainers });
+    expect(plan(waiting, sandboxOf(run('one'))).starts).toEqual(['spy/0']);
+    expect(plan(waiting, undefined).starts).toEqual([]);
+    const joined = podOf({ restartPolicy: 'Always', ephemeralContainers });
+    expect(plan(joined, sandboxOf(run('main'), exited('spy', 1)))).toMatchObject({ starts: [], outcome: undefined });
+    // The API alone knows that it ran: its sandbox is gone.
+    const ran = { ephemeralContainerStatuses: [{ name: 'spy', state: { running: {} } }] } as unknown as Pod['status'];
+    expect(plan({ ...joined, ...(ran === undefined ? {} : { status: ran }) }, sandboxOf(run('main'))).starts).toEqual([]);
+    const done = podOf({ restartPolicy: 'Never', ephemeralContainers });
+    expect(plan(done, sandboxOf(exited('main', 0), run('spy')))).toMatchObject({ outcome: 'succeeded', running: 1 });
+    expect(plan(joined, sandboxOf(run('main')), undefined, { runsEphemeral: false }).starts).toEqual([]);
   });
 
   it('are stopped when a probe says so or their image changed', () => {

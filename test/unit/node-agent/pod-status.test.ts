@@ -48,6 +48,7 @@ const status = (changes: Partial<PodStatusOptions>) =>
     state: 'Starting',
     sandbox: undefined,
     initialized: true,
+    runsEphemeral: true,
     memories: memory(),
     runtimeName: 'process',
     hostIP: '127.64.16.1',
@@ -113,9 +114,27 @@ describe('the status of a pod', () => {
 
   const probed = { containerId: 'c0', started: true, ready: true, unhealthy: undefined };
 
-  it('says that it does not run containers that join a pod later', () => {
-    const debugged = { ...pod, spec: { ...pod.spec, ephemeralContainers: [{ name: 'debug', image: 'host/sh' }] } };
-    expect(status({ pod: debugged }).ephemeralContainerStatuses).toEqual([
+  const debugged = { ...pod, spec: { ...pod.spec, ephemeralContainers: [{ name: 'debug', image: 'host/sh' }] } };
+
+  it('shows an ephemeral container, which is never ready and makes nothing unready', () => {
+    const seen = status({ pod: debugged, sandbox: sandbox(main({}), main({ id: 'c1', name: 'debug' })), memories: memory({ probed }) });
+    expect(seen.ephemeralContainerStatuses).toEqual([
+      {
+        name: 'debug',
+        image: 'host/sh',
+        imageID: 'host/sh',
+        containerID: 'process://c1',
+        ready: false,
+        restartCount: 0,
+        state: { running: { startedAt: at } },
+        lastState: {},
+      },
+    ]);
+    expect(conditions(seen)).toMatchObject({ Ready: 'True', ContainersReady: 'True' });
+  });
+
+  it('says that it does not run containers that join a pod later, on a node that has none', () => {
+    expect(status({ pod: debugged, runsEphemeral: false }).ephemeralContainerStatuses).toEqual([
       {
         name: 'debug',
         image: 'host/sh',
