@@ -9,6 +9,7 @@ export type PodSchedulingEvent =
   | { readonly type: 'GATES_LIFTED' }
   | { readonly type: 'NODE_FOUND' }
   | { readonly type: 'NODE_NOT_FOUND' }
+  | { readonly type: 'VICTIMS_FOUND' }
   | { readonly type: 'ATTEMPT_FAILED' }
   | { readonly type: 'CLUSTER_CHANGED'; readonly backingOff: boolean }
   | { readonly type: 'BACKOFF_EXPIRED' }
@@ -36,6 +37,8 @@ export const podSchedulingMachine = setup({
     backOff() {},
     /** Keeps the pod until something changes that may help it, and says why on the pod. */
     park() {},
+    /** Nominates the pod for a node and removes the less important pods that are in its way there. */
+    preempt() {},
     /** Promises the node's resources to the pod and tells the API. */
     bind() {},
     /** Takes back a promise. */
@@ -60,6 +63,8 @@ export const podSchedulingMachine = setup({
       on: {
         NODE_FOUND: { target: 'Assumed', actions: 'bind' },
         NODE_NOT_FOUND: { target: 'Unschedulable', actions: 'park' },
+        // The victims take their time to go: the pod waits for that as for any other change.
+        VICTIMS_FOUND: { target: 'Unschedulable', actions: ['preempt', 'park'] },
         ATTEMPT_FAILED: { target: 'Backoff', actions: ['reportFailure', 'backOff'] },
         BOUND: { target: 'Bound', actions: 'release' },
       },

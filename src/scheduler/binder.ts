@@ -7,6 +7,7 @@ import { isNotFound } from '../machinery/status-error.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { NodeRecord, SchedulerCache } from './cache.ts';
 import type { SchedulerMetrics } from './metrics.ts';
+import type { PodRecord } from './pod-record.ts';
 import type { PodSteps } from './pod-steps.ts';
 import type { QueuedPod, SchedulingQueue } from './queue.ts';
 import type { Reservations } from './reservations.ts';
@@ -30,7 +31,7 @@ export interface BinderOptions {
   readonly clock: Clock;
   readonly log: Log;
   readonly recorder: EventRecorder;
-  readonly measures: SchedulerMetrics;
+  readonly measuresOf: (pod: PodRecord) => SchedulerMetrics;
   readonly queue: SchedulingQueue;
   readonly cache: SchedulerCache;
   readonly reservations: Reservations;
@@ -40,7 +41,7 @@ export interface BinderOptions {
 }
 
 export function createBinder(options: BinderOptions): Binder {
-  const { client, clock, log, recorder, measures, queue, cache, reservations, advance, onEnded } = options;
+  const { client, clock, log, recorder, measuresOf, queue, cache, reservations, advance, onEnded } = options;
   let underWay = 0;
   let bound = 0;
   let onIdle: (() => void) | undefined;
@@ -50,7 +51,7 @@ export function createBinder(options: BinderOptions): Binder {
     try {
       await prepared;
     } catch (err) {
-      measures.attempted('error', clock.monotonicMs() - pod.triedAt);
+      measuresOf(pod.record).attempted('error', clock.monotonicMs() - pod.triedAt);
       onRefused(pod, node, err instanceof Error ? err : new Error(String(err)));
       onEnded(false);
       return;
@@ -61,6 +62,7 @@ export function createBinder(options: BinderOptions): Binder {
 
   async function bind(pod: QueuedPod, node: NodeRecord): Promise<void> {
     const { record, triedAt } = pod;
+    const measures = measuresOf(record);
     const { name: nodeName } = node;
     const { key, uid } = record;
     const ref = refOf(key);

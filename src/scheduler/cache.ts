@@ -2,7 +2,7 @@ import type { Node, Taint } from '../api/core/v1/node.ts';
 import type { Clock } from '../base/clock.ts';
 import { deepEqual } from '../machinery/object.ts';
 import { anyAddress, type HostPort } from './host-ports.ts';
-import type { ClusterChange, ClusterView } from './plugin.ts';
+import type { ClusterChange, ClusterView, Shift } from './plugin.ts';
 import type { PodRecord } from './pod-record.ts';
 import { allocatableOf } from './requests.ts';
 
@@ -36,9 +36,11 @@ export class NodeRecord {
   scoredMilliCpu = 0;
   scoredMemory = 0;
 
+  /** Bytes of the images that the node has, by each of their names. */
+  images: ReadonlyMap<string, number> = noImages;
+  #imageList: unknown;
+
   readonly pods = new Map<string, PodRecord>();
-  /** Pods of each owner that has more than none here. */
-  readonly podsByOwner = new Map<string, number>();
   #hostPorts: Map<string, number> | undefined;
 
   constructor(name: string) {
@@ -69,14 +71,39 @@ export class NodeRecord {
     const hardTaints = taints.filter(({ effect }) => effect !== 'PreferNoSchedule');
     const softTaints = taints.filter(({ effect }) => effect === 'PreferNoSchedule');
     const unschedulable = node.spec?.unschedulable === true;
-    if (unschedulable !== this.unschedulable || !deepEqual(hardTaints, this.hardTaints)) changes.push('NodeTaintsChanged');
-    if (!deepEqual(softTaints, this.softTaints)) this.version += 1;
+    if (unschedulable !== this.unschedulable || !deepEqual(hardTaints, this.hardTaints) || !deepEqual(softTaints, this.softTaints)) {
+      changes.push('NodeTaintsChanged');
+    }
     this.hardTaints = hardTaints;
     this.softTaints = softTaints;
     this.unschedulable = unschedulable;
     this.present = true;
     if (changes.length > 0) this.version += 1;
     return changes;
+  }
+
+  /** Reads the images; true when they are others than before. */
+  readImages(node: Node): boolean {
+    const list = node.status?.images;
+    if (list === this.#imageList || (list === undefined && this.images.size === 0)) return false;
+    const known = this.images;
+    this.#imageList = list;
+    const images = new Map<string, number>();
+    for (const { names, sizeBytes } of list ?? []) for (const name of names ?? []) images.set(name, sizeBytes ?? 0);
+    if (sameAmounts(images, known)) return false;
+    this.images = images;
+    this.version += 1;
+    return true;
+  }
+
+  /** The same node for a trial with other pods: what happens to it does not reach this one. */
+  copy(): NodeRecord {
+    const copy = new NodeRecord(this.name);
+    Object.assign(copy, this, { pods: copy.pods });
+    for (const [key, pod] of this.pods) copy.pods.set(key, pod);
+    copy.usedExtended = this.usedExtended === undefined ? undefined : new Map(this.usedExtended);
+    copy.#hostPorts = this.#hostPorts === undefined ? undefined : new Map(this.#hostPorts);
+    return copy;
   }
 
   add(pod: PodRecord): void {
@@ -103,7 +130,7 @@ export class NodeRecord {
 
   #count({ shape }: PodRecord, sign: 1 | -1): void {
     this.version += 1;
-    const { requests, hostPorts, ownerUid } = shape;
+    const { requests, hostPorts } = shape;
     this.usedMilliCpu += sign * requests.milliCpu;
     this.usedMemory += sign * requests.memory;
     this.usedEphemeralStorage += sign * requests.ephemeralStorage;
@@ -113,7 +140,6 @@ export class NodeRecord {
       this.usedExtended ??= new Map();
       for (const [name, amount] of requests.extended) addTo(this.usedExtended, name, sign * amount);
     }
-    if (ownerUid !== undefined) addTo(this.podsByOwner, ownerUid, sign);
     if (hostPorts.length > 0) {
       this.#hostPorts ??= new Map();
       for (const { protocol, ip, port } of hostPorts) addTo(this.#hostPorts, `${protocol}/${ip}/${port}`, sign);
@@ -121,7 +147,9 @@ export class NodeRecord {
   }
 }
 
-function addTo(counts: Map<string, number>, key: string, amount: number): void {
+const noImages: ReadonlyMap<string, number> = new Map();
+
+function addTo<Key>(counts: Map<Key, number>, key: Key, amount: number): void {
   const sum = (counts.get(key) ?? 0) + amount;
   if (sum === 0) counts.delete(key);
   else counts.set(key, sum);
@@ -137,6 +165,15 @@ function sameAmounts(a: ReadonlyMap<string, number> | undefined, b: ReadonlyMap<
  * milliseconds later, and until then their resources must not be given away again.
  */
 export interface SchedulerCache extends ClusterView {
+  node(name: string): NodeRecord | undefined;
+  /** Rises when nodes come or go, or when labels, taints, namespaces or Services change. */
+  readonly topologyVersion: number;
+  /** Something else changed that answers of filters and scores depend on. */
+  topologyChanged(): void;
+  /** Calls `listener` for each pod that comes to a node or leaves it. */
+  onShift(listener: Shift): void;
+  /** The lowest priority of a pod on a node; undefined without any. */
+  readonly lowestPriority: number | undefined;
   setNode(node: Node): { readonly node: NodeRecord; readonly changes: readonly ClusterChange[] };
   removeNode(name: string): void;
   /** The API has the pod on `nodeName`, which confirms an assumption or overrules it. */
@@ -161,6 +198,8 @@ export interface SchedulerCache extends ClusterView {
 export interface SchedulerCacheOptions {
   readonly clock: Clock;
   readonly namespaceLabels: (name: string) => Readonly<Record<string, string>> | undefined;
+  /** `spec.selector` of the Services of a namespace that have one. */
+  readonly serviceSelectors?: (namespace: string) => Iterable<Readonly<Record<string, string>>>;
   /** Longest time that an accepted binding may stay unconfirmed. */
   readonly assumeTtlMs?: number;
 }
@@ -172,12 +211,18 @@ interface Placement {
   expiresAt: number | undefined;
 }
 
-export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_000 }: SchedulerCacheOptions): SchedulerCache {
+export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerCache {
+  const { clock, namespaceLabels, serviceSelectors, assumeTtlMs = 30_000 } = options;
   const records = new Map<string, NodeRecord>();
   const nodes: NodeRecord[] = [];
   const placements = new Map<string, Placement>();
   const assumed = new Set<string>();
   const podsWithAntiAffinity = new Map<PodRecord, NodeRecord>();
+  const podsWithAffinity = new Map<PodRecord, NodeRecord>();
+  const nodesByImage = new Map<string, number>();
+  const podsByPriority = new Map<number, number>();
+  const listeners: Shift[] = [];
+  let topologyVersion = 0;
 
   function recordOf(name: string): NodeRecord {
     let record = records.get(name);
@@ -192,7 +237,11 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
     node.add(pod);
     placements.set(pod.key, { pod, node, assumed: isAssumed, expiresAt: undefined });
     if (isAssumed) assumed.add(pod.key);
-    if (pod.shape.requiredAntiAffinity.length > 0) podsWithAntiAffinity.set(pod, node);
+    const { requiredAffinity, requiredAntiAffinity, preferredPods, priority } = pod.shape;
+    if (requiredAntiAffinity.length > 0) podsWithAntiAffinity.set(pod, node);
+    if (requiredAffinity.length > 0 || preferredPods.length > 0) podsWithAffinity.set(pod, node);
+    addTo(podsByPriority, priority, 1);
+    shift(pod, node, 1);
   }
 
   function displace(placement: Placement): void {
@@ -201,25 +250,68 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
     placements.delete(pod.key);
     assumed.delete(pod.key);
     podsWithAntiAffinity.delete(pod);
+    podsWithAffinity.delete(pod);
+    addTo(podsByPriority, pod.shape.priority, -1);
+    shift(pod, node, -1);
     if (!node.present && node.pods.size === 0) records.delete(node.name);
+  }
+
+  /** Pods of a node whose object is gone, or not there yet, count for nobody else. */
+  function shift(pod: PodRecord, node: NodeRecord, sign: 1 | -1): void {
+    if (node.present) for (const listener of listeners) listener(pod, node, sign);
+  }
+
+  function countImages(images: ReadonlyMap<string, number>, sign: 1 | -1): void {
+    for (const name of images.keys()) addTo(nodesByImage, name, sign);
   }
 
   return {
     nodes,
+    node(name) {
+      const record = records.get(name);
+      return record?.present === true ? record : undefined;
+    },
     podsWithAntiAffinity,
+    podsWithAffinity,
     namespaceLabels,
+    serviceSelectors(namespace, labels) {
+      const selecting: Readonly<Record<string, string>>[] = [];
+      for (const selector of serviceSelectors?.(namespace) ?? []) {
+        if (Object.entries(selector).every(([key, value]) => labels[key] === value)) selecting.push(selector);
+      }
+      return selecting;
+    },
+    nodesWithImage: (name) => nodesByImage.get(name) ?? 0,
+    get topologyVersion() {
+      return topologyVersion;
+    },
+    topologyChanged() {
+      topologyVersion += 1;
+    },
+    onShift: (listener) => void listeners.push(listener),
+    get lowestPriority() {
+      return podsByPriority.size === 0 ? undefined : Math.min(...podsByPriority.keys());
+    },
     setNode(node) {
       const record = recordOf(node.metadata.name);
       const isNew = !record.present;
       const changes = record.read(node);
       if (isNew) nodes.push(record);
+      const { images } = record;
+      if (record.readImages(node)) {
+        if (!isNew) countImages(images, -1);
+        countImages(record.images, 1);
+      } else if (isNew) countImages(images, 1);
+      if (changes.some((change) => change !== 'NodeAllocatableChanged')) topologyVersion += 1;
       return { node: record, changes };
     },
     removeNode(name) {
       const record = records.get(name);
       if (record === undefined) return;
+      if (record.present) countImages(record.images, -1);
       record.present = false;
       record.version += 1;
+      topologyVersion += 1;
       const index = nodes.indexOf(record);
       if (index !== -1) nodes.splice(index, 1);
       if (record.pods.size === 0) records.delete(name);
@@ -227,8 +319,7 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
     setPod(pod, nodeName) {
       const known = placements.get(pod.key);
       if (known !== undefined) {
-        const unchanged = known.node.name === nodeName && known.pod.shape === pod.shape && known.pod.uid === pod.uid;
-        if (unchanged && known.pod.shape.requiredAntiAffinity.length === 0) {
+        if (known.node.name === nodeName && isSameForOthers(known.pod, pod)) {
           // Most updates are of status: nothing that is counted has changed, and a promise just became true.
           known.assumed = false;
           known.expiresAt = undefined;
@@ -276,4 +367,12 @@ export function createSchedulerCache({ clock, namespaceLabels, assumeTtlMs = 30_
       return placements.size;
     },
   };
+}
+
+/** Node records and maps of records hold the same for both. A terminating pod is counted out of spread constraints. */
+function isSameForOthers(known: PodRecord, pod: PodRecord): boolean {
+  const { shape } = pod;
+  if (known.shape !== shape || known.uid !== pod.uid) return false;
+  if ((known.pod.metadata.deletionTimestamp === undefined) !== (pod.pod.metadata.deletionTimestamp === undefined)) return false;
+  return shape.requiredAntiAffinity.length + shape.requiredAffinity.length + shape.preferredPods.length === 0;
 }

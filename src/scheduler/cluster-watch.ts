@@ -4,18 +4,20 @@ import type { Informer } from '../client/informer.ts';
 import { isPodLeaving, nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { SchedulerCache } from './cache.ts';
+import type { Nominator } from './nominator.ts';
 import type { ChangeListener } from './plugin.ts';
-import { createShapeReader } from './pod-record.ts';
+import { createShapeReader, type PodRecord } from './pod-record.ts';
 import type { PodSteps } from './pod-steps.ts';
 import type { QueuedPod, SchedulingQueue } from './queue.ts';
 
 export interface ClusterWatchOptions {
   readonly nodes: Informer<Node>;
   readonly pods: Informer<Pod>;
-  /** Pods with another `spec.schedulerName` are left alone. */
-  readonly schedulerName: string;
+  /** Pods of other schedulers are left alone. */
+  readonly owns: (pod: Pod) => boolean;
   readonly cache: SchedulerCache;
   readonly queue: SchedulingQueue;
+  readonly nominator: Nominator;
   readonly observe: PodSteps['observe'];
   /** Something changed that may help a parked pod. */
   onChange: ChangeListener;
@@ -30,7 +32,7 @@ export interface ClusterWatchOptions {
  * ends it.
  */
 export function watchCluster(options: ClusterWatchOptions): () => void {
-  const { schedulerName, cache, queue, observe, onChange, onParkedPodChanged, onGated } = options;
+  const { owns, cache, queue, nominator, observe, onChange, onParkedPodChanged, onGated } = options;
   const shapes = createShapeReader();
 
   function onPod({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
@@ -42,7 +44,7 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
     const nodeName = nodeNameOf(after);
     if (nodeName !== undefined) onPodPlaced(after, nodeName, before);
     else if (isPodLeaving(after)) onPodGone(keyOf(after));
-    else if ((after.spec.schedulerName ?? schedulerName) === schedulerName) onPodWaits(after);
+    else if (owns(after)) onPodWaits(after, before);
   }
 
   function onPodGone(key: string): void {
@@ -74,7 +76,7 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
     if (queued !== undefined) observe(queued, pod);
   }
 
-  function onPodWaits(pod: Pod): void {
+  function onPodWaits(pod: Pod, before: Pod | undefined): void {
     let queued = queue.get(keyOf(pod));
     if (queued !== undefined && queued.record.uid !== (pod.metadata.uid ?? '')) {
       cache.removePod(queued.record.key);
@@ -88,8 +90,19 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
       queued.record = record;
       if (queued.hold === 'unschedulable' && changed) onParkedPodChanged(queued);
     }
+    noteNomination(record, before);
     observe(queued, pod);
     if (queued.hold === 'gated') onGated(pod);
+  }
+
+  /** The API says which node the pod made room on; also who came before a restart of the scheduler. */
+  function noteNomination(record: PodRecord, before: Pod | undefined): void {
+    const { nominatedNodeName = '' } = record.pod.status ?? {};
+    const known = nominator.nodeOf(record.key);
+    if (nominatedNodeName !== '') nominator.nominate(record, nominatedNodeName);
+    // Absent both times, it may just not be written yet.
+    else if ((before?.status?.nominatedNodeName ?? '') !== '') nominator.clear(record.key);
+    else if (known !== undefined) nominator.nominate(record, known);
   }
 
   function onNode({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
@@ -115,6 +128,7 @@ function isSameForUs(before: Pod, after: Pod): boolean {
     before.metadata.labels === after.metadata.labels &&
     before.metadata.uid === after.metadata.uid &&
     before.metadata.deletionTimestamp === after.metadata.deletionTimestamp &&
+    before.status?.nominatedNodeName === after.status?.nominatedNodeName &&
     before.status?.phase === after.status?.phase
   );
 }

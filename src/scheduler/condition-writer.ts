@@ -9,6 +9,8 @@ import { isNotFound } from '../machinery/status-error.ts';
 interface ScheduledCondition {
   readonly reason: string;
   readonly message: string;
+  /** The node that the pod made room on; null takes it away, undefined leaves it as it is. */
+  readonly nominatedNodeName?: string | null | undefined;
 }
 
 /**
@@ -50,7 +52,7 @@ export function createConditionWriter({ client, clock, log }: ConditionWriterOpt
     }
   }
 
-  async function send(key: string, pod: Pod, { reason, message }: ScheduledCondition): Promise<void> {
+  async function send(key: string, pod: Pod, { reason, message, nominatedNodeName }: ScheduledCondition): Promise<void> {
     const known = conditionOf(pod.status?.conditions, 'PodScheduled');
     const { generation, uid } = pod.metadata;
     const condition = {
@@ -62,7 +64,10 @@ export function createConditionWriter({ client, clock, log }: ConditionWriterOpt
       lastTransitionTime: transitionTimeOf(known, 'False', timestampOf(clock.now())),
       ...(generation === undefined ? {} : { observedGeneration: generation }),
     };
-    const body = { ...(uid === undefined ? {} : { metadata: { uid } }), status: { conditions: [condition] } };
+    const body = {
+      ...(uid === undefined ? {} : { metadata: { uid } }),
+      status: { conditions: [condition], ...(nominatedNodeName === undefined ? {} : { nominatedNodeName }) },
+    };
     try {
       await client.patch(pods, refOf(key), { type: 'strategic', body }, { subresource: 'status' });
     } catch (err) {
@@ -74,7 +79,8 @@ export function createConditionWriter({ client, clock, log }: ConditionWriterOpt
     write(pod, condition) {
       const known = pod.status?.conditions?.find(({ type }) => type === 'PodScheduled');
       const key = keyOf(pod);
-      if (known?.status === 'False' && known.reason === condition.reason && known.message === condition.message) {
+      const isNominatedSo = condition.nominatedNodeName === undefined;
+      if (isNominatedSo && known?.status === 'False' && known.reason === condition.reason && known.message === condition.message) {
         waiting.delete(key);
         return;
       }

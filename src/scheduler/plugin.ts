@@ -15,6 +15,8 @@ export interface Plugin {
   readonly filter?: FilterPlugin;
   readonly score?: ScorePlugin;
   readonly reserve?: ReservePlugin;
+  /** Removes other pods for a pod that fits nowhere, and tries out so many nodes for that. */
+  readonly postFilter?: { readonly minCandidateNodesPercentage: number; readonly minCandidateNodesAbsolute: number };
   /**
    * Follows objects that only this plugin reads, and reports changes that may turn its answers. Returns a function that ends it. It is
    * called once the informers have synced.
@@ -65,20 +67,24 @@ export interface PreparedFilter {
   shift?: Shift;
 }
 
-type Shift = (pod: PodRecord, node: NodeRecord, sign: 1 | -1) => void;
+export type Shift = (pod: PodRecord, node: NodeRecord, sign: 1 | -1) => void;
 
 export interface ScorePlugin {
   prepare(pod: PodRecord, cluster: ClusterView): PreparedScore | undefined;
 }
 
 export interface PreparedScore {
+  /** Looks at the nodes that are going to be compared. */
+  begin?(feasible: readonly NodeRecord[]): void;
   /** Any number, from which `scale` makes 0 to 100. */
   score(node: NodeRecord): number;
   /**
-   * Conversion of raw numbers to 0 to 100 over the compared nodes (`range`: from the lowest to the highest). Absent when they are in that
-   * range already.
+   * Conversion of raw numbers to whole ones from 0 to 100 over the compared nodes. `range` goes from the lowest to the highest, `even`
+   * measures the distance to both by the highest, and nodes below 0 get nothing. Absent when the numbers are in that range already.
    */
-  readonly scale?: 'highest-is-100' | 'highest-is-0' | 'range';
+  readonly scale?: 'highest-is-100' | 'highest-is-0' | 'range' | 'even';
+  /** Every node would get the same now. */
+  readonly isSilent?: boolean;
   readonly looksAround?: boolean;
   readonly forThisPod?: boolean;
   shift?: Shift;
@@ -113,8 +119,14 @@ export interface ClusterView {
   readonly nodes: readonly NodeRecord[];
   /** Pods with a required anti-affinity term, with their nodes: usually none. */
   readonly podsWithAntiAffinity: ReadonlyMap<PodRecord, NodeRecord>;
+  /** Pods with required affinity or preferred terms of either kind, with their nodes. */
+  readonly podsWithAffinity: ReadonlyMap<PodRecord, NodeRecord>;
   /** Labels of a namespace, for affinity terms with a namespace selector. */
   namespaceLabels(name: string): Readonly<Record<string, string>> | undefined;
+  /** Selectors of the Services that select pods with these labels. */
+  serviceSelectors(namespace: string, labels: Readonly<Record<string, string>>): readonly Readonly<Record<string, string>>[];
+  /** Nodes that have an image of this name. */
+  nodesWithImage(name: string): number;
 }
 
 /** Changes of the cluster that may make room for a pod. */
@@ -127,6 +139,7 @@ export type ClusterChange =
   | 'AssignedPodAdded'
   | 'AssignedPodChanged'
   | 'AssignedPodDeleted'
+  | 'NamespaceChanged'
   | 'PodChanged'
   | `${VolumeKind}${'Added' | 'Changed' | 'Deleted'}`;
 

@@ -2,9 +2,12 @@ import type { Affinity, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../lifecycle/node-selector.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
-import { compileLabelSelector, type LabelSelector } from '../machinery/selector.ts';
+import { compileLabelSelector, type LabelSelector, nothing } from '../machinery/selector.ts';
 import { type HostPort, hostPortsOf } from './host-ports.ts';
 import { type PodRequests, requestsOf } from './requests.ts';
+
+/** The scheduler of pods that name none. */
+export const defaultSchedulerName = 'default-scheduler';
 
 /** A pod with what the scheduler has to know of it, read once. */
 export interface PodRecord {
@@ -19,6 +22,8 @@ export interface PodRecord {
 export interface PodShape {
   /** Uid of the controlling owner. */
   readonly ownerUid: string | undefined;
+  /** The owner is of a kind whose replicas are spread by default: a ReplicaSet, ReplicationController or StatefulSet. */
+  readonly spreadsByOwner: boolean;
   readonly requests: PodRequests;
   readonly priority: number;
   /** False for `preemptionPolicy: Never`. */
@@ -90,12 +95,13 @@ export function createShapeReader(): ShapeReader {
   return {
     read(pod, known) {
       const source = sourceOf(pod);
-      const ownerUid = controllerOf(pod)?.uid;
+      const owner = controllerOf(pod);
+      const ownerUid = owner?.uid;
       const newest = ownerUid === undefined ? undefined : byOwner.get(ownerUid);
       // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
       let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && isSameSource(shape.source, source));
       if (shape === undefined) {
-        shape = shapeOf(source, ownerUid);
+        shape = shapeOf(source, owner);
         if (ownerUid !== undefined) byOwner.set(ownerUid, shape);
       }
       return { key: keyOf(pod), uid: pod.metadata.uid ?? '', namespace: source.namespace, pod, shape };
@@ -132,7 +138,7 @@ function sourceOf(pod: Pod): ShapeSource {
   } as ShapeSource;
 }
 
-function shapeOf(source: ShapeSource, ownerUid: string | undefined): PodShape {
+function shapeOf(source: ShapeSource, owner: ReturnType<typeof controllerOf>): PodShape {
   const { affinity, tolerations, topologySpreadConstraints } = source;
   const spec = source as unknown as PodSpec;
   const spread = (topologySpreadConstraints ?? []).map((constraint) => ({
@@ -140,7 +146,8 @@ function shapeOf(source: ShapeSource, ownerUid: string | undefined): PodShape {
     constraint: spreadOf(constraint, source.labels),
   }));
   return {
-    ownerUid,
+    ownerUid: owner?.uid,
+    spreadsByOwner: owner !== undefined && spreadKinds.has(owner.kind),
     requests: requestsOf(spec),
     priority: source.priority ?? 0,
     mayPreempt: source.preemptionPolicy !== 'Never',
@@ -163,6 +170,8 @@ function shapeOf(source: ShapeSource, ownerUid: string | undefined): PodShape {
     source,
   };
 }
+
+const spreadKinds: ReadonlySet<string> = new Set(['ReplicaSet', 'ReplicationController', 'StatefulSet']);
 
 type AffinityTerm = NonNullable<NonNullable<Affinity['podAffinity']>['requiredDuringSchedulingIgnoredDuringExecution']>[number];
 type WeightedTerm = NonNullable<NonNullable<Affinity['podAffinity']>['preferredDuringSchedulingIgnoredDuringExecution']>[number];
@@ -220,7 +229,8 @@ interface SelectorSource {
 }
 
 /** The selector with the pod's own values of some labels added: how a rollout's revisions are kept apart. */
-function selectorOf({ selector = {}, labels, equal, different }: SelectorSource): LabelSelector {
+function selectorOf({ selector, labels, equal, different }: SelectorSource): LabelSelector {
+  if (selector === undefined) return nothing;
   if ((equal?.length ?? 0) === 0 && (different?.length ?? 0) === 0) return compileLabelSelector(selector);
   const expressions = [...(selector.matchExpressions ?? [])];
   for (const [keys, operator] of [[equal, 'In'] as const, [different, 'NotIn'] as const]) {

@@ -1,4 +1,6 @@
 import type { FilterPlugin, Plugin, PluginFactory, PluginHandle, ReservePlugin, ScorePlugin } from './plugin.ts';
+import { defaultPreemption } from './plugins/default-preemption.ts';
+import { imageLocality } from './plugins/image-locality.ts';
 import { interPodAffinity } from './plugins/inter-pod-affinity.ts';
 import { nodeAffinity } from './plugins/node-affinity.ts';
 import { nodePorts } from './plugins/node-ports.ts';
@@ -8,6 +10,7 @@ import { nodeUnschedulable } from './plugins/node-unschedulable.ts';
 import { podTopologySpread } from './plugins/pod-topology-spread.ts';
 import { supportedFeatures } from './plugins/supported-features.ts';
 import { taintToleration } from './plugins/taint-toleration.ts';
+import { defaultSchedulerName } from './pod-record.ts';
 
 /** The pods that a scheduler owns, and its plugins. */
 export interface Profile {
@@ -18,6 +21,10 @@ export interface Profile {
   readonly filters: readonly (FilterPlugin & Named)[];
   readonly scores: readonly (ScorePlugin & Named & { readonly weight: number })[];
   readonly reserves: readonly (ReservePlugin & Named)[];
+  /** Absent: no pod is removed for another one. */
+  readonly preemption: Plugin['postFilter'];
+  /** Share of nodes to score; 0: by the size of the cluster. */
+  readonly percentageOfNodesToScore: number;
 }
 
 interface Named {
@@ -37,16 +44,20 @@ const defaultPlugins: readonly { readonly make: PluginFactory; readonly weight: 
   { make: nodeResourcesFit, weight: 1 },
   { make: podTopologySpread, weight: 2 },
   { make: interPodAffinity, weight: 2 },
+  { make: defaultPreemption, weight: 0 },
   { make: nodeResourcesBalancedAllocation, weight: 1 },
+  { make: imageLocality, weight: 1 },
 ];
 
 export function createProfile(handle: PluginHandle): Profile {
   const made = defaultPlugins.map(({ make, weight }) => ({ plugin: make(handle, undefined), weight }));
   return {
-    schedulerName: 'default-scheduler',
+    schedulerName: defaultSchedulerName,
     plugins: made.map(({ plugin }) => plugin),
     filters: made.flatMap(({ plugin: { name, filter } }) => (filter === undefined ? [] : [{ name, ...filter }])),
     scores: made.flatMap(({ plugin: { name, score }, weight }) => (score === undefined ? [] : [{ name, weight, ...score }])),
+    preemption: made.find(({ plugin }) => plugin.postFilter !== undefined)?.plugin.postFilter,
+    percentageOfNodesToScore: 0,
     reserves: made.flatMap(({ plugin: { name, reserve } }) => (reserve === undefined ? [] : [{ name, ...reserve }])),
   };
 }

@@ -3,6 +3,7 @@ import type { SchedulerHold } from '../lifecycle/pod-scheduling.facts.ts';
 import type { NodeRecord } from './cache.ts';
 import { createHeap } from './heap.ts';
 import type { PodRecord } from './pod-record.ts';
+import type { Victims } from './victims.ts';
 
 /** A pod without a node, from the moment it is seen until it is bound or gone. */
 export interface QueuedPod {
@@ -28,6 +29,12 @@ export interface QueuedPod {
   rejectedBy: ReadonlySet<string>;
   /** The node that the last attempt chose. */
   node: NodeRecord | undefined;
+  /** Pods that the last attempt wants to remove. */
+  victims: Victims | undefined;
+  /** Its victims are being deleted: it is not tried before that has ended. */
+  isPreempting: boolean;
+  /** The cluster changed in its favour meanwhile. */
+  hasMissedChange: boolean;
 }
 
 /**
@@ -118,6 +125,9 @@ export function createSchedulingQueue({ clock, initialBackoffMs = 1_000, maxBack
         erred: false,
         rejectedBy: noPlugins,
         node: undefined,
+        victims: undefined,
+        isPreempting: false,
+        hasMissedChange: false,
       };
       held.gated += 1;
       all.set(record.key, pod);

@@ -1,4 +1,3 @@
-import { namespaces } from '../api/core/v1/namespace.ts';
 import { nodes } from '../api/core/v1/node.ts';
 import { pods } from '../api/core/v1/pod.ts';
 import type { Clock } from '../base/clock.ts';
@@ -12,21 +11,23 @@ import type { InformerSet } from '../client/informer.ts';
 import { gatedMessage, podScheduledReasons, type SchedulerHold } from '../lifecycle/pod-scheduling.facts.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
-import { createAlgorithm } from './algorithm.ts';
 import { createAttempts } from './attempts.ts';
 import { createBackoffTimer } from './backoff-timer.ts';
 import { createBinder } from './binder.ts';
 import { createSchedulerCache } from './cache.ts';
+import { createClusterFacts } from './cluster-facts.ts';
 import { watchCluster } from './cluster-watch.ts';
 import { createConditionWriter } from './condition-writer.ts';
 import { createEarlyRetries } from './early-retries.ts';
+import { createEvictor } from './evictor.ts';
+import { createFrameworks } from './frameworks.ts';
 import { createHelpedPods } from './helped-pods.ts';
 import { startHousekeeping } from './housekeeping.ts';
 import { createSchedulerMetrics } from './metrics.ts';
+import { createNominator } from './nominator.ts';
 import type { Changed, ClusterChange } from './plugin.ts';
-import type { PodRecord } from './pod-record.ts';
 import { createPodSteps, type PodEffects } from './pod-steps.ts';
-import { createProfile, type Profile } from './profile.ts';
+import { createProfile } from './profile.ts';
 import { createSchedulingQueue, type QueuedPod } from './queue.ts';
 import { createReservations } from './reservations.ts';
 
@@ -56,41 +57,16 @@ export interface Scheduler extends Component {
  * `watchCluster` fills cache and queue. The machine of a pod decides what an event leads to, and `effects` does it.
  */
 export function createScheduler(options: SchedulerOptions): Scheduler {
-  const { client, informers, clock, log, recorder } = options;
-  const profile = createProfile({ client, informers, clock, log });
-  const profileOf = (_pod: PodRecord): Profile => profile;
-  const podInformer = informers.get(pods);
-  const nodeInformer = informers.get(nodes);
-  const namespaceInformer = informers.get(namespaces);
-
-  const queue = createSchedulingQueue({ clock });
-  const cache = createSchedulerCache({ clock, namespaceLabels: (name) => namespaceInformer.get({ name })?.metadata.labels });
-  const conditions = createConditionWriter({ client, clock, log });
-  const measures = createSchedulerMetrics({
-    metrics: options.metrics,
-    profile: profile.schedulerName,
-    queue,
-    cache,
-    reusedSamples: () => algorithm.reused,
-  });
-  const algorithm = createAlgorithm({
-    profile,
-    cluster: cache,
-    clock,
-    random: options.random ?? Math.random,
-    onTimed: (point, durationMs) => measures.extensionPointTook(point, true, durationMs),
-  });
-  const helped = createHelpedPods(profileOf);
-  const reservations = createReservations(profileOf);
+  const { clock, log } = options;
+  const parts = createParts(options);
+  const { podInformer, nodeInformer, facts, profiles, queue, cache, nominator, frameworks, conditions, helped, reservations } = parts;
   const earlyRetries = createEarlyRetries({ clock, queue });
   const loop = createSliceLoop({ beforeSlice: () => helped.take(queue.parked()).forEach(retryAfterChange), work: tryNext });
   const backoffTimer = createBackoffTimer({ clock, queue, onExpired: (pod) => advance(pod, { type: 'BACKOFF_EXPIRED' }) });
+  const evictor = createEvictor({ ...options, podOf: (key) => podInformer.getByKey(key), onEnded: onPreempted });
   const binder = createBinder({
-    client,
-    clock,
-    log,
-    recorder,
-    measures,
+    ...options,
+    measuresOf: (pod) => frameworks.of(pod).measures,
     queue,
     cache,
     reservations,
@@ -114,11 +90,25 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       queue.park(pod);
       report(pod, podScheduledReasons.unschedulable);
     },
+    preempt(pod) {
+      const { record, victims } = pod;
+      invariant(victims !== undefined, `pod ${record.key} preempts before victims were found`);
+      pod.victims = undefined;
+      pod.isPreempting = true;
+      for (const other of nominator.after(record, victims.node.name)) {
+        nominator.clear(other.key);
+        evictor.clearNomination(other);
+      }
+      nominator.nominate(record, victims.node.name);
+      frameworks.of(record).measures.preempted(victims.pods.length);
+      evictor.evict(pod, victims);
+    },
     bind(pod) {
-      const { node } = pod;
-      invariant(node !== undefined, `pod ${pod.record.key} is bound before a node was chosen`);
-      cache.assume(pod.record, node);
+      const { node, record } = pod;
+      invariant(node !== undefined, `pod ${record.key} is bound before a node was chosen`);
+      cache.assume(record, node);
       queue.assume(pod);
+      giveUpNomination(pod, node.name);
       binder.bind(pod, node);
     },
     forget(pod) {
@@ -131,15 +121,33 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     },
     release(pod) {
       queue.delete(pod);
+      giveUpNomination(pod, pod.node?.name);
       reservations.release(pod.record.key);
       conditions.drop(pod.record.key);
     },
   };
   const { advance, observe } = createPodSteps({ effects, steps: options.steps });
-  const attempt = createAttempts({ algorithm, clock, log, measures, reservations, advance });
+  const attempt = createAttempts({
+    frameworkOf: (pod) => frameworks.of(pod),
+    clock,
+    log,
+    reservations,
+    advance,
+    clearNomination: (pod) => giveUpNomination(pod, undefined),
+  });
 
-  const stopWatching: (() => void)[] = [];
-  let stopHousekeeping: (() => void) | undefined;
+  /** The room that was kept for the pod on a node is free for others, unless it took that node. */
+  function giveUpNomination({ record }: QueuedPod, takenNode: string | undefined): void {
+    const nodeName = nominator.clear(record.key);
+    if (nodeName !== undefined && nodeName !== takenNode) onChange('AssignedPodDeleted', { pod: record });
+  }
+
+  function onPreempted(pod: QueuedPod): void {
+    pod.isPreempting = false;
+    const hasMissed = pod.hasMissedChange;
+    pod.hasMissedChange = false;
+    if (hasMissed && queue.get(pod.record.key) === pod) retryAfterChange(pod);
+  }
 
   function onChange(change: ClusterChange, changed?: Changed): void {
     helped.note(change, changed);
@@ -147,7 +155,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   }
 
   function retryAfterChange(pod: QueuedPod): void {
-    advance(pod, { type: 'CLUSTER_CHANGED', backingOff: queue.isBackingOff(pod) });
+    if (pod.isPreempting) pod.hasMissedChange = true;
+    else advance(pod, { type: 'CLUSTER_CHANGED', backingOff: queue.isBackingOff(pod) });
   }
 
   function tryNext(): boolean {
@@ -162,34 +171,39 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     return early !== undefined;
   }
 
-  /** Says on the pod why its last attempt failed. */
+  /** Says on the pod why its last attempt failed, and which node it made room on. */
   function report({ record, failure }: QueuedPod, reason: string): void {
     const current = podInformer.getByKey(record.key) ?? record.pod;
-    conditions.write(current, { reason, message: failure });
-    recorder.record(current, { type: 'Warning', reason: 'FailedScheduling', message: failure });
+    const nominated = nominator.nodeOf(record.key);
+    const isKnown = (current.status?.nominatedNodeName ?? '') === (nominated ?? '');
+    conditions.write(current, { reason, message: failure, nominatedNodeName: isKnown ? undefined : (nominated ?? null) });
+    options.recorder.record(current, { type: 'Warning', reason: 'FailedScheduling', message: failure });
   }
 
+  const stopWatching: (() => void)[] = [];
   return {
     name: 'scheduler',
     count: (hold) => queue.count(hold),
     async start({ signal }) {
-      await informers.waitForSync({ signal });
+      await options.informers.waitForSync({ signal });
       loop.start();
       stopWatching.push(
         watchCluster({
           nodes: nodeInformer,
           pods: podInformer,
-          schedulerName: profile.schedulerName,
+          owns: (pod) => frameworks.owns(pod),
           cache,
           queue,
+          nominator,
           observe,
           onChange,
           onParkedPodChanged: retryAfterChange,
           onGated: (pod) => conditions.write(pod, { reason: podScheduledReasons.gated, message: gatedMessage }),
         }),
+        facts.watch(cache, onChange),
       );
-      for (const { watch } of profile.plugins) if (watch !== undefined) stopWatching.push(watch(onChange));
-      stopHousekeeping = startHousekeeping({ clock, log, cache, queue, advance, retry: retryAfterChange });
+      for (const { watch } of profiles.flatMap(({ plugins }) => plugins)) if (watch !== undefined) stopWatching.push(watch(onChange));
+      stopWatching.push(startHousekeeping({ clock, log, cache, queue, advance, retry: retryAfterChange }));
       log.info({ nodes: cache.nodes.length, pending: queue.size }, 'Started scheduler');
     },
     async stop() {
@@ -197,9 +211,41 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       for (const stop of stopWatching.splice(0)) stop();
       reservations.stop();
       backoffTimer.stop();
-      stopHousekeeping?.();
       await binder.stop();
+      await evictor.stop();
       await conditions.stop();
     },
   };
+}
+
+/** The parts that know nothing of each other's steps. */
+function createParts(options: SchedulerOptions) {
+  const { client, informers, clock, log } = options;
+  const podInformer = informers.get(pods);
+  const nodeInformer = informers.get(nodes);
+  const facts = createClusterFacts(informers);
+  const profiles = [createProfile({ client, informers, clock, log })];
+  const queue = createSchedulingQueue({ clock });
+  const cache = createSchedulerCache({ clock, ...facts });
+  const nominator = createNominator();
+  const measuresOf = createSchedulerMetrics({
+    metrics: options.metrics,
+    queue,
+    cache,
+    reusedSamples: () => frameworks.reusedSamples,
+  });
+  const frameworks = createFrameworks({
+    profiles,
+    cluster: cache,
+    nominator,
+    clock,
+    random: options.random ?? Math.random,
+    budgets: facts.budgets,
+    podOf: ({ key, pod }) => podInformer.getByKey(key) ?? pod,
+    measuresOf,
+  });
+  const conditions = createConditionWriter({ client, clock, log });
+  const helped = createHelpedPods((pod) => frameworks.profileOf(pod));
+  const reservations = createReservations((pod) => frameworks.profileOf(pod));
+  return { podInformer, nodeInformer, facts, profiles, queue, cache, nominator, frameworks, conditions, helped, reservations };
 }

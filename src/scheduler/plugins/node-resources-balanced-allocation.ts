@@ -1,20 +1,24 @@
-import { maxScore, type PluginFactory } from '../plugin.ts';
+import type { PluginFactory } from '../plugin.ts';
+import { balanceScorer, defaultResources, type WeighedResource } from '../resource-scores.ts';
+
+/** Arguments of the plugin in a profile. */
+export interface BalancedAllocationArgs {
+  readonly resources: readonly WeighedResource[];
+}
+
+/** Upstream's defaults. */
+export const balancedAllocationDefaults: BalancedAllocationArgs = { resources: defaultResources };
 
 /** Prefers nodes on which CPU and memory would be used to the same degree. Says nothing about pods that request neither. */
-export const nodeResourcesBalancedAllocation: PluginFactory = () => ({
-  name: 'NodeResourcesBalancedAllocation',
-  score: {
-    prepare({ shape }) {
-      const { milliCpu, memory } = shape.requests;
-      if (milliCpu === 0 && memory === 0) return undefined;
-      return {
-        score(node) {
-          const cpuShare = Math.min(1, node.milliCpu === 0 ? 1 : (node.usedMilliCpu + milliCpu) / node.milliCpu);
-          const memoryShare = Math.min(1, node.memory === 0 ? 1 : (node.usedMemory + memory) / node.memory);
-          // The standard deviation of two numbers is half their distance.
-          return (1 - Math.abs(cpuShare - memoryShare) / 2) * maxScore;
-        },
-      };
+export const nodeResourcesBalancedAllocation: PluginFactory = (_, args) => {
+  const { resources } = (args as BalancedAllocationArgs | undefined) ?? balancedAllocationDefaults;
+  return {
+    name: 'NodeResourcesBalancedAllocation',
+    score: {
+      prepare({ shape }) {
+        const score = balanceScorer(resources, shape.requests);
+        return score === undefined ? undefined : { score };
+      },
     },
-  },
-});
+  };
+};

@@ -1,7 +1,8 @@
 import type { NodeRecord } from '../cache.ts';
-import { maxScore, type PluginFactory, type Rejection } from '../plugin.ts';
-import type { PodRecord } from '../pod-record.ts';
+import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
+import type { PodRecord, PodShape } from '../pod-record.ts';
 import type { PodRequests } from '../requests.ts';
+import { defaultResources, type ResourceStrategy, strategyScorer } from '../resource-scores.ts';
 
 const tooManyPods = 'Too many pods';
 const insufficient = (resource: string): string => `Insufficient ${resource}`;
@@ -18,7 +19,7 @@ const flatRejections: readonly Rejection[] = Array.from({ length: 32 }, (_, bits
   resolvable: (bits & 16) === 0,
 }));
 
-function shortage(requests: PodRequests, node: NodeRecord): Rejection | undefined {
+function shortage(requests: PodRequests, node: NodeRecord, isIgnored: (name: string) => boolean): Rejection | undefined {
   let bits = 0;
   if (node.pods.size + 1 > node.maxPods) bits |= 1;
   if (requests.milliCpu > 0 && requests.milliCpu > node.milliCpu - node.usedMilliCpu) {
@@ -39,7 +40,7 @@ function shortage(requests: PodRequests, node: NodeRecord): Rejection | undefine
   let resolvable = true;
   for (const [name, amount] of requests.extended) {
     const total = node.extended?.get(name) ?? 0;
-    if (amount <= total - (node.usedExtended?.get(name) ?? 0) || amount === 0) continue;
+    if (amount <= total - (node.usedExtended?.get(name) ?? 0) || amount === 0 || isIgnored(name)) continue;
     reasons.push(insufficient(name));
     if (amount > total) resolvable = false;
   }
@@ -47,37 +48,44 @@ function shortage(requests: PodRequests, node: NodeRecord): Rejection | undefine
   return { reasons: [...(flat?.reasons ?? []), ...reasons], resolvable: resolvable && flat?.resolvable !== false };
 }
 
+/** Arguments of the plugin in a profile. */
+export interface NodeResourcesFitArgs {
+  /** Names and, for groups, names before the slash of extended resources that are not looked at. */
+  readonly ignoredResources: ReadonlySet<string>;
+  readonly ignoredResourceGroups: ReadonlySet<string>;
+  readonly strategy: ResourceStrategy;
+}
+
+/** Upstream's defaults. */
+export const nodeResourcesFitDefaults: NodeResourcesFitArgs = {
+  ignoredResources: new Set(),
+  ignoredResourceGroups: new Set(),
+  strategy: { type: 'LeastAllocated', resources: defaultResources },
+};
+
 /**
- * Leaves out nodes that have not enough left of what the pod requests, or as many pods as they may have. Prefers nodes with the largest
- * share of CPU and memory left (LeastAllocated).
+ * Leaves out nodes that have not enough left of what the pod requests, or as many pods as they may have. Prefers nodes by the strategy of
+ * the profile, by default those with the largest share of CPU and memory left.
  */
-export const nodeResourcesFit: PluginFactory = () => ({
-  name: 'NodeResourcesFit',
-  filter: {
-    helpedBy: {
-      NodeAdded: mayHoldIt,
-      NodeAllocatableChanged: mayHoldIt,
-      // Every pod that leaves makes room for one more, whatever it had requested.
-      AssignedPodDeleted: 'always',
-      PodChanged: 'always',
+export const nodeResourcesFit: PluginFactory = (_, args) => {
+  const { strategy, ignoredResources, ignoredResourceGroups } = (args as NodeResourcesFitArgs | undefined) ?? nodeResourcesFitDefaults;
+  const isIgnored = (name: string) => ignoredResources.has(name) || ignoredResourceGroups.has(name.split('/')[0] ?? '');
+  const shortageOf = ({ requests }: PodShape, node: NodeRecord) => shortage(requests, node, isIgnored);
+  const mayHoldIt = ({ shape }: PodRecord, { node }: Changed) => node === undefined || shortageOf(shape, node) === undefined;
+  return {
+    name: 'NodeResourcesFit',
+    filter: {
+      helpedBy: {
+        NodeAdded: mayHoldIt,
+        NodeAllocatableChanged: mayHoldIt,
+        // Every pod that leaves makes room for one more, whatever it had requested.
+        AssignedPodDeleted: 'always',
+        PodChanged: 'always',
+      },
+      prepare: ({ shape }) => ({ filter: (node) => shortageOf(shape, node) }),
     },
-    prepare({ shape }) {
-      const { requests } = shape;
-      return { filter: (node) => shortage(requests, node) };
+    score: {
+      prepare: ({ shape }) => ({ score: strategyScorer(strategy, shape.requests) }),
     },
-  },
-  score: {
-    prepare({ shape }) {
-      const { scoredMilliCpu, scoredMemory } = shape.requests;
-      return {
-        score: (node) =>
-          (shareLeft(node.scoredMilliCpu + scoredMilliCpu, node.milliCpu) + shareLeft(node.scoredMemory + scoredMemory, node.memory)) / 2,
-      };
-    },
-  },
-});
-
-const mayHoldIt = ({ shape }: PodRecord, { node }: { readonly node?: NodeRecord }): boolean =>
-  node === undefined || shortage(shape.requests, node) === undefined;
-
-const shareLeft = (used: number, total: number): number => (used >= total ? 0 : ((total - used) * maxScore) / total);
+  };
+};

@@ -2,6 +2,7 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import { createScheduler, type Scheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
@@ -144,6 +145,56 @@ describe('scheduler', () => {
       { type: 'json', body: [{ op: 'replace', path: '/spec/schedulingGates', value: [] }] },
     );
     expect(await bound(cluster, 'gated')).toBe('n1');
+  });
+
+  it('removes a less important pod for one that fits nowhere else, and gives it the room', async () => {
+    const cluster = await start();
+    const { client } = cluster;
+    await addNode(cluster, 'n1');
+    for (const [name, value] of [
+      ['low', -10],
+      ['high', 1_000],
+    ] as const) {
+      await client.create(priorityClasses, { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value });
+    }
+    await client.create(pods, newPod('low', { cpu: '3', priorityClassName: 'low' }));
+    await bound(cluster, 'low');
+    await client.create(pods, newPod('high', { cpu: '3', priorityClassName: 'high' }));
+    const nominated = await until(
+      async () => {
+        const pod = await get(cluster, 'high');
+        return pod.status?.nominatedNodeName !== undefined && pod;
+      },
+      { what: 'high to be nominated', intervalMs: 5 },
+    );
+    expect(nominated.status?.nominatedNodeName).toBe('n1');
+    expect(nominated.status?.conditions?.find(({ type }) => type === 'PodScheduled')).toMatchObject({
+      reason: 'Unschedulable',
+      message: '0/1 nodes are available: 1 Insufficient cpu.',
+    });
+    const victim = await until(
+      async () => {
+        const pod = await get(cluster, 'low');
+        return pod.metadata.deletionTimestamp !== undefined && pod;
+      },
+      { what: 'low to be deleted', intervalMs: 5 },
+    );
+    expect(victim.metadata.deletionGracePeriodSeconds).toBe(30);
+    expect(victim.status?.conditions?.find(({ type }) => type === 'DisruptionTarget')).toMatchObject({
+      status: 'True',
+      reason: 'PreemptionByScheduler',
+      message: 'default-scheduler: preempting to accommodate a higher priority pod',
+    });
+    expect(await eventOf(cluster, 'Preempted', 'low')).toMatchObject({
+      type: 'Normal',
+      message: `Preempted by pod ${nominated.metadata.uid} on node n1`,
+    });
+    // While the victim ends, its room is kept from a pod that is less important.
+    await client.create(pods, newPod('middle', { cpu: '2' }));
+    expect((await unscheduled(cluster, 'middle')).message).toContain('1 Insufficient cpu');
+    await client.delete(pods, { namespace, name: 'low' }, { gracePeriodSeconds: 0 });
+    expect(await bound(cluster, 'high')).toBe('n1');
+    expect(await cluster.metrics.text()).toContain('scheduler_preemption_attempts_total 1');
   });
 
   it('does not give away twice what it promised, when a thousand pods come at once', async () => {

@@ -25,6 +25,7 @@ machineSuite({
     { type: 'GATES_LIFTED' },
     { type: 'NODE_FOUND' },
     { type: 'NODE_NOT_FOUND' },
+    { type: 'VICTIMS_FOUND' },
     { type: 'ATTEMPT_FAILED' },
     { type: 'CLUSTER_CHANGED', backingOff: true },
     { type: 'CLUSTER_CHANGED', backingOff: false },

@@ -1,43 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import type { Node } from '../../../src/api/core/v1/node.ts';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { createAlgorithm, nodesToFind } from '../../../src/scheduler/algorithm.ts';
-import { createSchedulerCache } from '../../../src/scheduler/cache.ts';
-import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
-import { createProfile } from '../../../src/scheduler/profile.ts';
-import { describeUnfit } from '../../../src/scheduler/unfit.ts';
+import { nodesToFind } from '../../../src/scheduler/algorithm.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
-import { createManualClock } from '../../support/manual-clock.ts';
-import { detachedHandle } from '../../support/scheduler-profile.ts';
+import { schedulingCluster } from '../../support/scheduling-cluster.ts';
 
 const namespaceLabels: Record<string, Record<string, string>> = { shop: { team: 'a' }, other: { team: 'b' } };
 
-function clusterOf(nodes: readonly Node[], placed: readonly (readonly [Pod, string])[] = []) {
-  const clock = createManualClock();
-  const shapes = createShapeReader();
-  const cache = createSchedulerCache({ clock, namespaceLabels: (name) => namespaceLabels[name] });
-  for (const node of nodes) cache.setNode(node);
-  for (const [pod, node] of placed) cache.setPod(shapes.read(pod), node);
-  const algorithm = createAlgorithm({ profile: createProfile(detachedHandle(clock)), cluster: cache, clock, random: () => 0.5 });
-  return {
-    clock,
-    cache,
-    algorithm,
-    /** The node's name, or the text of FailedScheduling. */
-    choose(pod: Pod): string {
-      const record = shapes.read(pod);
-      const decision = algorithm.choose(record);
-      return 'node' in decision ? decision.node.name : describeUnfit(decision.unfit, record.shape);
-    },
-    place(pod: Pod): string {
-      const record = shapes.read(pod);
-      const decision = algorithm.choose(record);
-      if (!('node' in decision)) return describeUnfit(decision.unfit, record.shape);
-      cache.assume(record, decision.node);
-      return decision.node.name;
-    },
-  };
-}
+const clusterOf = (nodes: readonly Node[], placed: readonly (readonly [Pod, string])[] = []) =>
+  schedulingCluster(nodes, placed, { namespaceLabels });
 
 const notHelpful = (nodes: number) => `preemption: 0/${nodes} nodes are available: ${nodes} Preemption is not helpful for scheduling.`;
 
@@ -277,6 +248,6 @@ describe('reuse of a scored sample', () => {
 
 describe('nodesToFind', () => {
   it('looks at all nodes of a small cluster and at a falling share of a large one', () => {
-    expect([50, 100, 1_000, 5_000, 10_000].map(nodesToFind)).toEqual([50, 100, 420, 500, 500]);
+    expect([50, 100, 1_000, 5_000, 10_000].map((total) => nodesToFind(total))).toEqual([50, 100, 420, 500, 500]);
   });
 });
