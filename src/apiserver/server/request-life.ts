@@ -162,13 +162,15 @@ export class RequestLife {
     }
   }
 
-  /** Answers an error that no handler saw: of authentication, of the body, of the framework itself. */
+  /**
+   * Answers an error that no handler saw: of authentication, of the body, of the framework itself. Node then reads the rest of the
+   * body and drops it, for as long as a request may take. Many clients send all of a body before they read. To close at once would
+   * reset their connection, and they would never see the answer.
+   */
   refuse(err: FastifyError | Error, { raw }: FastifyRequest, reply: FastifyReply): void {
     reply.hijack();
     const error = isStatusError(err) ? err : frameworkErrorOf(err);
     if (error === undefined) this.#options.log.error({ err, method: raw.method }, 'Could not answer request');
-    // The rest of a body that is not read would be taken for the next request.
-    if (error?.code === 413) reply.raw.setHeader('connection', 'close');
     sendError(reply.raw, error ?? err, errorEncodingOf(raw));
   }
 

@@ -50,6 +50,35 @@ describe('the API server on the wire', () => {
     expect(loaded.filter((path) => /node_modules.(ajv|fast-uri|light-my-request)\b|fast-json-stringify.index/.test(path))).toEqual([]);
   });
 
+  it.each(['content-length', 'transfer-encoding'])(
+    'answers a body that is too large to a client that sends all of it first (%s)',
+    async (head) => {
+      const { hostname, port } = new URL(cluster.server.url);
+      const socket = tlsConnect({ host: hostname, port: Number(port), ca: cluster.pki.caCertificate });
+      let answer = '';
+      let failure: Error | undefined;
+      socket.setEncoding('utf8').on('data', (chunk: string) => (answer += chunk));
+      socket.on('error', (err) => (failure = err));
+      const piece = 'x'.repeat(1024 * 1024);
+      const pieces = 48;
+      const isChunked = head === 'transfer-encoding';
+      const send = (text: string) => new Promise<void>((resolve) => socket.write(text, () => resolve()));
+      const size = isChunked ? 'transfer-encoding: chunked' : `content-length: ${pieces * piece.length}`;
+      const headers = `host: test\r\nauthorization: Bearer ${adminToken}\r\ncontent-type: application/json\r\n${size}`;
+      await send(`POST ${cm} HTTP/1.1\r\n${headers}\r\n\r\n`);
+      for (let sent = 0; sent < pieces && failure === undefined; sent += 1) {
+        await send(isChunked ? `${piece.length.toString(16)}\r\n${piece}\r\n` : piece);
+      }
+      if (isChunked) await send('0\r\n\r\n');
+      expect(failure).toBeUndefined();
+      await until(() => answer.includes('limit is 3145728'), { what: () => `the refusal: ${answer}` });
+      // The connection is good for the next request.
+      await send(`GET ${cm}/none HTTP/1.1\r\nhost: test\r\nauthorization: Bearer ${adminToken}\r\n\r\n`);
+      await until(() => answer.includes('HTTP/1.1 404'), { what: () => `the next answer: ${answer}` });
+      socket.destroy();
+    },
+  );
+
   it('packs a large answer for a client that takes it packed', async () => {
     const value = 'x'.repeat(200_000);
     await cluster.fetch(cm, { method: 'POST', body: { metadata: { name: 'large', labels: { size: 'large' } }, data: { value } } });
