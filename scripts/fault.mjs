@@ -24,6 +24,7 @@ const suites = [
   { flag: 'kustomize', tier: 'conformance', file: 'kustomize', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
   { flag: 'kustomize', tier: 'conformance', file: 'kustomize-fuzz', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
   { flag: 'kustomize', tier: 'conformance', file: 'kustomize-transformers', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
+  { flag: 'kustomize', tier: 'conformance', file: 'kustomize-helm', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
   { flag: 'budgets', file: 'memory-budget', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 

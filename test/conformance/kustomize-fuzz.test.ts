@@ -4,12 +4,12 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { formatYaml } from '../../src/machinery/yaml.ts';
-import { buildHere, buildWithKustomize, type Files, hasKustomize, writeFiles } from '../support/kustomize.ts';
+import { buildHere, buildWithKustomize, comparesAll, type Files, hasKustomize, writeFiles } from '../support/kustomize.ts';
 import { corpusFields, corpusFiles, corpusResources, mergeFields } from '../support/kustomize-corpus.ts';
 
 const runs = process.env.MIDSHIP_FUZZ_RUNS;
 /** `npm test` compares the first of the fixed cases, `npm run fault -- --kustomize all` all of them. */
-const fixedRuns = process.env.MIDSHIP_KUSTOMIZE_PAIRS === 'all' ? 25 : 4;
+const fixedRuns = comparesAll ? 25 : 4;
 /**
  * More runs by hand, of other cases each time: `MIDSHIP_FUZZ_RUNS=1000`. Without it the cases are fixed, so that only a
  * change makes them fail.

@@ -10,7 +10,16 @@ import { createHelm, type Helm } from '../../src/gitops/render/helm.ts';
 import { chartFiles, filesBelow } from '../support/charts.ts';
 import { findClientTools } from '../support/client-tools.ts';
 import { run } from '../support/cluster.ts';
-import { buildHere, buildWithKustomize, type Files, hasKustomize, type Outcome, writeFiles, writeHelm3 } from '../support/kustomize.ts';
+import {
+  buildHere,
+  buildWithKustomize,
+  type Files,
+  hasKustomize,
+  type Outcome,
+  shareOf,
+  writeFiles,
+  writeHelm3,
+} from '../support/kustomize.ts';
 
 const tools = hasKustomize ? await findClientTools() : 'kustomize is not installed: apt-get install kustomize';
 const why = typeof tools === 'string' ? ` (skipped: ${tools})` : '';
@@ -217,7 +226,7 @@ describe.skipIf(typeof tools === 'string')(`kustomize build --enable-helm${why}`
 
   it('agrees on each field', { timeout: 180_000 }, async () => {
     const different: unknown[] = [];
-    await mapBounded(Object.entries(kustomizations), 2, async ([name, kustomization]) => {
+    await mapBounded(shareOf(Object.entries(kustomizations), 3), 2, async ([name, kustomization]) => {
       const { real, ours } = await both1(name, kustomization);
       try {
         expect(real).toHaveProperty('objects');

@@ -3,16 +3,21 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mapBounded } from '../../src/base/concurrency.ts';
-import { buildHere, buildWithKustomize, type Files, hasKustomize, type Outcome, writeFiles } from '../support/kustomize.ts';
+import {
+  buildHere,
+  buildWithKustomize,
+  comparesAll,
+  type Files,
+  hasKustomize,
+  type Outcome,
+  shareOf,
+  writeFiles,
+} from '../support/kustomize.ts';
 import { comparedCases } from '../support/kustomize-cases.ts';
 import { corpusFields, corpusFiles, corpusResources, createdNumber, mergeFields } from '../support/kustomize-corpus.ts';
 import { fieldCases } from '../support/kustomize-field-cases.ts';
 
-/**
- * The sum of two fields puts their pair into one of several shares. `npm test` compares one share, in which every field meets some of the
- * others. `npm run fault` sets `MIDSHIP_KUSTOMIZE_PAIRS=all`.
- */
-const comparesAll = process.env.MIDSHIP_KUSTOMIZE_PAIRS === 'all';
+/** The sum of two fields puts their pair into one of several shares. `npm test` compares one share. */
 const shares = 32;
 const isCompared = (sum: number): boolean => comparesAll || sum % shares === 0;
 
@@ -338,13 +343,13 @@ describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
   });
 
   it('agrees on odd values and texts', { timeout: 120_000 }, async () => {
-    const cases = comparedCases.map(([name, files]) => ({ name, files }));
+    const cases = shareOf(comparedCases, 2).map(([name, files]) => ({ name, files }));
     // A third of these are mistakes.
     expect(await differences(cases, { leastBuilt: 0.6 })).toEqual([]);
   });
 
   it('agrees on what the files of a kustomization say of custom kinds', { timeout: 120_000 }, async () => {
-    const cases = fieldCases.map(([name, files]) => ({ name, files }));
+    const cases = shareOf(fieldCases, 2).map(([name, files]) => ({ name, files }));
     expect(await differences(cases, { leastBuilt: 0.6 })).toEqual([]);
   });
 

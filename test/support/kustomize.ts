@@ -14,6 +14,13 @@ const limits = { maxBytes: 64 * 1024 * 1024, maxDepth: 100, maxAliases: 0, maxDo
 /** True when the real program is here for comparison. */
 export const hasKustomize = spawnSync('kustomize', ['version']).status === 0;
 
+/** `npm run fault` sets it: every case is compared. `npm test` compares some, since each is a process. */
+export const comparesAll = process.env.MIDSHIP_KUSTOMIZE_PAIRS === 'all';
+
+/** One of `shares` cases, or all where all are compared. */
+export const shareOf = <T>(cases: readonly T[], shares: number): readonly T[] =>
+  comparesAll ? cases : cases.filter((_, index) => index % shares === 0);
+
 export type Files = Readonly<Record<string, string>>;
 
 export type Outcome = { readonly objects: readonly unknown[] } | { readonly error: string };
