@@ -51,7 +51,10 @@ async function openTenant(cluster: RunningCluster) {
         response.on('end', () => resolve({ status: response.statusCode ?? 0, bytes: size }));
         response.on('error', reject);
       });
-      request.on('error', reject);
+      // The program may have ended; its output says why.
+      request.on('error', (err) =>
+        reject(new Error(`${method} ${path}: ${err.message}\n${cluster.output().slice(-4_000)}`, { cause: err })),
+      );
       request.end(bytes);
     });
   return {

@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { runGit } from '../../src/gitops/sources/git-command.ts';
@@ -10,6 +10,11 @@ const identity = {
   GIT_COMMITTER_EMAIL: 'mara@example.com',
   GIT_CONFIG_GLOBAL: '/dev/null',
   GIT_CONFIG_NOSYSTEM: '1',
+  // A commit starts no process to tidy up, and a new repository gets no examples of hooks.
+  GIT_CONFIG_COUNT: '1',
+  GIT_CONFIG_KEY_0: 'maintenance.auto',
+  GIT_CONFIG_VALUE_0: 'false',
+  GIT_TEMPLATE_DIR: '',
 };
 
 /** A work tree with real git behind it. */
@@ -30,7 +35,7 @@ function workTree(directory: string): WorkTree {
     async commit(message, files) {
       for (const [name, content] of Object.entries(files)) {
         if (content === null) {
-          await git('rm', '--quiet', '-r', name);
+          await rm(join(directory, name), { recursive: true });
           continue;
         }
         await mkdir(dirname(join(directory, name)), { recursive: true });
@@ -38,9 +43,15 @@ function workTree(directory: string): WorkTree {
       }
       await git('add', '--all');
       await git('commit', '--quiet', '--allow-empty', '-m', message);
-      return git('rev-parse', 'HEAD');
+      return headOf(directory);
     },
   };
+}
+
+/** The commit of a work tree that is on a branch, or on none, read without a process. */
+async function headOf(directory: string): Promise<string> {
+  const head = (await readFile(join(directory, '.git/HEAD'), 'utf8')).trim();
+  return head.startsWith('ref: ') ? (await readFile(join(directory, '.git', head.slice('ref: '.length)), 'utf8')).trim() : head;
 }
 
 /** A new repository with one commit of `files`. */
