@@ -18,6 +18,8 @@ export interface BuildError {
   readonly column?: number;
   readonly message: string;
   readonly hint?: string;
+  /** Another try may go better though nothing changes: it is not about the content alone. */
+  readonly temporary?: true;
 }
 
 /**

@@ -87,7 +87,7 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
           return helm.template(wanted);
         },
       };
-      const { rendering: rendered, temporary } = await renderNow({
+      const rendered = await renderNow({
         ...request,
         tree: recorded,
         helm: recordedHelm,
@@ -96,7 +96,7 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
       });
       signal.throwIfAborted();
       const rendering: Rendering = { ...rendered, looked: lookups };
-      if (!temporary) entries.set(key, { root: commit.tree, lookups, helm: usedHelm, rendering });
+      if (!rendered.errors.some(({ temporary }) => temporary)) entries.set(key, { root: commit.tree, lookups, helm: usedHelm, rendering });
       return rendering;
     },
   };
@@ -124,8 +124,7 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
     readonly before: Rendering | undefined;
   }
 
-  /** `temporary`: what went wrong may not do so at another try. */
-  async function renderNow(task: RenderingTask): Promise<{ readonly rendering: Rendering; readonly temporary: boolean }> {
+  async function renderNow(task: RenderingTask): Promise<Rendering> {
     const { before } = task;
     try {
       // As Flux: a kustomization of a source may name files anywhere in it, and none outside.
@@ -139,13 +138,13 @@ export function createRenderCache({ helm, remoteBases }: BuildTools): RenderCach
         const same = old !== undefined && deepEqual(old.object, object) ? old.object : deepFreeze(object as unknown as KubeObject);
         return { file, line, blob, object: same };
       });
-      return { rendering: { digest: hash.digest('hex'), manifests, errors: [] }, temporary: false };
+      return { digest: hash.digest('hex'), manifests, errors: [] };
     } catch (err) {
       if (!(err instanceof KustomizeError)) throw err;
       const { file, line, column, message, hint, temporary } = err;
       const place = { ...(line === undefined ? {} : { line }), ...(column === undefined ? {} : { column }) };
-      const error = { file, ...place, message, ...(hint === undefined ? {} : { hint }) };
-      return { rendering: { digest: '', manifests: [], errors: [error] }, temporary };
+      const error = { file, ...place, message, ...(hint === undefined ? {} : { hint }), ...(temporary ? { temporary } : {}) };
+      return { digest: '', manifests: [], errors: [error] };
     }
   }
 }

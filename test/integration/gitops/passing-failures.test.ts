@@ -1,11 +1,14 @@
 import { describe, expect, it } from 'vitest';
+import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
+import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { newestAttempt } from '../../../src/api/kustomize/v1/attempt.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
-import { forbidden } from '../../../src/machinery/status-error.ts';
+import { forbidden, invalid } from '../../../src/machinery/status-error.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
 import { until } from '../../support/until.ts';
@@ -69,6 +72,84 @@ describe('a failure that another app ends', () => {
     await until(async () => (await warnings(people)).some((message) => message.includes('the cluster has no kind Widget')), {
       what: 'a warning',
     });
+  });
+});
+
+describe('an app that is refused for its content', () => {
+  const spec = { interval: '1h' };
+  /** Tries of the newest attempt, and minutes from now to the next one. */
+  const attemptIn = async (people: Client) => {
+    const newest = newestAttempt(await people.get(kustomizations, { namespace: home, name: 'web' }));
+    return { tries: newest?.tries, nextInMinutes: (Date.parse(newest?.nextRetryAt ?? '') - Date.now()) / 60_000 };
+  };
+  const waits = (people: Client, tries: number): Promise<unknown> =>
+    until(async () => (await attemptIn(people)).tries === tries && (await attemptIn(people)).nextInMinutes > 55, {
+      what: async () => `${tries} tries, not ${JSON.stringify(await attemptIn(people))}`,
+    });
+
+  it('waits for the next commit, with the interval as the bound: a file that does not parse', async () => {
+    const { people, commit, applied } = await startMemoryProject({ files: { 'web/a.yaml': 'kind: [' }, apps: { web: spec } });
+    await waits(people, 1);
+    commit({ 'web/a.yaml': configMap('a') });
+    await applied('web');
+  });
+
+  it('waits for the next commit: a kind that a group of Kubernetes does not have', async () => {
+    const typo = configMap('a').replace('kind: ConfigMap', 'kind: ConfigMop');
+    const { people } = await startMemoryProject({ files: { 'web/a.yaml': typo }, apps: { web: spec } });
+    await waits(people, 1);
+  });
+
+  it('is tried once more soon, then waits for the next commit: an unknown field', async () => {
+    const typo = configMap('a').replace('\ndata:', '\ndta:');
+    const { people, commit, applied } = await startMemoryProject({ files: { 'web/a.yaml': typo }, apps: { web: spec } });
+    await waits(people, 2);
+    commit({ 'web/a.yaml': configMap('a') });
+    await applied('web');
+  });
+
+  it('is tried again when the definition of the object changes', async () => {
+    const typed = (properties: object): string =>
+      definition.replace('"type":"object"', `"type":"object","properties":${JSON.stringify(properties)}`);
+    const { people, applied } = await startMemoryProject({
+      files: { 'web/one.yaml': `${widget}size: 1\n` },
+      apps: { web: spec },
+      prepare: (client) => client.create(customResourceDefinitions, JSON.parse(typed({ color: { type: 'string' } }))),
+    });
+    await waits(people, 2);
+    await people.patch(
+      customResourceDefinitions,
+      { name: 'widgets.example.com' },
+      { type: 'merge', body: { spec: JSON.parse(typed({ size: { type: 'integer' } })).spec } },
+    );
+    await applied('web');
+  });
+
+  it('is tried again when the missing Namespace comes', async () => {
+    const { people, applied } = await startMemoryProject({
+      files: { 'web/a.yaml': configMap('a').replace(`namespace: ${namespace}`, 'namespace: late') },
+      apps: { web: { ...spec, targetNamespace: undefined } as never },
+    });
+    await waits(people, 2);
+    await people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'late' } });
+    await applied('web');
+  });
+
+  it('is tried again and again when a policy refused it, since the policy may change', async () => {
+    const { people } = await startMemoryProject({
+      files: { 'web/a.yaml': configMap('a') },
+      apps: { web: spec },
+      wrap: (client) => ({
+        ...client,
+        async patch(resource, ref, patch, options) {
+          if (ref.name === 'a')
+            throw invalid(resource, 'a', [{ field: '', type: 'FieldValueInvalid', message: 'policy "p" denied request' }]);
+          return client.patch(resource, ref, patch, options);
+        },
+      }),
+    });
+    await until(async () => (await attemptIn(people)).tries === 2, { what: 'two tries' });
+    expect((await attemptIn(people)).nextInMinutes).toBeLessThan(1);
   });
 });
 

@@ -150,16 +150,6 @@ describe('an app that depends on one with a definition', () => {
 });
 
 describe('a defect that only a commit can change', () => {
-  it('is not tried again every few seconds: a file that does not parse', async () => {
-    const p = await startMemoryProject({ files: { 'web/a.yaml': 'a: [b\n' } });
-    await refused(p, /web\/a\.yaml:/);
-    const { status } = await p.people.get(kustomizations, { namespace: home, name: 'web' });
-    const { nextRetry = '', started = '' } = status?.history?.[0]?.metadata ?? {};
-    expect(Date.parse(nextRetry) - Date.parse(started)).toBeGreaterThanOrEqual(300_000 - 2_000);
-    p.commit({ 'web/a.yaml': configMap('a') });
-    await p.applied('web');
-  });
-
   it('is named when it never runs: hooks of phases that are not there', async () => {
     const hook = (name: string, phase: string): string => configMap(name, '1', { 'argocd.argoproj.io/hook': phase });
     const p = await startMemoryProject({

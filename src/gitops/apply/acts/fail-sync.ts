@@ -16,7 +16,7 @@ import { failingAmong } from './failing.ts';
 import type { Outcome, Pass } from './pass.ts';
 import type { PassingFailure } from './passing-failure.ts';
 import { maxErrorsShown } from './report-sync.ts';
-import { jitteredDelayMs } from './retry.ts';
+import { changeDelayMs, jittered, retryDelayMs } from './retry.ts';
 import type { Go, SyncEnd } from './sync-revision.ts';
 import { remember, tellAttempt } from './tell.ts';
 
@@ -94,18 +94,24 @@ export function createSyncFailures({ clock, log, recorder, feed, redactor, gitop
     };
   }
 
-  /** The next try of the revision. A `retryInterval` of the app wins over the least wait of the error. */
-  function failedAfter({ app, state }: Pass, { commit }: KnownRevision, { minRetryMs }: SyncFailure): FailedAttempt {
+  /**
+   * The next try of the revision. A `retryInterval` of the app wins over the least wait of the error. A refusal by the server is tried
+   * once more soon. The change that it needs may have come meanwhile, or may reach the server a moment after this app.
+   */
+  function failedAfter({ app, state }: Pass, { commit }: KnownRevision, { nextTry, minRetryMs }: SyncFailure): FailedAttempt {
     const before = state.attempt.failed;
     const isRepeated = before?.revision === commit.revision && before.generation === app.metadata.generation;
     const failures = isRepeated ? before.failures + 1 : 1;
+    const isAskedAgain = isRepeated && Number.isFinite(before.failedAt);
+    const waitsForChange = nextTry === 'commit' || (nextTry === 'change' && isAskedAgain);
     const minMs = app.spec.retryInterval === undefined ? minRetryMs : 0;
+    const delayMs = waitsForChange ? changeDelayMs(app) : Math.max(minMs, retryDelayMs(app, failures));
     return {
       revision: commit.revision,
       generation: app.metadata.generation ?? 0,
       failedAt: clock.monotonicMs(),
       failures,
-      retryMs: jitteredDelayMs(app, failures, { random: random(), minMs }),
+      retryMs: jittered(delayMs, random()),
     };
   }
 }

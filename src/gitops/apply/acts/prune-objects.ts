@@ -11,7 +11,7 @@ import type { AppFeed } from '../status/redacted-feed.ts';
 import type { PruneOutcome } from '../sync/pruner.ts';
 import type { AppObject } from './app-object.ts';
 import type { Outcome, Pass } from './pass.ts';
-import { jitteredDelayMs, minRetryMs } from './retry.ts';
+import { jittered, minRetryMs, retryDelayMs } from './retry.ts';
 import { rememberPruned, summaryOf, tellPhase } from './tell.ts';
 
 export interface PruneActOptions extends Pick<ControllerDependencies, 'clock' | 'recorder'> {
@@ -107,7 +107,7 @@ export function createPruneAct({ clock, recorder, feed, gitops, object, random, 
     const finding = { reason: reasons.pruneFailed, message: `prune failed: ${err.message}` };
     if (failures === 1) recorder.record(app, { type: 'Warning', ...finding });
     const { revision, generation } = state.inForce;
-    const retryMs = jitteredDelayMs(app, failures, { random: random() });
+    const retryMs = jittered(retryDelayMs(app, failures), random());
     return {
       prune: { ...state.prune, failures },
       attempt: { ...state.attempt, failed: { revision, generation, failedAt: clock.monotonicMs(), failures, retryMs } },

@@ -13,6 +13,8 @@ export function retryDelayMs({ spec }: Kustomization, failures: number): number 
     : Math.max(minRetryMs, parseDuration(spec.retryInterval));
 }
 
-/** The wait with jitter; `random` is between 0 and 1, and `minMs` the least that the error asks for. */
-export const jitteredDelayMs = (app: Kustomization, failures: number, { random, minMs = 0 }: { random: number; minMs?: number }): number =>
-  Math.max(minMs, retryDelayMs(app, failures)) * (1 + jitter * random);
+/** The wait of what only a change makes better: as Flux waits after any failure. */
+export const changeDelayMs = ({ spec }: Kustomization): number => Math.max(minRetryMs, parseDuration(spec.retryInterval ?? spec.interval));
+
+/** The wait with jitter; `random` is between 0 and 1. */
+export const jittered = (delayMs: number, random: number): number => delayMs * (1 + jitter * random);

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { builtInGroups } from '../../../api/built-in-groups.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations, labels } from '../../../api/well-known.ts';
 import type { DiscoveredResource } from '../../../client/client.ts';
@@ -36,7 +37,7 @@ export interface Plan {
   /** Objects of kinds that a CustomResourceDefinition of the same revision defines and that the server does not have yet. */
   readonly undefinedYet: ReadonlySet<ObjectId>;
   readonly errors: readonly BuildError[];
-  /** Every error is about a kind that the server does not have. */
+  /** Every error is about a kind that the server does not have, and that a definition may bring. */
   readonly lacksKindsOnly: boolean;
   /** Instructions in the manifests that nobody carries out. */
   readonly notes: readonly string[];
@@ -50,7 +51,7 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
   const undefinedYet = new Set<ObjectId>();
   const errors: BuildError[] = [];
   const notes: string[] = [];
-  let unknownKinds = 0;
+  let comingKinds = 0;
   const reusable = new Map<object, DesiredObject>();
   for (const desired of before.values()) reusable.set(desired.manifest.object, desired);
 
@@ -76,8 +77,11 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
     const served = await resourceOf(manifest, mapper);
     const resource = served ?? definedBy(manifests, manifest.object);
     if (resource === undefined) {
-      unknownKinds += 1;
+      // No definition brings a kind to a group of Kubernetes itself.
+      const mayCome = !builtInGroups.has(parseApiVersion(manifest.object.apiVersion).group);
+      if (mayCome) comingKinds += 1;
       errors.push({
+        ...(mayCome ? { temporary: true } : {}),
         file: manifest.file,
         line: manifest.line,
         message: `the cluster has no kind ${manifest.object.kind} in ${manifest.object.apiVersion}`,
@@ -99,7 +103,7 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
     (policy.hooks.length === 0 ? objects : hooks).set(desired.id, desired);
     if (served === undefined) undefinedYet.add(desired.id);
   }
-  return { objects, hooks, undefinedYet, errors, lacksKindsOnly: errors.length > 0 && errors.length === unknownKinds, notes };
+  return { objects, hooks, undefinedYet, errors, lacksKindsOnly: errors.length > 0 && errors.length === comingKinds, notes };
 }
 
 function resourceOf({ object }: Manifest, mapper: ResourceMapper): Promise<DiscoveredResource | undefined> {

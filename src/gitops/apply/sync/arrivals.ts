@@ -89,7 +89,8 @@ export function createArrivals({ dryRun, owned, trials, mapper }: ArrivalsOption
       if (!(err instanceof SyncFailure) || made.size === 0) throw err;
       await unmake(run, made);
       // The next try makes them again.
-      throw new SyncFailure(err.reason, err.errors, { objects: err.objects, minRetryMs: unmadeRetryMs });
+      const { reason, errors, objects, nextTry } = err;
+      throw new SyncFailure(reason, errors, { objects, nextTry, minRetryMs: unmadeRetryMs });
     }
     return through;
   }

@@ -1,8 +1,10 @@
+import { customResourceDefinitions } from '../../../api/apiextensions/v1/custom-resource-definition.ts';
+import { builtInGroups } from '../../../api/built-in-groups.ts';
 import { namespaces } from '../../../api/core/v1/namespace.ts';
 import type { Clock } from '../../../base/clock.ts';
 import { mapBounded } from '../../../base/concurrency.ts';
 import type { Redactor } from '../../../base/redactor.ts';
-import type { DynamicObject } from '../../../machinery/object.ts';
+import type { DynamicObject, ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { isForbidden, isNotFound, isStatusError, isUnknownResource, type StatusError } from '../../../machinery/status-error.ts';
 import type { BuildError } from '../../manifests/manifest.ts';
@@ -15,7 +17,7 @@ import { missingNamespaceError } from '../plan/missing-namespaces.ts';
 import { errorsOf } from '../plan/object-errors.ts';
 import type { DesiredObject } from '../plan/plan.ts';
 import { redactionOf } from '../plan/secret-values.ts';
-import { PartsMissing, Superseded, SyncFailure } from '../plan/sync-failure.ts';
+import { PartsMissing, refusal, Superseded, SyncFailure } from '../plan/sync-failure.ts';
 import type { ApplyMode } from '../records/attempt.ts';
 import type { ObjectWriter } from './object-writer.ts';
 import { addRefusals, concurrency, goesOn, KindsGone, kindOf, nameOf, type Refusals, type Run } from './run.ts';
@@ -52,7 +54,10 @@ export interface DryRun {
    * @throws KindsGone when the server does not have a kind that discovery named
    */
   ask(run: Run, objects: readonly DesiredObject[]): Promise<DryRunResult>;
-  /** Reads the server's refusal of an object. The app follows a Namespace that is being deleted: its end brings the next try. */
+  /**
+   * Reads the server's refusal of an object. The app follows a Namespace that is being deleted and the definition of a custom kind, whose
+   * changes bring the next try.
+   */
   refusalsOf(run: Run, desired: DesiredObject, err: StatusError): Promise<Refusals>;
 }
 
@@ -111,10 +116,10 @@ export function createDryRun(options: DryRunOptions): DryRun {
     for (const [name, found] of homeless) {
       const error = await missingNamespaceError({ app, name, objects: found, revision: run.revision, names });
       for (const { id } of found) errors.set(id, [error]);
+      errors.set(followed(run, namespaceOf(name)), []);
     }
     if (errors.size > 0 && !goesOn(app)) {
-      const Failure = lacksNamespacesOnly ? PartsMissing : SyncFailure;
-      throw new Failure('ReconciliationFailed', [...new Set([...errors.values()].flat())], { objects: new Set(errors.keys()) });
+      throw refusal(errors, lacksNamespacesOnly ? PartsMissing : SyncFailure);
     }
     return {
       modes: new Map(answers.flatMap(({ desired, mode }) => (mode === undefined ? [] : [[desired.id, mode] as const]))),
@@ -130,9 +135,11 @@ export function createDryRun(options: DryRunOptions): DryRun {
     } catch (err) {
       if (signal.aborted) throw new Superseded();
       if (err instanceof SelectorError)
-        throw new SyncFailure('BuildFailed', [
-          { file: '', message: `${app.spec.ignore === undefined ? 'spec.driftIgnoreRules' : 'spec.ignore'}: ${err.message}` },
-        ]);
+        throw new SyncFailure(
+          'BuildFailed',
+          [{ file: '', message: `${app.spec.ignore === undefined ? 'spec.driftIgnoreRules' : 'spec.ignore'}: ${err.message}` }],
+          { nextTry: 'commit' },
+        );
       if (!isStatusError(err)) throw err;
       if (isUnknownResource(err) && !run.gone.has(kindOf(desired))) return { desired, isGone: true };
       const missing = isNotFound(err) && err.details?.kind === 'namespaces' ? err.details.name : undefined;
@@ -150,13 +157,53 @@ export function createDryRun(options: DryRunOptions): DryRun {
     }
   }
 
-  async function refusalsOf({ app, state, revision }: Run, desired: DesiredObject, err: StatusError): Promise<Refusals> {
-    const refusals = new Map([[desired.id, await errorsOf(desired, err, { revision, redaction: redactionOf(redactor, app) })]]);
+  async function refusalsOf(run: Run, desired: DesiredObject, err: StatusError): Promise<Refusals> {
+    const { app, revision } = run;
+    const found = await errorsOf(desired, err, { revision, redaction: redactionOf(redactor, app) });
+    const refusals = new Map([[desired.id, isAboutContent(err) ? found : found.map((error) => ({ ...error, temporary: true as const }))]]);
     const { namespace } = desired.ref;
-    if (namespace === undefined || !(err.details?.causes ?? []).some(({ reason }) => reason === 'NamespaceTerminating')) return refusals;
-    const id: ObjectId = ['', namespace, namespaces.group, namespaces.kind].join('_');
-    owned.own(state.key, id, { resource: namespaces as unknown as Resource<DynamicObject>, ref: { name: namespace } });
-    if (!refusals.has(id)) refusals.set(id, []);
+    if (namespace !== undefined && (err.details?.causes ?? []).some(({ reason }) => reason === 'NamespaceTerminating'))
+      add(refusals, followed(run, namespaceOf(namespace)));
+    const definition = definitionOf(desired.resource);
+    if (!builtInGroups.has(desired.resource.group) && !run.plan.objects.has(definition.id)) add(refusals, followed(run, definition));
     return refusals;
   }
+
+  function add(refusals: Map<ObjectId, readonly BuildError[]>, id: ObjectId): void {
+    if (!refusals.has(id)) refusals.set(id, []);
+  }
+
+  /** A change of it, or its coming or going, brings the next try. */
+  function followed({ state }: Run, { id, resource, ref }: Surrounding): ObjectId {
+    owned.own(state.key, id, { resource, ref });
+    return id;
+  }
 }
+
+/** An object that another one needs, and that the app may not have. */
+interface Surrounding {
+  readonly id: ObjectId;
+  readonly resource: Resource<DynamicObject>;
+  readonly ref: ObjectRef;
+}
+
+const namespaceOf = (name: string): Surrounding => surroundingOf(namespaces as unknown as Resource<DynamicObject>, name);
+
+/** The definition of a custom kind. */
+const definitionOf = ({ resource, group }: Resource<DynamicObject>): Surrounding =>
+  surroundingOf(customResourceDefinitions as unknown as Resource<DynamicObject>, `${resource}.${group}`);
+
+const surroundingOf = (resource: Resource<DynamicObject>, name: string): Surrounding => ({
+  id: ['', name, resource.group, resource.kind].join('_'),
+  resource,
+  ref: { name },
+});
+
+/**
+ * True when the server would refuse the object again though nothing else in the cluster changes, and says so of its fields. Policies and
+ * webhooks answer with the same codes, and addresses and ports are free again when another object goes.
+ */
+const isAboutContent = ({ code, message }: StatusError): boolean =>
+  // Server-side apply answers with 500 when a schema does not have a field.
+  message.startsWith('failed to create typed patch object') ||
+  ((code === 400 || code === 422) && !/denied|already allocated|already in use/.test(message));

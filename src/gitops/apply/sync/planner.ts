@@ -8,7 +8,7 @@ import type { Claim } from '../plan/claim-tables.ts';
 import type { Claims } from '../plan/claims.ts';
 import { type Plan, planObjects } from '../plan/plan.ts';
 import type { AppBuilder } from '../plan/post-build.ts';
-import { PartsMissing, SyncFailure } from '../plan/sync-failure.ts';
+import { isLasting, PartsMissing, SyncFailure } from '../plan/sync-failure.ts';
 import type { ObjectRecords } from '../records/app-records.ts';
 import { kindOf } from './run.ts';
 
@@ -37,26 +37,19 @@ export interface Planner {
   plan(request: PlanRequest, of: { readonly build: BuildResult; readonly gone: ReadonlySet<string> }): Promise<Plan>;
 }
 
-/** A revision that is wrong at a place in a file is tried again by itself after this time. */
-const finalRetryMs = 5 * 60_000;
-
 export function createPlanner({ builder, mapper, claims }: PlannerOptions): Planner {
   return {
     async build({ app, state, signal }, revision) {
       const build = await builder.build(app, revision, signal);
-      if (build.errors.length > 0) {
-        // An error at a place in a file is there at the next try, too; a commit or the spec brings one at once.
-        const isFinal = build.errors.every(({ line }) => line !== undefined);
-        throw new SyncFailure('BuildFailed', build.errors, { minRetryMs: isFinal ? finalRetryMs : 0 });
-      }
+      if (build.errors.length > 0)
+        throw new SyncFailure('BuildFailed', build.errors, { nextTry: isLasting(build.errors) ? 'commit' : 'soon' });
       if (build.manifests.length === 0 && (state.ownership.applied.size > 0 || state.ownership.doomed.size > 0)) {
-        throw new SyncFailure('BuildFailed', [
-          {
-            file: app.spec.path ?? '.',
-            message: 'holds no manifest, though the app has objects; nothing was pruned',
-            hint: 'To remove an app, delete its Kustomization.',
-          },
-        ]);
+        const error = {
+          file: app.spec.path ?? '.',
+          message: 'holds no manifest, though the app has objects; nothing was pruned',
+          hint: 'To remove an app, delete its Kustomization.',
+        };
+        throw new SyncFailure('BuildFailed', [error], { nextTry: 'commit' });
       }
       return build;
     },
@@ -71,7 +64,10 @@ export function createPlanner({ builder, mapper, claims }: PlannerOptions): Plan
       const taken = claimErrors(app, plan, await claims.othersThan(app, signal));
       const errors = [...plan.errors, ...taken.values()];
       if (plan.lacksKindsOnly && taken.size === 0) throw new PartsMissing('BuildFailed', errors);
-      if (errors.length > 0) throw new SyncFailure('BuildFailed', errors, { objects: new Set(taken.keys()) });
+      if (errors.length > 0) {
+        const nextTry = taken.size === 0 && isLasting(errors) ? 'commit' : 'soon';
+        throw new SyncFailure('BuildFailed', errors, { objects: new Set(taken.keys()), nextTry });
+      }
       return plan;
     },
   };

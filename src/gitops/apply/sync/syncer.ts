@@ -9,7 +9,7 @@ import type { HealthRules } from '../observe/health.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import { timeoutMsOf } from '../plan/app-spec.ts';
 import type { DesiredObject } from '../plan/plan.ts';
-import { SyncFailure } from '../plan/sync-failure.ts';
+import { refusal, SyncFailure } from '../plan/sync-failure.ts';
 import type { ObjectRecords } from '../records/app-records.ts';
 import type { Attempt, Rollout } from '../records/attempt.ts';
 import type { AttemptRecord } from '../records/attempt-record.ts';
@@ -203,7 +203,7 @@ export function createSyncer(options: SyncerOptions): Syncer {
       );
     }
     const { failed } = progress;
-    if (failed.size > 0) throw new SyncFailure('ReconciliationFailed', [...failed.values()].flat(), { objects: new Set(failed.keys()) });
+    if (failed.size > 0) throw refusal(failed);
     return wait;
   }
 }

@@ -4,7 +4,7 @@ import type { BuildError } from '../../manifests/manifest.ts';
 import { describeObject, type ObjectId } from '../objects/object-id.ts';
 import { stagesOf, type Wave, wavesOf } from '../objects/order.ts';
 import type { DesiredObject } from '../plan/plan.ts';
-import { Superseded, SyncFailure } from '../plan/sync-failure.ts';
+import { refusal, Superseded } from '../plan/sync-failure.ts';
 import { type ArrivalsOptions, createArrivals, through, type Wait } from './arrivals.ts';
 import type { DryRun } from './dry-run.ts';
 import type { ObjectWriter } from './object-writer.ts';
@@ -68,8 +68,7 @@ export function createWaves(options: WavesOptions): Waves {
           addRefusals(errors, await dryRun.refusalsOf(run, desired, err));
         }
       });
-      if (errors.size > 0 && !goesOn(app))
-        throw new SyncFailure('ReconciliationFailed', [...errors.values()].flat(), { objects: new Set(errors.keys()) });
+      if (errors.size > 0 && !goesOn(app)) throw refusal(errors);
       for (const [id, found] of errors) failed.set(id, found);
     }
     return through;

@@ -90,11 +90,12 @@ describe('a revision that is wrong', () => {
     expect(cluster.state.ownership.pending.size).toBe(0);
   });
 
-  it('is not built when a file is wrong, and is tried again late when the error has a line', async () => {
+  it('is not built when a file is wrong, and waits for a commit unless the error is temporary', async () => {
     const cluster = await startApplyTarget();
-    const at = (line?: number) => ({ errors: [{ file: 'a.yaml', ...(line === undefined ? {} : { line }), message: 'no YAML' }] });
-    expect(await failureOf(cluster.sync([], at(3)))).toMatchObject({ reason: 'BuildFailed', minRetryMs: 300_000 });
-    expect(await failureOf(cluster.sync([], at()))).toMatchObject({ reason: 'BuildFailed', minRetryMs: 0 });
+    const error = { file: 'a.yaml', message: 'no YAML' };
+    expect(await failureOf(cluster.sync([], { errors: [error] }))).toMatchObject({ reason: 'BuildFailed', nextTry: 'commit' });
+    const errors = [error, { ...error, temporary: true as const }];
+    expect(await failureOf(cluster.sync([], { errors }))).toMatchObject({ reason: 'BuildFailed', nextTry: 'soon' });
   });
 
   it('does not take all objects of an app away by an empty directory', async () => {
