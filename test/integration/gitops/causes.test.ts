@@ -70,7 +70,14 @@ async function newPod(name: string, status: Pod['status'], { spec = {}, owner }:
   return world.client.patch(pods, { namespace, name }, { type: 'merge', body: { status } }, { subresource: 'status' });
 }
 
+interface PodEvent extends Pick<Event, 'reason' | 'message' | 'count' | 'lastTimestamp'> {
+  readonly name: string;
+}
+
 const failedProbe = (pod: Pod, name: string, message: string, count: number, lastTimestamp: string): Promise<Event> =>
+  podEvent(pod, { name, reason: 'Unhealthy', message, count, lastTimestamp });
+
+const podEvent = (pod: Pod, { name, ...event }: PodEvent): Promise<Event> =>
   world.client.create(events, {
     apiVersion: 'v1',
     kind: 'Event',
@@ -84,12 +91,10 @@ const failedProbe = (pod: Pod, name: string, message: string, count: number, las
       fieldPath: 'spec.containers{web}',
     },
     type: 'Warning',
-    reason: 'Unhealthy',
-    message,
-    count,
-    lastTimestamp,
+    ...event,
   });
 
+let waiting = 0;
 const now = Date.parse('2026-06-01T00:00:00Z');
 const find = (all: readonly Pod[]) => findCause(all, { client: world.client, readLastLine, now: () => now });
 
@@ -171,11 +176,82 @@ describe('the cause of an unhealthy object', () => {
     expect(await find([large])).toEqual({
       place: 'instead',
       text: 'Pod large fits on no node: it needs 64 CPU, most free is 3.5 on room-a',
+      fix: "lower resources.requests.cpu in Git, or add a node with room; each node's verdict: midship why pod/large -n web",
     });
     const wide = await newPod('wide', status, { spec: asks({ memory: '10Gi' }) });
     expect(await find([wide])).toMatchObject({ text: 'Pod wide fits on no node: it needs 10 GiB memory, most free is 8 GiB on room-a' });
     // Something else keeps it off: the scheduler's own sentence says what.
-    expect(await find([await newPod('picky', status, { spec: asks({ cpu: '1' }) })])).toBeUndefined();
+    const [unscheduled] = status?.conditions ?? [];
+    const picky = (name: string, message: string) =>
+      newPod(
+        name,
+        { ...status, conditions: [{ type: 'PodScheduled', status: 'False', ...unscheduled, message }] },
+        { spec: asks({ cpu: '1' }) },
+      );
+    const tainted = '0/2 nodes are available: 2 node(s) had untolerated taint {dedicated: control}.';
+    expect(await find([await picky('picky', tainted)])).toEqual({
+      place: 'instead',
+      text: `Pod picky fits on no node: ${tainted}`,
+      fix: "add a toleration in Git, or take the taint off a node; each node's verdict: midship why pod/picky -n web",
+    });
+    expect(await find([await picky('odd', '0/2 nodes are available: 2 something new.')])).toMatchObject({
+      fix: "each node's verdict: midship why pod/odd -n web",
+    });
+  });
+
+  it.each([
+    ['ErrImagePull', 'manifest unknown', 'correct the image of container web in Git'],
+    [
+      'ImagePullBackOff',
+      'Back-off pulling image "x": ErrImagePull: unauthorized: access to the requested resource is not authorized',
+      'correct the image of container web in Git, or name a Secret for its registry in imagePullSecrets',
+    ],
+    ['ErrImagePull', 'dial tcp: lookup registry.example.com: no such host', 'kubectl describe pod -n web POD'],
+    [
+      'ErrImageNeverPull',
+      'Container image "x" is not present with pull policy of Never',
+      'put the image on the node, or set imagePullPolicy of container web to IfNotPresent in Git',
+    ],
+    ['InvalidImageName', 'couldn\'t parse image name "X"', 'correct the image of container web in Git'],
+    [
+      'CreateContainerConfigError',
+      'secret "db" not found',
+      'add Secret db to Git, or make it: kubectl create secret generic db -n web --from-literal=KEY=VALUE',
+    ],
+    [
+      'CreateContainerConfigError',
+      'MountVolume.SetUp failed for volume "conf" : configmap "shop" not found',
+      'add ConfigMap shop to Git, or make it: kubectl create configmap shop -n web --from-literal=KEY=VALUE',
+    ],
+    [
+      'CreateContainerConfigError',
+      "couldn't find key url in Secret web/db",
+      'add key url to Secret web/db in Git, or correct its name in the container',
+    ],
+  ])('names the next action for a container that waits with %s: %s', async (reason, message, fix) => {
+    waiting += 1;
+    const name = `waits-${waiting}`;
+    const pod = await newPod(name, { phase: 'Pending', containerStatuses: [container({ state: { waiting: { reason, message } } })] });
+    const found = await find([pod]);
+    expect(found).toMatchObject({ place: 'instead', fix: fix.replace('POD', name) });
+    expect(found?.text).toContain(`container web in ${name}`.replace('container', reason.includes('Config') ? 'Container' : 'container'));
+  });
+
+  it('is the volume that a kubelet cannot mount, once the pod has waited for 5 s', async () => {
+    const pod = await newPod('mounts', {
+      phase: 'Pending',
+      startTime: longAgo,
+      containerStatuses: [container({ state: { waiting: { reason: 'ContainerCreating' } } })],
+    });
+    expect(causeAt([pod], now)).toBe(Date.parse(longAgo) + 5_000);
+    expect(await find([pod])).toBeUndefined();
+    const message = 'MountVolume.SetUp failed for volume "tls" : secret "shop-tls" not found';
+    await podEvent(pod, { name: 'e-mount', reason: 'FailedMount', message, count: 3, lastTimestamp: longAgo });
+    expect(await find([pod])).toEqual({
+      place: 'beside',
+      text: `mounts: ${message}`,
+      fix: 'add Secret shop-tls to Git, or make it: kubectl create secret generic shop-tls -n web --from-literal=KEY=VALUE',
+    });
   });
 
   it('is looked for in a container that runs only when that has had 5 s to be ready', () => {

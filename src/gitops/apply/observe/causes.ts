@@ -1,4 +1,4 @@
-import { events } from '../../../api/core/v1/event.ts';
+import { type Event, events } from '../../../api/core/v1/event.ts';
 import { type Node, nodes } from '../../../api/core/v1/node.ts';
 import { type Container, type ContainerStatus, type Pod, pods as podResource } from '../../../api/core/v1/pod.ts';
 import { podResources, readAmounts } from '../../../api/core/v1/pod-resources.ts';
@@ -11,6 +11,7 @@ import { conditionOf, isConditionTrue } from '../../../machinery/conditions.ts';
 import { compareQuantities, milliValueOf, type Quantity, subtractQuantities } from '../../../machinery/quantity.ts';
 import { isStatusError } from '../../../machinery/status-error.ts';
 import type { Cause } from '../records/object-healths.ts';
+import { actionForMissing, actionForPlace, actionForStart } from './next-actions.ts';
 
 /**
  * Reads the last line of what the newest run of a container has written, cut after 1 KiB.
@@ -39,7 +40,7 @@ export function causeAt(pods: readonly Pod[], now: number): number | undefined {
   const at = unreadyIn(pods).map((pod) => {
     if (podProblem(pod) !== undefined) return schedulingDeadline(pod, now) ?? now;
     if (isOnLostNode(pod)) return now;
-    const started = Date.parse(unreadyContainer(pod)?.state?.running?.startedAt ?? '');
+    const started = Date.parse(unreadyContainer(pod)?.state?.running?.startedAt ?? (isBeingMade(pod) ? (pod.status?.startTime ?? '') : ''));
     return Number.isNaN(started) ? Number.POSITIVE_INFINITY : started + readinessGraceMs;
   });
   const first = Math.min(...at);
@@ -61,7 +62,9 @@ export async function findCause(pods: readonly Pod[], options: CauseOptions): Pr
   const lost = stranded === undefined ? undefined : await findLostNode(stranded, pods, options);
   if (lost !== undefined) return lost;
   const waiting = unready.find((pod) => unreadyContainer(pod) !== undefined);
-  return waiting === undefined ? undefined : await findProbe(waiting, options);
+  if (waiting !== undefined) return findProbe(waiting, options);
+  const made = unready.find(isBeingMade);
+  return made === undefined ? undefined : findFailedMount(made, options);
 }
 
 const unreadyIn = (pods: readonly Pod[]): readonly Pod[] =>
@@ -69,6 +72,10 @@ const unreadyIn = (pods: readonly Pod[]): readonly Pod[] =>
 
 const unreadyContainer = ({ status }: Pod): ContainerStatus | undefined =>
   status?.containerStatuses?.find(({ ready, state }) => !ready && state?.running !== undefined);
+
+/** It has a node, and no container of it has started. */
+const isBeingMade = ({ status }: Pod): boolean =>
+  (status?.containerStatuses ?? []).some(({ state }) => ['ContainerCreating', 'PodInitializing'].includes(state?.waiting?.reason ?? ''));
 
 /** Its agent reported all of it healthy at last, so the pod is not ready because the agent no longer reports. */
 const isOnLostNode = ({ metadata, spec, status }: Pod): boolean =>
@@ -98,7 +105,8 @@ async function findCrash(pod: Pod, options: CauseOptions): Promise<Cause | undef
     ({ state }) => state?.waiting?.reason === 'CrashLoopBackOff' || (state?.terminated?.exitCode ?? 0) !== 0,
   );
   const problem = podProblem(pod);
-  if (crashed === undefined || problem === undefined) return undefined;
+  if (problem === undefined) return undefined;
+  if (crashed === undefined) return findStart(pod, problem);
   const last = crashed.state?.terminated ?? crashed.lastState?.terminated;
   const fix = `kubectl logs -n ${namespace} ${name} -c ${crashed.name} --previous`;
   // A container that was killed, and did nothing wrong, did not write the reason to its log.
@@ -110,6 +118,22 @@ async function findCrash(pod: Pod, options: CauseOptions): Promise<Cause | undef
   if ((last?.message ?? '').trim() !== '') return { place: 'instead', text: problem, fix };
   const line = await readLine(pod, crashed.name, options);
   return { place: 'instead', text: line === '' ? problem : `${problem}: ${line}`, fix };
+}
+
+/** The image or the settings that keep a container from its start. */
+function findStart(pod: Pod, problem: string): Cause | undefined {
+  const all = [...(pod.status?.initContainerStatuses ?? []), ...(pod.status?.containerStatuses ?? [])];
+  const held = all.find(({ name, state }) => state?.waiting?.reason !== undefined && problem.includes(`ontainer ${name} in `));
+  return held === undefined ? undefined : { place: 'instead', text: problem, fix: actionForStart(pod, held) };
+}
+
+/** Kubelets report a volume that they cannot mount by an Event alone. */
+async function findFailedMount(pod: Pod, { client }: CauseOptions): Promise<Cause | undefined> {
+  const [newest] = await eventsOf(pod, 'FailedMount', client);
+  const message = newest?.message;
+  return message === undefined
+    ? undefined
+    : { place: 'beside', text: `${pod.metadata.name}: ${shortened(message)}`, fix: actionForMissing(pod, message) };
 }
 
 async function readLine(pod: Pod, container: string, { readLastLine }: CauseOptions): Promise<string> {
@@ -139,16 +163,8 @@ async function findProbeFailures(
   { container, kinds }: { readonly container: string; readonly kinds: readonly ProbeKind[] },
   { client }: Pick<CauseOptions, 'client'>,
 ): Promise<string | undefined> {
-  const { namespace = '', uid = '' } = pod.metadata;
-  const fieldSelector = `involvedObject.uid=${uid},reason=Unhealthy`;
-  const { items } = await client.list(events, { namespace, fieldSelector, limit: maxEvents }).catch((err: unknown) => {
-    // An engine that may read pods may lack the right to read Events.
-    if (isStatusError(err)) return { items: [] };
-    throw err;
-  });
-  const own = items
-    .filter(({ involvedObject }) => involvedObject.fieldPath?.endsWith(`{${container}}`) === true)
-    .sort((a, b) => Date.parse(b.lastTimestamp ?? '') - Date.parse(a.lastTimestamp ?? ''));
+  const all = await eventsOf(pod, 'Unhealthy', client);
+  const own = all.filter(({ involvedObject }) => involvedObject.fieldPath?.endsWith(`{${container}}`) === true);
   for (const kind of kinds) {
     const failed = own.flatMap(({ message = '', series, count }) => {
       const [, text] = new RegExp(`^(?:\\(combined from similar events\\): )?${kind} probe failed: (.*)$`, 's').exec(message) ?? [];
@@ -163,6 +179,17 @@ async function findProbeFailures(
   return undefined;
 }
 
+/** Events of a pod with this reason, newest first. */
+async function eventsOf({ metadata: { namespace = '', uid = '' } }: Pod, reason: string, client: Client): Promise<readonly Event[]> {
+  const fieldSelector = `involvedObject.uid=${uid},reason=${reason}`;
+  const { items } = await client.list(events, { namespace, fieldSelector, limit: maxEvents }).catch((err: unknown) => {
+    // An engine that may read pods may lack the right to read Events.
+    if (isStatusError(err)) return { items: [] };
+    throw err;
+  });
+  return [...items].sort((a, b) => Date.parse(b.lastTimestamp ?? '') - Date.parse(a.lastTimestamp ?? ''));
+}
+
 function probeText(message: string, kind: ProbeKind, container: Container | undefined): string {
   const [, code] = /^HTTP probe failed with statuscode: (\d+)/.exec(message) ?? [];
   const probe = { Readiness: container?.readinessProbe, Startup: container?.startupProbe, Liveness: container?.livenessProbe }[kind];
@@ -172,8 +199,11 @@ function probeText(message: string, kind: ProbeKind, container: Container | unde
 
 /** Finds the need of a pod that keeps it from every node, and the most that a node has left of it. */
 async function findRoom(pod: Pod, { client }: CauseOptions): Promise<Cause | undefined> {
+  const problem = podProblem(pod);
+  const other: Cause | undefined =
+    problem === undefined ? undefined : { place: 'instead', text: problem, fix: actionForPlace(pod, undefined) };
   const { items } = await client.list(nodes, { limit: maxNodes + 1, resourceVersion: '0' });
-  if (items.length > maxNodes) return undefined;
+  if (items.length === 0 || items.length > maxNodes) return other;
   const wanted = podResources(pod.spec, 'requests', { overhead: true });
   const free = await mapBounded(items, concurrency, (node) => freeOn(node, client));
   for (const [resource, amount] of wanted) {
@@ -184,9 +214,10 @@ async function findRoom(pod: Pod, { client }: CauseOptions): Promise<Cause | und
     return {
       place: 'instead',
       text: `Pod ${pod.metadata.name} fits on no node: it needs ${amountText(resource, amount)} ${nameOf(resource)}, ${room}`,
+      fix: actionForPlace(pod, resource),
     };
   }
-  return undefined;
+  return other;
 }
 
 const none: Quantity = { nanos: 0n, format: 'DecimalSI' };
