@@ -1,7 +1,10 @@
+import { type DaemonSet, daemonSets } from '../api/apps/v1/daemon-set.ts';
 import { type Deployment, deployments } from '../api/apps/v1/deployment.ts';
 import { replicaSets } from '../api/apps/v1/replica-set.ts';
-import { type Job, jobs } from '../api/batch/v1/job.ts';
+import { statefulSets } from '../api/apps/v1/stateful-set.ts';
+import { jobs } from '../api/batch/v1/job.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { replicationControllers } from '../api/core/v1/replication-controller.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
 import type { AppInspection, ObjectHealth } from '../base/contracts/app-inspection.ts';
 import type { Informer, InformerSet } from '../client/informer.ts';
@@ -59,8 +62,12 @@ const controllerUid = (object: KubeObject): readonly string[] => {
 export function createAppObjects(informers: InformerSet, inspection: () => AppInspection | undefined): AppObjects {
   const allPods = informers.get(pods);
   const sets = informers.get(replicaSets);
-  const byKind: Readonly<Record<string, Informer<Deployment> | Informer<Job> | undefined>> = {
+  const byKind: Readonly<Record<string, Pick<Informer<KubeObject>, 'get'> | undefined>> = {
     'apps/Deployment': informers.get(deployments),
+    'apps/ReplicaSet': sets,
+    'apps/StatefulSet': informers.get(statefulSets),
+    'apps/DaemonSet': informers.get(daemonSets),
+    '/ReplicationController': informers.get(replicationControllers),
     'batch/Job': informers.get(jobs),
   };
   allPods.addIndex(byController, controllerUid);
@@ -103,8 +110,12 @@ export function differencesOf(lines: string, { kind, namespace, name }: ObjectNa
   return lines.split('\n').flatMap((line) => (line.startsWith(start) ? [line.slice(start.length)] : []));
 }
 
-const wantedOf = ({ kind, spec }: Deployment | Job): number | undefined =>
-  kind === 'Deployment' ? ((spec as Deployment['spec']).replicas ?? 1) : undefined;
+/** Undefined for a Job: its pods come one after the other. */
+function wantedOf(object: KubeObject): number | undefined {
+  if (object.kind === 'Job') return undefined;
+  if (object.kind === 'DaemonSet') return (object as DaemonSet).status?.desiredNumberScheduled ?? 0;
+  return (object as Deployment).spec.replicas ?? 1;
+}
 
 /** `namespace_name_group_Kind`; a colon in a name is `__`. */
 export function parseInventoryId(id: string): ObjectName | undefined {

@@ -1,7 +1,9 @@
+import { daemonSets } from '../api/apps/v1/daemon-set.ts';
 import { type Deployment, deployments } from '../api/apps/v1/deployment.ts';
 import { replicaSets } from '../api/apps/v1/replica-set.ts';
 import { statefulSets } from '../api/apps/v1/stateful-set.ts';
 import { pods } from '../api/core/v1/pod.ts';
+import { replicationControllers } from '../api/core/v1/replication-controller.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
 import type { PodCount } from '../base/contracts/overview.ts';
 import type { InformerSet } from '../client/informer.ts';
@@ -20,10 +22,11 @@ type Count = (name: ObjectName) => PodCount | undefined;
 /** Counts from the caches, as the controllers of the workloads have counted. Jobs are left out, since they end. */
 export function createReadyPods(informers: InformerSet): ReadyPods {
   const bare = informers.get(pods);
-  const scaled = [deployments, replicaSets, statefulSets].map((kind): readonly [string, Count] => {
+  const daemons = informers.get(daemonSets);
+  const scaled = [deployments, replicaSets, statefulSets, replicationControllers].map((kind): readonly [string, Count] => {
     const informer = informers.get(kind as unknown as Resource<Scaled>);
     return [
-      `apps/${kind.kind}`,
+      `${kind.group}/${kind.kind}`,
       (name) => {
         const found = informer.get(name);
         return found === undefined ? undefined : { ready: found.status?.readyReplicas ?? 0, wanted: found.spec?.replicas ?? 1 };
@@ -32,6 +35,15 @@ export function createReadyPods(informers: InformerSet): ReadyPods {
   });
   const counts: ReadonlyMap<string, Count> = new Map([
     ...scaled,
+    [
+      'apps/DaemonSet',
+      (name) => {
+        const found = daemons.get(name);
+        return found === undefined
+          ? undefined
+          : { ready: found.status?.numberReady ?? 0, wanted: found.status?.desiredNumberScheduled ?? 0 };
+      },
+    ],
     [
       '/Pod',
       (name) => {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { parseInventoryId, squareState, squaresOf } from '../../../src/web/app-objects.ts';
+import type { Kustomization } from '../../../src/api/kustomize/v1/kustomization.ts';
+import type { InformerSet } from '../../../src/client/informer.ts';
+import { createAppObjects, parseInventoryId, squareState, squaresOf } from '../../../src/web/app-objects.ts';
 
 const pod = (name: string, status: Pod['status'], metadata: Partial<Pod['metadata']> = {}): Pod => ({
   apiVersion: 'v1',
@@ -38,6 +40,29 @@ describe('app objects', () => {
 
   it('call a pod that succeeded done, and not starting', () => {
     expect(squareState(pod('job', { phase: 'Succeeded', conditions: [{ type: 'Ready', status: 'False' }] }))).toBe('done');
+  });
+
+  it('want as many pods as each kind of workload does', () => {
+    const objects: Readonly<Record<string, object>> = {
+      StatefulSet: { kind: 'StatefulSet', metadata: { uid: 'sts' }, spec: { replicas: 3 } },
+      DaemonSet: { kind: 'DaemonSet', metadata: { uid: 'ds' }, spec: {}, status: { desiredNumberScheduled: 2 } },
+      Job: { kind: 'Job', metadata: { uid: 'job' }, spec: {} },
+    };
+    const informers = {
+      get: ({ kind }: { readonly kind: string }) => ({
+        addIndex: () => undefined,
+        get: () => objects[kind],
+        byIndex: (_: string, uid: string) => (kind === 'Pod' && uid === 'sts' ? [pod('db-0', ready)] : []),
+      }),
+    } as unknown as InformerSet;
+    const ids = ['web_db_apps_StatefulSet', 'web_agent_apps_DaemonSet', 'web_once_batch_Job', 'web_settings__ConfigMap'];
+    const found = createAppObjects(informers, () => undefined).objectsWith({ metadata: { name: 'web' } } as Kustomization, ids);
+    expect(found.map(({ name, wanted, pods }) => [name, wanted, pods.length])).toEqual([
+      ['db', 3, 1],
+      ['agent', 2, 0],
+      ['once', undefined, 0],
+      ['settings', undefined, 0],
+    ]);
   });
 
   it('read inventory ids', () => {

@@ -8,6 +8,8 @@ const objects: Readonly<Record<string, object>> = {
   'Deployment/web/idle': { spec: { replicas: 0 } },
   'Deployment/web/new': { spec: {} },
   'StatefulSet/web/db': { spec: { replicas: 2 }, status: { readyReplicas: 2 } },
+  'DaemonSet/web/agent': { spec: {}, status: { desiredNumberScheduled: 3, numberReady: 1 } },
+  'ReplicationController/web/old': { spec: { replicas: 2 }, status: { readyReplicas: 1 } },
   'Pod/web/up': { status: { conditions: [{ type: 'Ready', status: 'True' }] } },
   'Pod/web/down': { status: { conditions: [{ type: 'Ready', status: 'False' }] } },
 };
@@ -27,13 +29,15 @@ describe('ready pods of an app', () => {
     const app = appWith(
       'web_shop_apps_Deployment',
       'web_db_apps_StatefulSet',
+      'web_agent_apps_DaemonSet',
+      'web_old__ReplicationController',
       'web_up__Pod',
       'web_down__Pod',
       'web_gone_apps_Deployment',
       'web_once_batch_Job',
       'web_shop__Service',
     );
-    expect(readyPods(app)).toEqual({ ready: 5, wanted: 7 });
+    expect(readyPods(app)).toEqual({ ready: 7, wanted: 12 });
   });
 
   it('are wanted as Kubernetes does: one replica when none is named, and none when scaled to zero', () => {
