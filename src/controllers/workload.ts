@@ -3,6 +3,7 @@ import type { Client, New } from '../client/client.ts';
 import { deepEqual, type KubeObject } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
 import { isNotFound } from '../machinery/status-error.ts';
+import type { Result } from '../reconcile/controller.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { Expectations } from '../reconcile/expectations.ts';
 import type { StatusPace } from '../reconcile/status-pace.ts';
@@ -81,6 +82,12 @@ export async function deletePods({ client, recorder, expectations, owner, victim
     }
   });
   return failure;
+}
+
+/** The next look at an object, after the shortest of the delays in milliseconds that there are. */
+export function soonest(...delays: readonly (number | undefined)[]): Result | undefined {
+  const known = delays.filter((delay) => delay !== undefined);
+  return known.length === 0 ? undefined : { requeueAfterMs: Math.min(...known) };
 }
 
 export interface WriteStatusOptions<T extends KubeObject> {

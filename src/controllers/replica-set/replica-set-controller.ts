@@ -15,7 +15,7 @@ import { deletionOrder } from '../deletion-order.ts';
 import { claim, controllerKeyOf, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
 import { availableAt, isPodActive, isPodTerminating } from '../pod-conditions.ts';
 import { messageOf } from '../refusals.ts';
-import { createPods, deletePods, podFromTemplate, writePacedStatus } from '../workload.ts';
+import { createPods, deletePods, podFromTemplate, soonest, writePacedStatus } from '../workload.ts';
 import { createPodCounter } from './pod-counter.ts';
 
 /** Pods created or deleted in one pass; the rest follows in the next one, after others had their turn. */
@@ -196,9 +196,4 @@ export function createReplicaSetController(dependencies: ControllerDependencies)
     if (owner === undefined) return [replicaSet];
     return ownedByUid(replicaSetInformer, owner.uid);
   }
-}
-
-function soonest(...delays: readonly (number | undefined)[]): Result | undefined {
-  const known = delays.filter((delay) => delay !== undefined);
-  return known.length === 0 ? undefined : { requeueAfterMs: Math.min(...known) };
 }

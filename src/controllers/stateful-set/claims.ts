@@ -14,6 +14,10 @@ export const claimName = (set: StatefulSet, template: ClaimTemplate, ordinal: nu
 export const claimNames = (set: StatefulSet, ordinal: number): readonly string[] =>
   (set.spec.volumeClaimTemplates ?? []).map((template) => claimName(set, template, ordinal));
 
+/** True when the name of a claim begins as those of the set do. */
+export const mayHaveMade = ({ metadata, spec }: StatefulSet, claim: string): boolean =>
+  (spec.volumeClaimTemplates ?? []).some((template) => claim.startsWith(`${template.metadata?.name ?? ''}-${metadata.name}-`));
+
 /** The claims of an ordinal, with the labels of the set's selector beside their own. They go with the set when its policy says so. */
 export const claimsOf = (set: StatefulSet, ordinal: number): readonly New<PersistentVolumeClaim>[] =>
   (set.spec.volumeClaimTemplates ?? []).map((template) => {

@@ -1,11 +1,11 @@
 import { controllerRevisions } from '../../api/apps/v1/controller-revision.ts';
 import { type StatefulSet, statefulSets } from '../../api/apps/v1/stateful-set.ts';
-import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
-import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
+import { pods } from '../../api/core/v1/pod.ts';
 import { labels } from '../../api/well-known.ts';
 import { eventsOf, isRollingUpdate, partitionOf, type StatefulSetWorld, stateOf, statusOf } from '../../lifecycle/stateful-set.facts.ts';
 import { statefulSetMachine } from '../../lifecycle/stateful-set.machine.ts';
-import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
+import { deepEqual, keyOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
@@ -13,12 +13,13 @@ import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
-import { claim, controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
-import { isPodTerminating } from '../pod-conditions.ts';
+import { watchOwnedPods, watchOwners } from '../owned-pods.ts';
+import { claim, indexByOwner, ownedBy } from '../ownership.ts';
 import { isNamespaceTerminating } from '../refusals.ts';
 import { createRevisionHistory, type History, surplusRevisions } from '../revisions/history.ts';
 import { templateIn } from '../revisions/revision.ts';
-import { writePacedStatus } from '../workload.ts';
+import { soonest, writePacedStatus } from '../workload.ts';
+import { mayHaveMade } from './claims.ts';
 import { ordinalOf, type PodRevision, revisionOf, startOrdinal } from './identity.ts';
 import { countPods, msUntilAvailable, planOf, type StatefulSetPlan, type StatefulSetView } from './plan.ts';
 import { createPodWrites } from './pod-writes.ts';
@@ -51,53 +52,29 @@ export function createStatefulSetController(dependencies: ControllerDependencies
   const writes = createPodWrites({ client, recorder, expectations, claims });
 
   const controller = createInformedController(dependencies, { name: 'statefulset', reconcile });
-  setInformer.addHandler(({ before, after }) => {
-    if (after !== undefined) controller.enqueue(keyOf(after));
-    else if (before !== undefined) {
-      expectations.forget(before.metadata.uid ?? '');
-      pace.forget(before.metadata.uid ?? '');
-    }
+  watchOwners(setInformer, {
+    enqueue: controller.enqueue,
+    forget: (uid) => {
+      expectations.forget(uid);
+      pace.forget(uid);
+    },
   });
-  podInformer.addHandler(onPodChange);
+  watchOwnedPods({
+    pods: podInformer,
+    owners: setInformer,
+    expectations,
+    selectorOf: ({ spec }) => compileLabelSelector(spec.selector),
+    mayAdopt: (set, orphan) => ordinalOf(set, orphan) !== undefined,
+    enqueue: controller.enqueue,
+  });
+  history.watch(controller.enqueue);
+  // A pod may wait until an old claim of its name is gone.
   claims.addHandler(({ before, after }) => {
-    if (before !== undefined && after === undefined) enqueueUsers(before);
+    if (before === undefined || after !== undefined) return;
+    const { namespace, name } = before.metadata;
+    for (const set of setInformer.list({ namespace })) if (mayHaveMade(set, name)) controller.enqueue(keyOf(set));
   });
   return controller;
-
-  function onPodChange({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
-    for (const pod of [before, after]) {
-      const key = pod === undefined ? undefined : controllerKeyOf(statefulSets, pod);
-      if (key !== undefined) controller.enqueue(key);
-    }
-    const ownerBefore = before === undefined ? undefined : controllerOf(before)?.uid;
-    const ownerAfter = after === undefined ? undefined : controllerOf(after)?.uid;
-    if (before !== undefined && ownerBefore !== undefined && ownerBefore !== ownerAfter)
-      expectations.deletionObserved(ownerBefore, before.metadata.uid ?? '');
-    if (after === undefined) return;
-    if (ownerAfter === undefined) {
-      enqueueAdopters(after);
-      return;
-    }
-    if (before === undefined) expectations.creationObserved(ownerAfter);
-    if (isPodTerminating(after)) expectations.deletionObserved(ownerAfter, after.metadata.uid ?? '');
-  }
-
-  /** An orphan may belong to any set of its namespace whose name it has. */
-  function enqueueAdopters(orphan: Pod): void {
-    for (const set of setInformer.list({ namespace: orphan.metadata.namespace })) {
-      if (ordinalOf(set, orphan) === undefined) continue;
-      if (compileLabelSelector(set.spec.selector).matches(orphan.metadata.labels)) controller.enqueue(keyOf(set));
-    }
-  }
-
-  /** A pod may wait until an old claim of its name is gone. */
-  function enqueueUsers({ metadata: { namespace, name } }: PersistentVolumeClaim): void {
-    for (const set of setInformer.list({ namespace })) {
-      const templates = set.spec.volumeClaimTemplates ?? [];
-      if (templates.some(({ metadata }) => name.startsWith(`${metadata?.name ?? ''}-${set.metadata.name}-`)))
-        controller.enqueue(keyOf(set));
-    }
-  }
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     const set = setInformer.getByKey(key);
@@ -145,8 +122,7 @@ export function createStatefulSetController(dependencies: ControllerDependencies
     const after = { ...set, status };
     const statusAfterMs = await writePacedStatus({ client, pace, resource: statefulSets, before: set, after, final, signal });
     if (failure !== undefined && !isNamespaceTerminating(failure)) throw failure;
-    const waits = [statusAfterMs, msUntilAvailable(view)].filter((wait) => wait !== undefined);
-    return waits.length === 0 ? undefined : { requeueAfterMs: Math.min(...waits) };
+    return soonest(statusAfterMs, msUntilAvailable(view));
   }
 
   async function claimPods(set: StatefulSet, signal: AbortSignal): Promise<void> {
