@@ -10,7 +10,6 @@ import { classOf, namedClassOf } from './networking/v1/ingress-ownership.ts';
  * controllers there are.
  */
 export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
-  ['apps/DaemonSet', 'it makes no pods'],
   ['/ReplicationController', 'it makes no pods'],
   ['autoscaling/HorizontalPodAutoscaler', 'it scales nothing'],
   ['/PersistentVolumeClaim', 'it gets no volume'],

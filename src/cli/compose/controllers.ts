@@ -5,6 +5,7 @@ import { createCertificateApprovingController } from '../../controllers/certific
 import { createCertificateSigningController } from '../../controllers/certificates/signing-controller.ts';
 import { createClusterRoleAggregationController } from '../../controllers/cluster-role-aggregation.ts';
 import { createCronJobController } from '../../controllers/cron-job/cron-job-controller.ts';
+import { createDaemonSetController } from '../../controllers/daemon-set/daemon-set-controller.ts';
 import { createDeploymentController } from '../../controllers/deployment/deployment-controller.ts';
 import { createDisruptionController } from '../../controllers/disruption/disruption-controller.ts';
 import { createEndpointSliceController } from '../../controllers/endpoint-slice/endpoint-slice-controller.ts';
@@ -90,6 +91,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createReplicaSetController(dependencies('replicaset-controller')),
     createDeploymentController(dependencies('deployment-controller')),
     createStatefulSetController(dependencies('statefulset-controller')),
+    createDaemonSetController(dependencies('daemonset-controller')),
     createJobController(dependencies('job-controller')),
     createCronJobController(dependencies('cronjob-controller')),
     createDisruptionController(dependencies('disruption-controller')),

@@ -5,7 +5,7 @@ import { controllerOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
-import { claim, indexByOwner, ownedBy } from '../ownership.ts';
+import { claim, controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
 import { byRevision, isRevisionOf, newRevision, type Revised } from './revision.ts';
 
 /** The templates that an owner had, as ControllerRevisions. */
@@ -31,6 +31,8 @@ export interface RevisionHistory {
   /** Deletes revisions beyond `revisionHistoryLimit`, lowest number first, except those that `isLive`. */
   trim(owner: Revised, history: History, options: TrimOptions): Promise<void>;
   remove(revision: ControllerRevision, options: { readonly signal: AbortSignal }): Promise<void>;
+  /** Calls `enqueue` with the key of an owner whose revision somebody deleted or took away. */
+  watch(enqueue: (key: string) => void): void;
 }
 
 export interface TrimOptions {
@@ -102,6 +104,13 @@ export function createRevisionHistory({ client, informer, resource, hashLabel }:
       } catch (err) {
         if (!isNotFound(err)) throw err;
       }
+    },
+
+    watch(enqueue) {
+      informer.addHandler(({ before, after }) => {
+        const key = before === undefined ? undefined : controllerKeyOf(resource, before);
+        if (key !== undefined && (after === undefined || controllerKeyOf(resource, after) !== key)) enqueue(key);
+      });
     },
   };
 }

@@ -75,7 +75,7 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
     case 'StatefulSet.apps/v1':
       return untilScheduled(statefulSetHealth(object as StatefulSet, view), view.podsOf(object), view);
     case 'DaemonSet.apps/v1':
-      return untilScheduled(daemonSetHealth(object as DaemonSet, view), view.podsOf(object), view);
+      return untilScheduled(daemonSetHealth(object as DaemonSet, view), podGenerations(object, view).judged, view);
     case 'Job.batch/v1':
       return untilScheduled(jobHealth(object as Job, view), view.podsOf(object), view);
     case 'Pod.v1':
@@ -182,7 +182,7 @@ function daemonSetHealth(set: DaemonSet, view: HealthView): Health {
   const { desiredNumberScheduled: desired = 0, numberAvailable: available = 0 } = status ?? {};
   const updated = spec?.updateStrategy?.type === 'OnDelete' ? desired : (status?.updatedNumberScheduled ?? 0);
   if (updated >= desired && available >= desired) return healthy;
-  const problem = firstProblem(settled(view.podsOf(set), view));
+  const problem = firstProblem(settled(podGenerations(set, view).judged, view));
   if (problem !== undefined) return degraded(problem);
   return progressing(updated < desired ? `${updated} of ${desired} pods updated` : `${available} of ${desired} pods ready`);
 }

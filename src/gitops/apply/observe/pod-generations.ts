@@ -1,8 +1,9 @@
+import type { DaemonSet } from '../../../api/apps/v1/daemon-set.ts';
 import type { Deployment } from '../../../api/apps/v1/deployment.ts';
 import type { ReplicaSet } from '../../../api/apps/v1/replica-set.ts';
 import type { StatefulSet } from '../../../api/apps/v1/stateful-set.ts';
 import type { Pod } from '../../../api/core/v1/pod.ts';
-import { labels } from '../../../api/well-known.ts';
+import { annotations, labels } from '../../../api/well-known.ts';
 import { byTemplate } from '../../../lifecycle/deployment-templates.ts';
 import { isConditionTrue } from '../../../machinery/conditions.ts';
 import { controllerOf, type KubeObject } from '../../../machinery/object.ts';
@@ -24,7 +25,7 @@ export interface PodGenerations {
 /**
  * Splits the pods of a Deployment by template, as its controller splits its ReplicaSets: two templates may share a hash, so no hash is
  * compared. No pod is judged while the ReplicaSet of the current template does not exist. A broken old pod holds up a StatefulSet, so all
- * pods of one are judged.
+ * pods of one are judged. A DaemonSet replaces broken old pods at once, so only its new pods are.
  */
 export function podGenerations(object: KubeObject, view: PodsView): PodGenerations {
   const pods = view.podsOf(object);
@@ -39,9 +40,25 @@ export function podGenerations(object: KubeObject, view: PodsView): PodGeneratio
       const isOld = ({ metadata }: Pod): boolean => current !== undefined && metadata.labels?.[labels.controllerRevisionHash] !== current;
       return { judged: pods, old: pods.filter(isOld) };
     }
+    case 'DaemonSet.apps/v1': {
+      const isCurrent = isCurrentIn(object as DaemonSet, pods);
+      return { judged: pods.filter(isCurrent), old: pods.filter((pod) => !isCurrent(pod)) };
+    }
     default:
       return { judged: pods, old: [] };
   }
+}
+
+/**
+ * Pods of a DaemonSet's template name its generation. A template that comes back has a new generation and its old revision, so the
+ * pods that were left from before are as good.
+ */
+function isCurrentIn(set: DaemonSet, pods: readonly Pod[]): (pod: Pod) => boolean {
+  const generation = set.metadata.annotations?.[annotations.templateGeneration];
+  const isNew = ({ metadata }: Pod): boolean => metadata.labels?.[labels.templateGeneration] === generation;
+  const hashOf = ({ metadata }: Pod): string | undefined => metadata.labels?.[labels.controllerRevisionHash];
+  const current = new Set(pods.filter(isNew).map(hashOf));
+  return (pod) => isNew(pod) || (hashOf(pod) !== undefined && current.has(hashOf(pod)));
 }
 
 /** `3 old pods go on serving`; undefined when no ready pod of an older template is left. */

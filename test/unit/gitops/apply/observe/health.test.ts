@@ -192,6 +192,31 @@ describe('health of a Deployment', () => {
   });
 });
 
+describe('health of a DaemonSet', () => {
+  it('judges pods of the newest template, also those that a roll back has left', () => {
+    const set = {
+      apiVersion: 'apps/v1',
+      kind: 'DaemonSet',
+      metadata: { name: 'agent', generation: 3, annotations: { 'deprecated.daemonset.template.generation': '3' } },
+      spec: {},
+      status: { observedGeneration: 3, desiredNumberScheduled: 3, updatedNumberScheduled: 2, numberAvailable: 2 },
+    } as KubeObject;
+    const of = (name: string, generation: string, hash: string) =>
+      pod(
+        name,
+        { state: { waiting: { reason: 'ErrImagePull', message: 'gone' } } },
+        {
+          labels: { 'pod-template-generation': generation, 'controller-revision-hash': hash },
+        },
+      );
+    expect(health(set, [of('old', '2', 'x')])).toEqual({ status: 'Progressing', reason: '2 of 3 pods updated' });
+    expect(health(set, [of('old', '2', 'x'), of('new', '3', 'y')]).reason).toMatch(/ in new /);
+    const works = { ...of('new', '3', 'y'), status: { phase: 'Running' } };
+    expect(health(set, [of('old', '2', 'x'), works]).status).toBe('Progressing');
+    expect(health(set, [of('kept', '1', 'y'), works]).reason).toMatch(/ in kept /);
+  });
+});
+
 describe('health of other kinds', () => {
   const withConditions = (conditions: readonly object[], status: object = {}): KubeObject =>
     ({
