@@ -1,10 +1,10 @@
 import type { Secret } from '../api/core/v1/secret.ts';
 import { services } from '../api/core/v1/service.ts';
-import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import { endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import { slicesByService } from '../api/discovery/v1/slices-by-service.ts';
 import { ingresses } from '../api/networking/v1/ingress.ts';
 import { ingressClasses } from '../api/networking/v1/ingress-class.ts';
 import { isOwnClass } from '../api/networking/v1/ingress-ownership.ts';
-import { labels } from '../api/well-known.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
@@ -59,7 +59,6 @@ export interface IngressProxy extends Component {
   readonly ports: Readonly<Partial<Record<EntryPoint, number>>>;
 }
 
-const byService = 'ingress-service';
 const retryMs = 10_000;
 const reportMs = 30_000;
 const lastReportMs = 2_000;
@@ -110,7 +109,11 @@ export function createIngressProxy(options: IngressProxyOptions): IngressProxy {
     const key = `${backend.service}:${backend.port}`;
     let found = resolved.get(key);
     if (found === undefined) {
-      found = resolveBackend(backend, serviceInformer.getByKey(backend.service), sliceInformer.byIndex(byService, backend.service));
+      found = resolveBackend(
+        backend,
+        serviceInformer.getByKey(backend.service),
+        sliceInformer.byIndex(slicesByService.name, backend.service),
+      );
       resolved.set(key, found);
     }
     return found;
@@ -213,7 +216,7 @@ export function createIngressProxy(options: IngressProxyOptions): IngressProxy {
       return Object.fromEntries([...ports].map(([name, { port }]) => [name, port]));
     },
     async start({ signal }) {
-      sliceInformer.addIndex(byService, servicesOf);
+      sliceInformer.addIndex(slicesByService.name, slicesByService.keysOf);
       await informers.waitForSync({ signal });
       const forget = (key: string): void => {
         for (const known of resolved.keys()) if (known.startsWith(`${key}:`)) resolved.delete(known);
@@ -226,7 +229,7 @@ export function createIngressProxy(options: IngressProxyOptions): IngressProxy {
           forget(`${namespace}/${name}`);
         }),
         sliceInformer.addHandler(({ before, after }) => {
-          for (const slice of [before, after]) for (const key of slice === undefined ? [] : servicesOf(slice)) forget(key);
+          for (const slice of [before, after]) for (const key of slice === undefined ? [] : slicesByService.keysOf(slice)) forget(key);
         }),
       );
       rebuild();
@@ -254,11 +257,6 @@ export function createIngressProxy(options: IngressProxyOptions): IngressProxy {
     },
   };
 }
-
-const servicesOf = ({ metadata }: EndpointSlice): readonly string[] => {
-  const name = metadata.labels?.[labels.serviceName];
-  return name === undefined ? [] : [`${metadata.namespace}/${name}`];
-};
 
 function troubleOf(port: number, err: NodeJS.ErrnoException): PortTrouble {
   const what = `this node serves no Ingresses: port ${port} cannot be opened`;

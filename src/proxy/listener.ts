@@ -1,4 +1,4 @@
-import { connect, createServer, type Socket } from 'node:net';
+import { BlockList, connect, createServer, type Socket } from 'node:net';
 import type { EndpointAddress } from '../api/discovery/v1/serving-endpoints.ts';
 import type { Clock } from '../base/clock.ts';
 import { type Balancer, createBalancer } from './balancer.ts';
@@ -24,7 +24,7 @@ export interface ConnectionPool {
   count(result: ConnectionResult): void;
 }
 
-export type ConnectionResult = 'forwarded' | 'no_endpoints' | 'unreachable' | 'limit';
+export type ConnectionResult = 'forwarded' | 'no_endpoints' | 'unreachable' | 'limit' | 'forbidden';
 
 const connectTimeoutMs = 3_000;
 /** Endpoints tried for one connection. */
@@ -36,8 +36,14 @@ const backlog = 511;
 /** @throws the error of the bind: `EACCES`, `EADDRINUSE`, `EADDRNOTAVAIL` */
 export function listen({ forward, connections, clock }: ListenerOptions): Promise<Listener> {
   const balancer = createBalancer(forward, clock);
+  let sources = sourcesOf(forward);
   // Paused: nothing is read from the client before there is someone to give it to.
   const server = createServer({ allowHalfOpen: true, pauseOnConnect: true, noDelay: true, keepAlive: true }, (client) => {
+    if (sources !== undefined && !sources.check(client.remoteAddress ?? '', 'ipv4')) {
+      connections.count('forbidden');
+      client.resetAndDestroy();
+      return;
+    }
     if (!connections.admit(client)) {
       connections.count('limit');
       client.resetAndDestroy();
@@ -52,11 +58,25 @@ export function listen({ forward, connections, clock }: ListenerOptions): Promis
       // EMFILE and the like: the connection is lost, the listener goes on.
       server.on('error', () => connections.count('limit'));
       resolve({
-        update: (changed) => balancer.update(changed),
+        update(changed) {
+          balancer.update(changed);
+          sources = sourcesOf(changed);
+        },
         close: () => server.close(),
       });
     });
   });
+}
+
+/** Undefined: everybody may connect. */
+function sourcesOf({ sources }: Forward): BlockList | undefined {
+  if (sources === undefined) return undefined;
+  const list = new BlockList();
+  for (const range of sources) {
+    const [address = '', bits] = range.split('/');
+    list.addSubnet(address, Number(bits), 'ipv4');
+  }
+  return list;
 }
 
 /**

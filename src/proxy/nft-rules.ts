@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { EndpointAddress } from '../api/discovery/v1/serving-endpoints.ts';
 import { hook, type NftFrame, type NftRules } from '../base/nft/rules.ts';
+import { deepEqual } from '../machinery/object.ts';
 import { anyNodeAddress, type Forward, forwardKey } from './table.ts';
 
 export interface NftTable {
@@ -26,6 +27,7 @@ const baseChains = ({ serviceCidr }: NftTable): NftFrame['chains'] => {
     ['reject-chain', ['meta l4proto tcp reject with tcp reset', 'reject']],
     ['services', ['ip daddr . meta l4proto . th dport vmap @service-ips', `${ofNode} @service-nodeports`]],
     ['endpoints-check', ['ip daddr . meta l4proto . th dport vmap @no-endpoint-services', `${ofNode} @no-endpoint-nodeports`]],
+    ['firewall-check', ['ip daddr . meta l4proto . th dport vmap @firewall-ips', `${ofNode} @firewall-nodeports`]],
     [
       'masquerading',
       [
@@ -36,9 +38,10 @@ const baseChains = ({ serviceCidr }: NftTable): NftFrame['chains'] => {
       ],
     ],
     // Before the address changes, since a Service without endpoints has none to change to.
+    ['filter-prerouting', [hook('filter', 'prerouting', -110), 'ct state new jump firewall-check']],
     ['filter-input', [hook('filter', 'input', -110), 'ct state new jump endpoints-check']],
     ['filter-forward', [hook('filter', 'forward', -110), 'ct state new jump endpoints-check']],
-    ['filter-output', [hook('filter', 'output', -110), 'ct state new jump endpoints-check']],
+    ['filter-output', [hook('filter', 'output', -110), 'ct state new jump firewall-check', 'ct state new jump endpoints-check']],
     ['nat-prerouting', [hook('nat', 'prerouting', -100), 'jump services']],
     ['nat-output', [hook('nat', 'output', -100), 'jump services']],
     ['nat-postrouting', [hook('nat', 'postrouting', 100), 'jump masquerading']],
@@ -52,6 +55,8 @@ const maps: Readonly<Record<string, string>> = {
   'service-nodeports': portKey,
   'no-endpoint-services': addressKey,
   'no-endpoint-nodeports': portKey,
+  'firewall-ips': addressKey,
+  'firewall-nodeports': portKey,
 };
 
 /** The parts that the table has without a Service. */
@@ -64,14 +69,49 @@ export function rulesOf(forwards: Iterable<Forward>, { podCidr }: Pick<NftTable,
   const serviceChains = new Map<string, readonly string[]>();
   const elements = new Map<string, string>();
   for (const forward of forwards) {
-    const { address, port, protocol, endpoints, masquerade, affinityMs } = forward;
+    const { address, port, protocol, endpoints, insideEndpoints, masquerade, affinityMs, sources } = forward;
     const isNodePort = address === anyNodeAddress;
     const key = `${isNodePort ? '' : `${address} . `}${protocol.toLowerCase()} . ${port}`;
     if (elements.has(`${isNodePort ? 'service-nodeports' : 'service-ips'} ${key}`)) continue;
+    if (sources !== undefined) {
+      const chain = `firewall-${digest(forwardKey(forward))}-${label(forward)}`;
+      serviceChains.set(chain, [...sources.map((range) => `ip saddr ${range} return`), 'drop']);
+      elements.set(`${isNodePort ? 'firewall-nodeports' : 'firewall-ips'} ${key}`, `goto ${chain}`);
+    }
     if (endpoints.length === 0) {
-      elements.set(`${isNodePort ? 'no-endpoint-nodeports' : 'no-endpoint-services'} ${key}`, 'goto reject-chain');
+      elements.set(
+        `${isNodePort ? 'no-endpoint-nodeports' : 'no-endpoint-services'} ${key}`,
+        forward.isElsewhere === true ? 'drop' : 'goto reject-chain',
+      );
       continue;
     }
+    const targets = addEndpoints(forward, endpoints);
+    const inside = insideEndpoints === undefined || deepEqual(insideEndpoints, endpoints) ? [] : addEndpoints(forward, insideEndpoints);
+    const insideChain = `inside-${digest(forwardKey(forward))}-${label(forward)}`;
+    if (inside.length > 0) serviceChains.set(insideChain, choiceOf(inside, affinityMs));
+    const chain = `service-${digest(forwardKey(forward))}-${label(forward)}`;
+    serviceChains.set(chain, [
+      ...(masquerade === 'always'
+        ? ['jump mark-for-masquerade']
+        : masquerade === 'outside'
+          ? [`ip saddr != ${podCidr} jump mark-for-masquerade`]
+          : []),
+      ...(inside.length === 0
+        ? []
+        : [
+            `ip saddr ${podCidr} goto ${insideChain}`,
+            'fib saddr type local jump mark-for-masquerade',
+            `fib saddr type local goto ${insideChain}`,
+          ]),
+      ...choiceOf(targets, affinityMs),
+    ]);
+    elements.set(`${isNodePort ? 'service-nodeports' : 'service-ips'} ${key}`, `goto ${chain}`);
+  }
+  return { sets, chains: new Map([...endpointChains, ...serviceChains]), elements };
+
+  /** The chains of endpoints, which all addresses of a Service's port share. */
+  function addEndpoints(forward: Forward, endpoints: readonly EndpointAddress[]): readonly Target[] {
+    const { protocol, affinityMs } = forward;
     const targets = endpoints.map((endpoint) => endpointNames(forward, endpoint));
     for (const { chain, clients, endpoint } of targets) {
       if (affinityMs !== undefined)
@@ -82,27 +122,27 @@ export function rulesOf(forwards: Iterable<Forward>, { podCidr }: Pick<NftTable,
         `meta l4proto ${protocol.toLowerCase()} dnat to ${endpoint.address}:${endpoint.port}`,
       ]);
     }
-    const chain = `service-${digest(forwardKey(forward))}-${label(forward)}`;
-    const choices = targets.map((target, index) => `${index} : goto ${target.chain}`).join(', ');
-    serviceChains.set(chain, [
-      ...(masquerade === 'always'
-        ? ['jump mark-for-masquerade']
-        : masquerade === 'outside'
-          ? [`ip saddr != ${podCidr} jump mark-for-masquerade`]
-          : []),
-      ...(affinityMs === undefined ? [] : targets.map((target) => `ip saddr @${target.clients} goto ${target.chain}`)),
-      `numgen random mod ${targets.length} vmap { ${choices} }`,
-    ]);
-    elements.set(`${isNodePort ? 'service-nodeports' : 'service-ips'} ${key}`, `goto ${chain}`);
+    return targets;
   }
-  return { sets, chains: new Map([...endpointChains, ...serviceChains]), elements };
+}
+
+/** The rules that lead to one of the endpoints. */
+function choiceOf(targets: readonly Target[], affinityMs: number | undefined): readonly string[] {
+  const choices = targets.map((target, index) => `${index} : goto ${target.chain}`).join(', ');
+  return [
+    ...(affinityMs === undefined ? [] : targets.map((target) => `ip saddr @${target.clients} goto ${target.chain}`)),
+    `numgen random mod ${targets.length} vmap { ${choices} }`,
+  ];
+}
+
+interface Target {
+  readonly chain: string;
+  readonly clients: string;
+  readonly endpoint: EndpointAddress;
 }
 
 /** The chain of an endpoint, which all addresses of a Service's port share, and the set of clients that stay with it. */
-function endpointNames(
-  forward: Forward,
-  endpoint: EndpointAddress,
-): { readonly chain: string; readonly clients: string; readonly endpoint: EndpointAddress } {
+function endpointNames(forward: Forward, endpoint: EndpointAddress): Target {
   const { service, portName, protocol, affinityMs } = forward;
   const id = digest(service, portName, protocol, forwardKey(endpoint));
   return {

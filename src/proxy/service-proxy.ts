@@ -1,6 +1,9 @@
 import { readFile } from 'node:fs/promises';
+import { type Node, nodes } from '../api/core/v1/node.ts';
 import { type Service, services } from '../api/core/v1/service.ts';
-import { type EndpointSlice, endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import { endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
+import { readyEndpointsOn } from '../api/discovery/v1/serving-endpoints.ts';
+import { slicesByService } from '../api/discovery/v1/slices-by-service.ts';
 import { labels } from '../api/well-known.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
@@ -10,12 +13,15 @@ import type { InformerSet } from '../client/informer.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { ProxyBackend } from './backend.ts';
-import { type Forward, type NodeAddress, serviceTable } from './table.ts';
+import { createHealthChecks } from './health-checks.ts';
+import { anyNodeAddress, type Forward, healthCheckOf, type NodeAddress, serviceTable } from './table.ts';
 import { createUserspaceBackend, type UserspaceBackendOptions } from './userspace-backend.ts';
 
 export interface ServiceProxyOptions {
   /** Addresses on which node ports are opened: those of the nodes of this host. */
   readonly nodeAddresses: readonly NodeAddress[];
+  /** Addresses of the Nodes of this host; load balancers with one of them lead here. */
+  readonly ownAddresses?: readonly string[];
   /** Keys of Services whose addresses another part of this process serves. */
   readonly servedElsewhere?: readonly string[];
   readonly informers: InformerSet;
@@ -38,7 +44,6 @@ export interface ServiceProxy extends Component {
   readonly listening: readonly string[];
 }
 
-const byService = 'service';
 /**
  * Makes the addresses of Services work on this host. It follows Services and their endpoints, keeps one table of what
  * each Service wants, and hands each change to the backend.
@@ -46,7 +51,7 @@ const byService = 'service';
  * Endpoints that go get no new connections once the change is seen; their open connections stay.
  */
 export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
-  const { informers, nodeAddresses, servedElsewhere = [], clock, log: parent, recorder, metrics } = options;
+  const { informers, nodeAddresses, ownAddresses = [], servedElsewhere = [], clock, log: parent, recorder, metrics } = options;
   const log = parent.child({ component: 'service-proxy' });
   const reported = new Map<string, string>();
   const dirty = new Set<string>();
@@ -63,6 +68,16 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     report: (forward, err) => void reportUnservable(forward, err),
   });
 
+  const nodeInformer = backend.abilities.nodeName === undefined ? undefined : informers.get(nodes);
+  const healthChecks = createHealthChecks({
+    addresses: nodeAddresses.flatMap(({ address, nodeName }) =>
+      nodeName === undefined ? [] : [{ host: address === anyNodeAddress ? '0.0.0.0' : address, nodeName }],
+    ),
+    countEndpoints: (key, nodeName) => readyEndpointsOn(sliceInformer.byIndex(slicesByService.name, key), nodeName),
+    report: (check, err) => void reportUnservable({ ...check, address: 'each node' }, err),
+    clock,
+  });
+
   const note = (key: string): void => {
     dirty.add(key);
     if (scheduled) return;
@@ -73,6 +88,15 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
       void syncDirty();
     });
   };
+
+  function onNode({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
+    if (
+      after?.metadata.name !== backend.abilities.nodeName ||
+      before?.metadata.labels?.[labels.zone] === after?.metadata.labels?.[labels.zone]
+    )
+      return;
+    for (const service of serviceInformer.list()) note(keyOf(service));
+  }
 
   async function syncDirty(): Promise<void> {
     if (stopped) return;
@@ -86,13 +110,25 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     const table =
       service === undefined || servedElsewhere.includes(key)
         ? { forwards: [], unsupported: [] }
-        : serviceTable(service, sliceInformer.byIndex(byService, key), { nodeAddresses, abilities: backend.abilities });
+        : serviceTable(service, sliceInformer.byIndex(slicesByService.name, key), {
+            nodeAddresses,
+            ownAddresses,
+            abilities: backend.abilities,
+            zone: zoneNow(),
+          });
     if (service !== undefined) reportUnsupported(service, table.unsupported);
     else reported.delete(key);
-    await backend.set(key, table.forwards);
+    await Promise.all([backend.set(key, table.forwards), healthChecks.set(key, service && healthCheckOf(service))]);
   }
 
-  async function reportUnservable({ address, port, service: key }: Forward, err: NodeJS.ErrnoException): Promise<void> {
+  /** Only the proxy of one node has a zone, and looks at hints. */
+  const zoneNow = (): string | undefined =>
+    nodeInformer === undefined ? undefined : nodeInformer.get({ name: backend.abilities.nodeName ?? '' })?.metadata.labels?.[labels.zone];
+
+  async function reportUnservable(
+    { address, port, service: key }: Pick<Forward, 'address' | 'port' | 'service'>,
+    err: NodeJS.ErrnoException,
+  ): Promise<void> {
     const service = serviceInformer.getByKey(key);
     if (service === undefined) return;
     const why =
@@ -120,7 +156,7 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     },
 
     async start({ signal }) {
-      sliceInformer.addIndex(byService, serviceKeysOf);
+      sliceInformer.addIndex(slicesByService.name, slicesByService.keysOf);
       await informers.waitForSync({ signal });
       unsubscribe.push(
         serviceInformer.addHandler(({ before, after }) => {
@@ -128,8 +164,9 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
           if (service !== undefined) note(keyOf(service));
         }),
         sliceInformer.addHandler(({ before, after }) => {
-          for (const slice of [before, after]) if (slice !== undefined) for (const key of serviceKeysOf(slice)) note(key);
+          for (const slice of [before, after]) if (slice !== undefined) for (const key of slicesByService.keysOf(slice)) note(key);
         }),
+        ...(nodeInformer === undefined ? [] : [nodeInformer.addHandler(onNode)]),
       );
       await syncDirty();
     },
@@ -137,14 +174,10 @@ export function createServiceProxy(options: ServiceProxyOptions): ServiceProxy {
     async stop() {
       stopped = true;
       for (const remove of unsubscribe) remove();
+      await healthChecks.stop();
       await backend.stop();
     },
   };
-}
-
-function serviceKeysOf({ metadata }: EndpointSlice): readonly string[] {
-  const name = metadata.labels?.[labels.serviceName];
-  return name === undefined ? [] : [`${metadata.namespace}/${name}`];
 }
 
 async function unprivilegedPortStart(): Promise<string> {

@@ -2,6 +2,7 @@ import { isIPv4 } from 'node:net';
 import type { Service } from '../api/core/v1/service.ts';
 import type { EndpointSlice } from '../api/discovery/v1/endpoint-slice.ts';
 import { type EndpointAddress, type Protocol, servingEndpoints } from '../api/discovery/v1/serving-endpoints.ts';
+import { deepEqual } from '../machinery/object.ts';
 
 /** The endpoints behind one address and port of a Service. */
 export interface Forward {
@@ -18,6 +19,12 @@ export interface Forward {
   readonly service: string;
   readonly portName: string;
   readonly endpoints: readonly EndpointAddress[];
+  /** Endpoints for pods of the node and for the node itself; absent: the same as for others. */
+  readonly insideEndpoints?: readonly EndpointAddress[];
+  /** Without endpoints here connections are dropped, since other nodes have some; absent: they are refused. */
+  readonly isElsewhere?: boolean;
+  /** Ranges of clients that may connect; absent: everybody. */
+  readonly sources?: readonly string[];
   /** Set when connections of one client go to one endpoint. */
   readonly affinityMs: number | undefined;
 }
@@ -54,6 +61,12 @@ export interface ProxyAbilities {
   readonly servesAddress?: (address: string) => boolean;
 }
 
+/** Port that says to load balancers outside how many endpoints a node has. */
+export interface HealthCheck {
+  readonly port: number;
+  readonly service: string;
+}
+
 /** An address of this host on which ports of nodes are opened. */
 export interface NodeAddress {
   readonly address: string;
@@ -64,6 +77,10 @@ export interface NodeAddress {
 export interface TableOptions {
   readonly nodeAddresses: readonly NodeAddress[];
   readonly abilities: ProxyAbilities;
+  /** Addresses of the Nodes of this host. A load balancer with one of them leads to ports of the node. */
+  readonly ownAddresses?: readonly string[];
+  /** Zone of the one node; absent: its Node names none. */
+  readonly zone?: string | undefined;
 }
 
 const tcpOnly: ProxyAbilities = { protocols: ['TCP'] };
@@ -75,7 +92,7 @@ const tcpOnly: ProxyAbilities = { protocols: ['TCP'] };
 export function serviceTable(
   service: Service,
   slices: readonly EndpointSlice[],
-  { nodeAddresses, abilities }: TableOptions = { nodeAddresses: [], abilities: tcpOnly },
+  { nodeAddresses, abilities, ownAddresses = [], zone }: TableOptions = { nodeAddresses: [], abilities: tcpOnly },
 ): ServiceTable {
   const { metadata, spec } = service;
   const clusterIP = spec.clusterIP;
@@ -83,8 +100,11 @@ export function serviceTable(
     return { forwards: [], unsupported: [] };
   const forwards: Forward[] = [];
   const unsupported: Unsupported[] = [];
-  const wantedExternal = [...externalAddressesOf(service)];
-  const external = wantedExternal.filter((address) => abilities.servesAddress?.(address) === true);
+  const { nodeName } = abilities;
+  const balancers = balancerAddressesOf(service);
+  const external = new Set((spec.externalIPs ?? []).filter((address) => isIPv4(address)));
+  const isServed = (address: string): boolean => abilities.servesAddress?.(address) === true;
+  const sources = spec.type === 'LoadBalancer' ? sourcesOf(spec.loadBalancerSourceRanges) : undefined;
   const externalLocal = spec.externalTrafficPolicy === 'Local';
   for (const { name: portName = '', port, protocol: named = 'TCP', nodePort = 0 } of spec.ports ?? []) {
     const protocol = abilities.protocols.find((each) => each === named);
@@ -104,61 +124,84 @@ export function serviceTable(
           ? (spec.sessionAffinityConfig?.clientIP?.timeoutSeconds ?? defaultAffinitySeconds) * 1_000
           : undefined,
     };
-    const endpointsOn = (node?: string): readonly EndpointAddress[] => servingEndpoints({ portName, protocol, slices, node });
-    const internal = endpointsOn(spec.internalTrafficPolicy === 'Local' ? abilities.nodeName : undefined);
-    forwards.push({ ...shared, address: clusterIP, port, masquerade: 'outside', endpoints: internal });
-    const ways = (node: string | undefined): Pick<Forward, 'endpoints' | 'masquerade'> => ({
-      endpoints: endpointsOn(externalLocal ? node : undefined),
-      masquerade: externalLocal && node !== undefined ? 'never' : 'always',
+    const endpointsOn = (node?: string): readonly EndpointAddress[] =>
+      servingEndpoints({
+        portName,
+        protocol,
+        slices,
+        node,
+        near: node === undefined && nodeName !== undefined ? { nodeName, zone } : undefined,
+      });
+    const all = endpointsOn();
+    const choose = (node: string | undefined): Pick<Forward, 'endpoints' | 'isElsewhere'> => {
+      const endpoints = node === undefined ? all : endpointsOn(node);
+      return { endpoints, ...(endpoints.length === 0 && all.length > 0 ? { isElsewhere: true } : {}) };
+    };
+    forwards.push({
+      ...shared,
+      address: clusterIP,
+      port,
+      masquerade: 'outside',
+      ...choose(spec.internalTrafficPolicy === 'Local' ? nodeName : undefined),
     });
+    const ways = (node: string | undefined): Pick<Forward, 'endpoints' | 'insideEndpoints' | 'isElsewhere' | 'masquerade'> =>
+      externalLocal && node !== undefined
+        ? { ...choose(node), masquerade: 'never', insideEndpoints: all }
+        : { ...choose(undefined), masquerade: 'always' };
     if (nodePort !== 0)
-      for (const { address, nodeName } of nodeAddresses) forwards.push({ ...shared, address, port: nodePort, ...ways(nodeName) });
-    for (const address of external) forwards.push({ ...shared, address, port, ...ways(abilities.nodeName) });
+      for (const { address, nodeName: node } of nodeAddresses) forwards.push({ ...shared, address, port: nodePort, ...ways(node) });
+    for (const address of external) if (isServed(address)) forwards.push({ ...shared, address, port, ...ways(nodeName) });
+    const restricted = sources === undefined ? shared : { ...shared, sources };
+    for (const address of balancers)
+      if (isServed(address) && !external.has(address)) forwards.push({ ...restricted, address, port, ...ways(nodeName) });
+    // A router may have changed the address on the way to the node, so every one of the node will do.
+    const atNode = balancers.filter((address) => ownAddresses.includes(address));
+    for (const { address, nodeName: node } of nodeAddresses)
+      if (node !== undefined && atNode.length > 0 && (address === anyNodeAddress || (atNode.includes(address) && !isServed(address))))
+        forwards.push({ ...restricted, address, port, ...ways(node) });
   }
-  if (spec.internalTrafficPolicy === 'Local' && abilities.nodeName === undefined) {
+  if (spec.internalTrafficPolicy === 'Local' && nodeName === undefined) {
     unsupported.push({
       reason: 'TrafficPolicyNotSupported',
       message:
         'internalTrafficPolicy Local is not supported by the proxy of this host, which serves several nodes: connections go to endpoints of all nodes',
     });
   }
-  const { externalIPs = [] } = spec;
-  const refused = wantedExternal.filter((address) => !external.includes(address));
+  const wanted = new Set([...external, ...balancers.filter((address) => !ownAddresses.includes(address))]);
+  const refused = [...wanted].filter((address) => !isServed(address));
   if (refused.length > 0 && abilities.servesAddress !== undefined) {
     unsupported.push({
       reason: 'ExternalAddressRefused',
       message: `external addresses ${refused.join(', ')} are not served: they are addresses of the cluster; take others`,
     });
   }
-  if (externalIPs.length > 0 && abilities.servesAddress === undefined) {
+  if (external.size > 0 && abilities.servesAddress === undefined) {
     unsupported.push({
       reason: 'ExternalIPsNotSupported',
-      message: `externalIPs ${externalIPs.join(', ')} are not served by the proxy of this host`,
-    });
-  }
-  if ((spec.loadBalancerSourceRanges ?? []).length > 0 && abilities.servesAddress !== undefined) {
-    unsupported.push({
-      reason: 'SourceRangesNotSupported',
-      message: 'loadBalancerSourceRanges are not kept by the proxy of this host, so its addresses are not served',
-    });
-  }
-  if ((spec.healthCheckNodePort ?? 0) !== 0) {
-    unsupported.push({
-      reason: 'HealthCheckNotSupported',
-      message: `healthCheckNodePort ${spec.healthCheckNodePort} is not answered by the proxy of this host`,
+      message: `externalIPs ${[...external].join(', ')} are not served by the proxy of this host`,
     });
   }
   return { forwards, unsupported };
 }
 
-/** External addresses of a Service, IPv4 alone; those of a load balancer that forwards to node ports (`Proxy`) are its own. */
-function externalAddressesOf({ spec, status }: Service): ReadonlySet<string> {
-  // Behind source ranges that nobody checks, no address is the safe answer.
-  const isRestricted = (spec.loadBalancerSourceRanges ?? []).length > 0;
-  const ingress = spec.type === 'LoadBalancer' && !isRestricted ? (status?.loadBalancer?.ingress ?? []) : [];
-  const ofBalancer = ingress.filter(({ ipMode }) => ipMode !== 'Proxy').map(({ ip = '' }) => ip);
-  return new Set([...(spec.externalIPs ?? []), ...ofBalancer].filter((address) => isIPv4(address)));
+/** IPv4 addresses of a load balancer; those of one that forwards to node ports (`Proxy`) are its own. */
+function balancerAddressesOf({ spec, status }: Service): readonly string[] {
+  const ingress = spec.type === 'LoadBalancer' ? (status?.loadBalancer?.ingress ?? []) : [];
+  return [...new Set(ingress.filter(({ ipMode }) => ipMode !== 'Proxy').map(({ ip = '' }) => ip))].filter((address) => isIPv4(address));
 }
+
+/** Ranges of IPv4; undefined when clients may come from everywhere. With ranges of IPv6 alone, no client may. */
+function sourcesOf(ranges: readonly string[] | undefined): readonly string[] | undefined {
+  if (ranges === undefined || ranges.length === 0) return undefined;
+  const ours = ranges.map((range) => range.trim()).filter((range) => isIPv4(range.split('/')[0] ?? ''));
+  return ours.some((range) => range.endsWith('/0')) ? undefined : ours;
+}
+
+/** The port by which each node says how many endpoints of the Service it has; undefined: the Service has none. */
+export const healthCheckOf = ({ metadata, spec }: Service): HealthCheck | undefined =>
+  spec.type === 'LoadBalancer' && spec.externalTrafficPolicy === 'Local' && (spec.healthCheckNodePort ?? 0) !== 0
+    ? { port: spec.healthCheckNodePort ?? 0, service: `${metadata.namespace}/${metadata.name}` }
+    : undefined;
 
 export interface TableChange {
   readonly add: readonly Forward[];
@@ -183,16 +226,12 @@ export function diffForwards(current: ReadonlyMap<string, Forward>, service: str
   return { add, update, remove };
 }
 
-function sameForward(a: Forward, b: Forward): boolean {
-  return (
-    a.service === b.service &&
-    a.portName === b.portName &&
-    a.masquerade === b.masquerade &&
-    a.affinityMs === b.affinityMs &&
-    a.endpoints.length === b.endpoints.length &&
-    a.endpoints.every((endpoint, index) => {
-      const other = b.endpoints[index];
-      return other !== undefined && endpoint.address === other.address && endpoint.port === other.port;
-    })
-  );
-}
+const sameForward = (a: Forward, b: Forward): boolean =>
+  a.service === b.service &&
+  a.portName === b.portName &&
+  a.masquerade === b.masquerade &&
+  a.affinityMs === b.affinityMs &&
+  a.isElsewhere === b.isElsewhere &&
+  deepEqual(a.sources, b.sources) &&
+  deepEqual(a.endpoints, b.endpoints) &&
+  deepEqual(a.insideEndpoints, b.insideEndpoints);

@@ -38,7 +38,7 @@ export function createUserspaceBackend({ clock, metrics, report }: UserspaceBack
     help: 'Connections to Service addresses, by what became of them.',
     labelNames: ['result'],
   });
-  const results: readonly ConnectionResult[] = ['forwarded', 'no_endpoints', 'unreachable', 'limit'];
+  const results: readonly ConnectionResult[] = ['forwarded', 'no_endpoints', 'unreachable', 'limit', 'forbidden'];
   const counts = Object.fromEntries(results.map((result) => [result, connectionsTotal.labels({ result })]));
   for (const result of results) connectionsTotal.inc({ result }, 0);
   metrics.addCollector(function* () {

@@ -118,12 +118,41 @@ describe('addresses', () => {
     expect(marks('always')).toEqual(['jump mark-for-masquerade']);
     expect(marks('never')).toEqual([]);
   });
+
+  it('with a policy Local lead pods of the node and the node itself to all endpoints', () => {
+    const local = forward({ address: '192.0.2.9', masquerade: 'never', insideEndpoints: [{ address: '10.7.16.2', port: 8_080 }, other] });
+    const chain = [...rulesOf([local], table).chains].find(([name]) => name.startsWith('service-'))?.[1] ?? [];
+    expect(chain).toEqual([
+      expect.stringMatching(/^ip saddr 10\.7\.16\.0\/24 goto inside-/),
+      'fib saddr type local jump mark-for-masquerade',
+      expect.stringMatching(/^fib saddr type local goto inside-/),
+      expect.stringMatching(/^numgen random mod 1 vmap/),
+    ]);
+  });
+
+  it('without an endpoint on the node drop packets where other nodes have one', () => {
+    const verdicts = (changes: Partial<Forward>): string[] => [
+      ...rulesOf([forward({ ...changes, endpoints: [] })], table).elements.values(),
+    ];
+    expect(verdicts({})).toEqual(['goto reject-chain']);
+    expect(verdicts({ isElsewhere: true })).toEqual(['drop']);
+  });
+
+  it('with ranges of clients drop all others, also those whose ranges overlap', () => {
+    const rules = rulesOf([forward({ address: '192.0.2.9', sources: ['192.0.2.0/24', '192.0.2.128/25'] })], table);
+    expect([...rules.elements].find(([key]) => key === 'firewall-ips 192.0.2.9 . tcp . 80')?.[1]).toMatch(/^goto firewall-/);
+    expect([...rules.chains].find(([name]) => name.startsWith('firewall-'))?.[1]).toEqual([
+      'ip saddr 192.0.2.0/24 return',
+      'ip saddr 192.0.2.128/25 return',
+      'drop',
+    ]);
+  });
 });
 
 it('a listing without a rule, chain or element is none of these rules', () => {
-  const chains = ['mark-for-masquerade', 'reject-chain', 'services', 'endpoints-check', 'masquerading'];
-  const hooks = ['filter-input', 'filter-forward', 'filter-output', 'nat-prerouting', 'nat-output', 'nat-postrouting'];
-  const counts = [1, 2, 2, 2, 3, 1, 1, 1, 1, 1, 1];
+  const chains = ['mark-for-masquerade', 'reject-chain', 'services', 'endpoints-check', 'firewall-check', 'masquerading'];
+  const hooks = ['filter-prerouting', 'filter-input', 'filter-forward', 'filter-output', 'nat-prerouting', 'nat-output', 'nat-postrouting'];
+  const counts = [1, 2, 2, 2, 2, 3, 1, 1, 1, 2, 1, 1, 1];
   const items = [...chains, ...hooks].flatMap((name, index) => [
     { chain: { name } },
     ...Array.from({ length: counts[index] ?? 0 }, () => ({ rule: { chain: name } })),

@@ -103,11 +103,10 @@ describe('node ports', () => {
   });
 
   it('are all there is: other ways from outside are said not to be there', () => {
-    const given = { ...spec, type: 'LoadBalancer' as const, healthCheckNodePort: 30_090, externalIPs: ['192.0.2.1', '192.0.2.2'] };
+    const given = { ...spec, type: 'LoadBalancer' as const, externalIPs: ['192.0.2.1', '192.0.2.2'] };
     const { unsupported } = serviceTable(service(given), [], { nodeAddresses: addresses, abilities });
     expect(unsupported).toEqual([
       { reason: 'ExternalIPsNotSupported', message: 'externalIPs 192.0.2.1, 192.0.2.2 are not served by the proxy of this host' },
-      { reason: 'HealthCheckNotSupported', message: 'healthCheckNodePort 30090 is not answered by the proxy of this host' },
     ]);
   });
 });
@@ -171,11 +170,70 @@ describe('the table of one node with rules of the kernel', () => {
     ]);
   });
 
-  it('does not serve a load balancer whose source ranges nobody would check', () => {
-    const given = balancer({ ...spec, loadBalancerSourceRanges: ['192.0.2.0/24'] }, [{ ip: '192.0.2.9' }]);
-    const { forwards, unsupported } = serviceTable(given, ready, { nodeAddresses, abilities });
-    expect(forwards.map(forwardKey)).toEqual(['10.7.0.9:80', '*:30080']);
-    expect(unsupported.map(({ reason }) => reason)).toEqual(['SourceRangesNotSupported']);
+  it('has source ranges for the addresses of a load balancer alone, and shuts them for ranges of IPv6', () => {
+    const sourcesOf = (ranges: string[]) =>
+      serviceTable(balancer({ ...spec, externalIPs: ['192.0.2.1'], loadBalancerSourceRanges: ranges }, [{ ip: '192.0.2.9' }]), ready, {
+        nodeAddresses,
+        abilities,
+      }).forwards.map((forward) => [forwardKey(forward), forward.sources]);
+    const others = [
+      ['10.7.0.9:80', undefined],
+      ['*:30080', undefined],
+      ['192.0.2.1:80', undefined],
+    ];
+    expect(sourcesOf([' 192.0.2.0/24', '2001:db8::/32'])).toEqual([...others, ['192.0.2.9:80', ['192.0.2.0/24']]]);
+    expect(sourcesOf(['2001:db8::/32'])).toEqual([...others, ['192.0.2.9:80', []]]);
+    expect(sourcesOf(['192.0.2.0/24', '0.0.0.0/0'])).toEqual([...others, ['192.0.2.9:80', undefined]]);
+  });
+
+  it('opens the ports of a load balancer that has the address of the node on every address of the node', () => {
+    const table = (ip: string, own: string) =>
+      serviceTable(balancer(spec, [{ ip }]), ready, { nodeAddresses, abilities, ownAddresses: [own] });
+    expect(table('192.0.2.1', '192.0.2.1').forwards.map(forwardKey)).toEqual(['10.7.0.9:80', '*:30080', '192.0.2.1:80', '*:80']);
+    expect(table('192.0.2.1', '192.0.2.2').forwards.map(forwardKey)).toEqual(['10.7.0.9:80', '*:30080', '192.0.2.1:80']);
+    // Such a node has one of the addresses of the cluster.
+    expect(table('10.7.16.1', '10.7.16.1')).toMatchObject({ forwards: [{}, {}, { address: '*', port: 80 }], unsupported: [] });
+  });
+
+  it('says of endpoints that are on other nodes alone that they are elsewhere', () => {
+    const given = balancer({ ...spec, externalTrafficPolicy: 'Local', internalTrafficPolicy: 'Local' }, [{ ip: '192.0.2.9' }]);
+    const { forwards } = serviceTable(given, [slice([{ addresses: ['10.7.17.2'], nodeName: 'b' }])], { nodeAddresses, abilities });
+    expect(forwards.map(({ endpoints, isElsewhere }) => [endpoints.length, isElsewhere])).toEqual([
+      [0, true],
+      [0, true],
+      [0, true],
+    ]);
+    expect(forwards.at(-1)?.insideEndpoints).toEqual([{ address: '10.7.17.2', port: 8080 }]);
+  });
+
+  describe('with topology hints', () => {
+    const hinted = (name: string, zone: string, more: object = {}) => ({
+      addresses: [`10.7.16.${name.length}`],
+      nodeName: name,
+      hints: { forZones: [{ name: zone }], ...more },
+    });
+    const web = service({ clusterIP: '10.7.0.9', ports: [{ name: 'http', port: 80 }] });
+    const chosen = (endpoints: EndpointSlice['endpoints'], zone?: string) =>
+      serviceTable(web, [slice(endpoints)], { nodeAddresses, abilities, zone }).forwards[0]?.endpoints.map(({ address }) => address);
+
+    it('takes the endpoints of its zone, and all where no hint is for it', () => {
+      const endpoints = [hinted('b', 'east'), hinted('cc', 'west')];
+      expect(chosen(endpoints, 'west')).toEqual(['10.7.16.2']);
+      expect(chosen(endpoints, 'north')).toEqual(['10.7.16.1', '10.7.16.2']);
+      expect(chosen(endpoints)).toEqual(['10.7.16.1', '10.7.16.2']);
+    });
+
+    it('takes all where one ready endpoint has no hint', () => {
+      const endpoints = [hinted('b', 'west'), { addresses: ['10.7.16.9'], nodeName: 'd' }];
+      expect(chosen(endpoints, 'west')).toEqual(['10.7.16.1', '10.7.16.9']);
+    });
+
+    it('takes those of the node first', () => {
+      const forNode = (node: string) => ({ forNodes: [{ name: node }] });
+      const endpoints = [hinted('b', 'west', forNode('b')), hinted('aa', 'west', forNode('a')), hinted('ccc', 'east', forNode('c'))];
+      expect(chosen(endpoints, 'west')).toEqual(['10.7.16.2']);
+      expect(chosen([endpoints[0] as never, endpoints[2] as never], 'west')).toEqual(['10.7.16.1']);
+    });
   });
 });
 

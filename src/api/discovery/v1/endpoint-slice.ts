@@ -132,6 +132,11 @@ function listText(items: readonly string[]): string {
   return items.length > 3 ? `${shown} + ${items.length - 3} more...` : shown;
 }
 
-export type EndpointSlice = Kube<V1EndpointSlice>;
-export type Endpoint = DeepReadonly<V1Endpoint>;
+export type EndpointSlice = Omit<Kube<V1EndpointSlice>, 'endpoints'> & { readonly endpoints: readonly Endpoint[] };
+export type Endpoint = Omit<DeepReadonly<V1Endpoint>, 'hints'> & { readonly hints?: EndpointHints };
+/** The places that are to use an endpoint. */
+export interface EndpointHints {
+  readonly forZones?: readonly { readonly name: string }[];
+  readonly forNodes?: readonly { readonly name: string }[];
+}
 export type EndpointPort = DeepReadonly<V1EndpointPort>;
