@@ -128,7 +128,30 @@ function endpointOf({ service, pod, ip, zone }: EndpointSource): Endpoint {
     ...(nodeName === undefined ? {} : { nodeName }),
     targetRef: { kind: 'Pod', ...(namespace === undefined ? {} : { namespace }), name, ...(uid === undefined ? {} : { uid }) },
     ...(zone === undefined ? {} : { zone }),
+    ...hintsOf(service, { zone, nodeName, isReady: serving && !terminating }),
   };
+}
+
+interface Place {
+  readonly zone: string | undefined;
+  readonly nodeName: string | undefined;
+  readonly isReady: boolean;
+}
+
+/**
+ * The places that are to use an endpoint: its own zone, and its own node first where the Service prefers that.
+ *
+ * @see Kubernetes, `trafficDistribution` of a Service; endpointslice/trafficdist
+ */
+function hintsOf({ spec: { trafficDistribution = '' } }: Service, { zone, nodeName, isReady }: Place): Pick<Endpoint, 'hints'> {
+  const prefersNode = trafficDistribution === 'PreferSameNode';
+  const prefersZone = prefersNode || trafficDistribution === 'PreferSameZone' || trafficDistribution === 'PreferClose';
+  if (!isReady || !prefersZone) return {};
+  const hints = {
+    ...(zone === undefined ? {} : { forZones: [{ name: zone }] }),
+    ...(prefersNode && nodeName !== undefined ? { forNodes: [{ name: nodeName }] } : {}),
+  };
+  return Object.keys(hints).length === 0 ? {} : { hints };
 }
 
 function portsOf(service: Service, pod: Pod): EndpointPort[] {

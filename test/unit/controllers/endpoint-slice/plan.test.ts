@@ -46,6 +46,19 @@ describe('planSlices', () => {
     expect(plan([], carryOut(plan([])))).toEqual(untouched);
   });
 
+  it.each([
+    [undefined, undefined],
+    ['PreferClose', { forZones: [{ name: 'west' }] }],
+    ['PreferSameZone', { forZones: [{ name: 'west' }] }],
+    ['PreferSameNode', { forZones: [{ name: 'west' }], forNodes: [{ name: 'n1' }] }],
+  ])('gives ready endpoints hints by trafficDistribution %s', (trafficDistribution, hints) => {
+    const on = (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, nodeName: 'n1' } });
+    const of = service(trafficDistribution === undefined ? {} : { trafficDistribution });
+    const pods = [on(ready(1)), on(ready(2, { conditions: [{ type: 'Ready', status: 'False' }] }))];
+    const { create } = planSlices({ service: of, pods, slices: [], zoneOf: () => 'west', now: '2026-01-01T00:00:00Z' });
+    expect(create[0]?.endpoints.map((endpoint) => endpoint.hints)).toEqual([hints, undefined]);
+  });
+
   it('fills gaps before it makes another slice', () => {
     const pods = Array.from({ length: 200 }, (_, index) => ready(index));
     const slices = carryOut(plan(pods));
