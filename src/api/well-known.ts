@@ -34,6 +34,9 @@ export const labels = {
   midshipSimulated: 'midship.dev/simulated',
   /** On a Node: how NetworkPolicies are enforced on its pods; absent where they are not. */
   networkPolicy: 'midship.dev/network-policy',
+  instanceType: 'node.kubernetes.io/instance-type',
+  /** On a Node: it gets no connections of load balancers. */
+  excludeFromLoadBalancers: 'node.kubernetes.io/exclude-from-external-load-balancers',
 } as const;
 
 export const annotations = {
@@ -58,6 +61,10 @@ export const annotations = {
   clusterCidr: 'midship.dev/cluster-cidr',
   /** There, too: `host-gw` or `vxlan`. */
   networkBackend: 'midship.dev/network-backend',
+  /** There, too: addresses of load balancers that nodes announce; empty: none. */
+  loadBalancerPool: 'midship.dev/load-balancer-pool',
+  /** There, too: `external` where Nodes wait for a cloud provider. */
+  cloudProvider: 'midship.dev/cloud-provider',
   reconcileRequestedAt: 'reconcile.fluxcd.io/requestedAt',
   fluxPrune: 'kustomize.toolkit.fluxcd.io/prune',
   fluxReconcile: 'kustomize.toolkit.fluxcd.io/reconcile',
@@ -116,6 +123,7 @@ export const finalizers = {
   pvcProtection: 'kubernetes.io/pvc-protection',
   pvProtection: 'kubernetes.io/pv-protection',
   vacProtection: 'kubernetes.io/vac-protection',
+  loadBalancerCleanup: 'service.kubernetes.io/load-balancer-cleanup',
   customResourceCleanup: 'customresourcecleanup.apiextensions.k8s.io',
 } as const;
 
@@ -128,6 +136,8 @@ export const taints = {
   pidPressure: 'node.kubernetes.io/pid-pressure',
   networkUnavailable: 'node.kubernetes.io/network-unavailable',
   outOfService: 'node.kubernetes.io/out-of-service',
+  uninitialized: 'node.cloudprovider.kubernetes.io/uninitialized',
+  shutDown: 'node.cloudprovider.kubernetes.io/shutdown',
   simulated: 'midship.dev/simulated',
 } as const;
 

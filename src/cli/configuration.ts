@@ -3,6 +3,7 @@ import type { Taint } from '../api/core/v1/node.ts';
 import type { NetworkBackend } from '../api/network/backend.ts';
 import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/render/tools.ts';
+import type { AddressPool } from '../machinery/address-pool.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
 import type { MachinesNetwork } from './data-directory.ts';
 import type { PodSettings } from './pod-flags.ts';
@@ -55,6 +56,8 @@ export interface Configuration {
   readonly ingress?: IngressSettings | undefined;
   /** Absent: every node is a part of this process. */
   readonly machines?: MachinesSettings;
+  /** Absent: Services of type LoadBalancer get the addresses of the nodes. */
+  readonly cloud?: CloudFlagSettings;
   /** Parts that are not started. */
   readonly disabled?: readonly DisablePart[];
   readonly logLevel: string;
@@ -77,6 +80,8 @@ export interface MachinesSettings extends MachinesNetwork, NodeSettings {
   readonly nodeGraceMs?: number;
   /** The way of packets to pods of other machines; the same on all of them. */
   readonly networkBackend: NetworkBackend;
+  /** A cloud provider outside knows the machines: a new Node waits for it. */
+  readonly awaitsCloud?: boolean;
   /** `ID.SECRET` of `--token`; absent: one is made. */
   readonly bootstrapToken?: string;
 }
@@ -92,6 +97,14 @@ export interface NodeSettings {
   readonly taints: readonly Taint[];
 }
 
+/** The cloud below the cluster, as flags have it. */
+export interface CloudFlagSettings {
+  /** A provider in a process of its own. */
+  readonly remote?: { readonly url: string; readonly tokenFile?: string };
+  /** Addresses for Services of type LoadBalancer. */
+  readonly pool?: AddressPool;
+}
+
 /** Ports of this machine for Ingresses; 0: any free. */
 export interface IngressSettings {
   readonly httpPort: number;
@@ -100,7 +113,7 @@ export interface IngressSettings {
 }
 
 /** Values of `--disable`: parts without which a cluster can be repaired, or that others do better. */
-export const disableParts = ['gitops', 'ingress'] as const;
+export const disableParts = ['gitops', 'ingress', 'servicelb'] as const;
 export type DisablePart = (typeof disableParts)[number];
 
 /** The files of a data directory; the directory itself is 0700. */

@@ -8,6 +8,7 @@ import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '
 import { formatAddress, parseRange } from '../machinery/addresses.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
+import { type CloudFlags, cloudSettingsOf, withCloudFlags } from './cloud-flags.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts, type MachinesSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
@@ -51,7 +52,7 @@ interface UpFlags extends AccessFlags, BuildFlags, IngressFlags, OverrideFlags, 
   readonly detached: boolean;
 }
 
-interface ServerFlags extends UpFlags, NodeFlags {
+interface ServerFlags extends UpFlags, NodeFlags, CloudFlags {
   readonly clusterCidr: string;
   readonly networkBackend: NetworkBackend;
   readonly serviceCidr: string;
@@ -170,7 +171,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       );
   };
 
-  const run = async (flags: UpFlags, command: Command, given: Pick<Configuration, 'seedDirectory' | 'machines'> = {}): Promise<void> => {
+  const run = async (
+    flags: UpFlags,
+    command: Command,
+    given: Pick<Configuration, 'seedDirectory' | 'machines' | 'cloud'> = {},
+  ): Promise<void> => {
     const [{ toolsOf }, { settingsOf }] = await Promise.all([import('./build-tools.ts'), import('./settings.ts')]);
     const configuration = {
       ...configurationOf(flags, environment),
@@ -240,7 +245,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
         .env('MIDSHIP_TOKEN')
         .argParser(parseToken),
     );
-  withNodeFlags(server)
+  withCloudFlags(withNodeFlags(server))
     .addHelpText(
       'after',
       [
@@ -250,7 +255,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
         '  midship agent --server https://FIRST:6443 --token-file T   on each other; T is /var/lib/midship/token of the first',
       ].join('\n'),
     )
-    .action((flags: ServerFlags, command: Command) => run(flags, command, { machines: machinesOf(flags) }));
+    .action((flags: ServerFlags, command: Command) => {
+      const machines = machinesOf(flags);
+      const cloud = cloudSettingsOf(flags, machines);
+      return run(flags, command, { machines: { ...machines, awaitsCloud: cloud.remote !== undefined }, cloud });
+    });
 
   withBuildFlags(
     program

@@ -59,6 +59,8 @@ export interface NodeAgentOptions {
   readonly taints?: readonly Taint[];
   /** Marks the node, by label and taint, as one whose pods are pretended. */
   readonly simulated?: boolean;
+  /** A new Node waits for the cloud provider of the cluster. */
+  readonly awaitsCloud?: boolean;
   /** Things that a person has to repair on the machine, which became clear before the start: Events on the Node. */
   readonly problems?: readonly NodeProblem[];
   /**
@@ -137,6 +139,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       labels: options.labels ?? {},
       taints: options.taints ?? [],
       simulated: options.simulated ?? false,
+      awaitsCloud: options.awaitsCloud ?? false,
       machine,
       kubeletVersion: options.kubeletVersion,
       runtimeVersion: runtime.version,

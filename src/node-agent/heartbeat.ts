@@ -67,7 +67,10 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
 
   async function report(node: Node): Promise<void> {
     const now = clock.now();
-    const status = nodeStatusOf(describe(), node.status, now);
+    const reported = nodeStatusOf(describe(), node.status, now);
+    // A cloud that knows the machine knows its addresses better.
+    const isOfCloud = (node.spec?.providerID ?? '') !== '';
+    const status = isOfCloud ? { ...reported, addresses: node.status?.addresses ?? [] } : reported;
     if (!isNewsInStatus(node.status, status, sameJson) && clock.monotonicMs() - reportedAt < reportEveryMs) return;
     await client.update(nodes, { ...node, status }, { subresource: 'status' });
     reportedAt = clock.monotonicMs();

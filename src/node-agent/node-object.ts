@@ -18,6 +18,8 @@ export interface NodeDescription {
   readonly taints: readonly Taint[];
   /** Its pods are pretended: labelled and tainted so that only pods that ask for it come here. */
   readonly simulated: boolean;
+  /** A new Node gets no pods before a cloud provider knows its machine, as with `--cloud-provider=external` of a kubelet. */
+  readonly awaitsCloud: boolean;
   readonly machine: MachineFacts;
   readonly kubeletVersion: string;
   readonly runtimeVersion: string;
@@ -117,7 +119,8 @@ export function isNewsInStatus(before: NodeStatus | undefined, after: NodeStatus
 }
 
 export function nodeObjectOf(description: NodeDescription, now: number): Node {
-  const nodeTaints = nodeTaintsOf(description);
+  const waiting: Taint = { key: taints.uninitialized, value: 'true', effect: 'NoSchedule' };
+  const nodeTaints = [...nodeTaintsOf(description), ...(description.awaitsCloud ? [waiting] : [])];
   return {
     apiVersion: 'v1',
     kind: 'Node',

@@ -186,7 +186,8 @@ async function joinNetwork({ configuration }: StartAgentOptions, client: HttpCli
   const clusterCidr = range?.metadata.annotations?.[annotations.clusterCidr] ?? '';
   const backend = range?.metadata.annotations?.[annotations.networkBackend];
   const networkBackend: NetworkBackend = backend === 'host-gw' ? backend : 'vxlan';
-  return { network: { ...network, clusterCidr }, machines: { ...machines, networkBackend } };
+  const awaitsCloud = (range?.metadata.annotations?.[annotations.cloudProvider] ?? '') !== '';
+  return { network: { ...network, clusterCidr }, machines: { ...machines, networkBackend, awaitsCloud } };
 }
 
 const joinedKubeletTls = (caCertificate: string, certificates: NodeCertificates, client: HttpClient): KubeletTls => ({

@@ -21,6 +21,7 @@ import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
 import { unmountBelow } from '../../node-agent/containerd/sub-path.ts';
 import { measureFileSystem } from '../../node-agent/disk-pressure.ts';
+import { removeAnnouncedAddresses } from '../../node-agent/network/announced-addresses.ts';
 import { removeHostRoutes } from '../../node-agent/network/host-routes.ts';
 import { createMasquerade } from '../../node-agent/network/masquerade.ts';
 import type { ProxyBackend } from '../../proxy/backend.ts';
@@ -99,8 +100,12 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     closers.push(() => service.stop());
     await addLocalAddresses(network.localRanges);
     closers.push(() => removeLocalAddresses(network.localRanges));
-    // A killed process leaves its routes.
-    if (network.kind === 'machines') closers.push(() => removeHostRoutes());
+    // A killed process leaves its routes and addresses.
+    if (network.kind === 'machines')
+      closers.push(
+        () => removeHostRoutes(),
+        () => removeAnnouncedAddresses(),
+      );
     const proxy = await chooseProxy(nodeName, network, log);
     const masqueradeTable = `midship-network-${network.n}`;
     let masquerade: NftKeeper<undefined> | undefined;

@@ -43,6 +43,7 @@ import { openSnapshot } from '../backup-snapshot.ts';
 import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
 import { claimNetwork, type Network } from '../data-directory.ts';
 import { checkPort } from './check-port.ts';
+import { cloudAnnotations, cloudSettingsIn } from './cloud.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
 import { createControllers } from './controllers.ts';
 import { keepIngressClass, servesIngresses } from './ingress.ts';
@@ -239,7 +240,13 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
     ...(machines === undefined
       ? {}
-      : { networkAnnotations: { [annotations.clusterCidr]: clusterCidr, [annotations.networkBackend]: machines.networkBackend } }),
+      : {
+          networkAnnotations: {
+            [annotations.clusterCidr]: clusterCidr,
+            [annotations.networkBackend]: machines.networkBackend,
+            ...cloudAnnotations(configuration),
+          },
+        }),
     apiPort: Number(new URL(apiServer.url).port),
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });
@@ -292,6 +299,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       nodeGraceMs: machines?.nodeGraceMs,
       accountTokens: kubeApi.tokens,
       servesIngresses: servesIngresses(configuration),
+      cloud: cloudSettingsIn(configuration, Number(new URL(apiServer.url).port)),
       scheduler: {
         client: clientFor('system:kube-scheduler'),
         recorder: events.recorder('default-scheduler'),

@@ -1,6 +1,7 @@
 import type { RunningKubeApi } from '../../apiserver/create-kube-api.ts';
 import type { Component } from '../../base/component.ts';
 import type { Pki } from '../../base/pki.ts';
+import { type CloudSettings, createCloudControllers } from '../../cloud/cloud-controllers.ts';
 import { createCertificateApprovingController } from '../../controllers/certificates/approving-controller.ts';
 import { createCertificateSigningController } from '../../controllers/certificates/signing-controller.ts';
 import { createClusterRoleAggregationController } from '../../controllers/cluster-role-aggregation.ts';
@@ -50,6 +51,7 @@ export interface ControllersOptions {
   readonly accountTokens: RunningKubeApi['tokens'];
   /** Machines of the cluster have the proxy for Ingresses. */
   readonly servesIngresses: boolean;
+  readonly cloud: CloudSettings;
   readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random'>;
 }
 
@@ -101,6 +103,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createAttributesClassProtectionController(dependencies('vac-protection-controller')),
     createNetworkPolicyController(dependencies('network-policy-controller')),
     ...(options.servesIngresses ? [createIngressController(dependencies('midship-ingress-controller'))] : []),
+    ...createCloudControllers({ dependencies, settings: options.cloud, clusterCidr }),
     createNoControllerEvents(dependencies('midship')),
     createScheduler({ ...scheduler, informers, clock, log, steps }),
   ];

@@ -16,6 +16,7 @@ import { waitForPodRange } from '../../node-agent/join/pod-range.ts';
 import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
+import { createAnnouncedAddresses } from '../../node-agent/network/announced-addresses.ts';
 import { createHostRoutes, podMtuOf } from '../../node-agent/network/host-routes.ts';
 import { enforcePolicies } from '../../node-agent/network/policed-runtime.ts';
 import { capacityOf } from '../../node-agent/node-object.ts';
@@ -94,6 +95,7 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
       createServiceProxy({
         informers,
         nodeAddresses,
+        ownAddresses: [...real.names.map((_, index) => network.nodeAddress(index)), configuration.machines?.externalAddress ?? []].flat(),
         servedElsewhere: real.servedElsewhere,
         ...(real.proxy?.createBackend === undefined ? {} : { createBackend: real.proxy.createBackend }),
         clock,
@@ -117,7 +119,10 @@ interface Agents {
   create(nodeName: string, own: OwnOptions): NodeAgent;
 }
 
-type OwnOptions = Pick<NodeAgentOptions, 'runtime' | 'address' | 'simulated' | 'capacity' | 'labels' | 'taints' | 'dns' | 'problems'> &
+type OwnOptions = Pick<
+  NodeAgentOptions,
+  'runtime' | 'address' | 'simulated' | 'awaitsCloud' | 'capacity' | 'labels' | 'taints' | 'dns' | 'problems'
+> &
   Partial<Pick<NodeAgentOptions, 'client' | 'pods'>>;
 
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
@@ -246,6 +251,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
       [knownLabels.networkPolicy]: policies === undefined ? 'none' : 'nftables',
     },
     taints,
+    awaitsCloud: configuration.machines?.awaitsCloud ?? false,
     dns: dns.pods,
     problems,
   });
@@ -263,7 +269,17 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     dns.createServer(podCidr),
     ...(backend === undefined
       ? []
-      : [createHostRoutes({ nodeName, nodeAddress, podCidr, backend, informers: options.informers, clock, log })]),
+      : [
+          createHostRoutes({ nodeName, nodeAddress, podCidr, backend, informers: options.informers, clock, log }),
+          createAnnouncedAddresses({
+            nodeName,
+            nodeAddress,
+            informers: options.informers,
+            recorder: options.events.recorder('midship-load-balancer', nodeName),
+            clock,
+            log,
+          }),
+        ]),
     // It starts before the agent, and ends after the pods.
     ...(policies === undefined ? [] : [policies]),
     // Before the agent ends what is no pod of the node.
