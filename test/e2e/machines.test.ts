@@ -2,6 +2,8 @@ import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeSelfSigned } from '../../src/base/pki/self-signed.ts';
+import { announcerOf } from '../../src/node-agent/network/announcer-election.ts';
 import { program, run } from '../support/cluster.ts';
 import { busyboxArchive, busyboxImage, whyNoContainerd } from '../support/containerd.ts';
 import { temporaryDirectory } from '../support/git.ts';
@@ -65,6 +67,30 @@ spec:
     - from: [{ podSelector: { matchLabels: { role: client } } }]
       ports: [{ port: 8080 }]
 `;
+
+const ingress = `
+apiVersion: networking.k8s.io/v1
+kind: Ingress
+metadata: { name: web }
+spec:
+  tls: [{ hosts: [web.example], secretName: web }]
+  rules:
+    - host: web.example
+      http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] }
+`;
+
+const balanced = `
+apiVersion: v1
+kind: Service
+metadata: { name: balanced }
+spec: { type: LoadBalancer, selector: { app: web }, ports: [{ port: 8088, targetPort: 8080 }] }
+`;
+
+/** An address that the second machine announces, as long as it is there. */
+const poolAddress =
+  Array.from({ length: 100 }, (_, index) => `10.201.0.${100 + index}`).find(
+    (address) => announcerOf(address, ['first', 'second']) === 'second',
+  ) ?? '';
 
 /** A program of the pod, in the list of processes of this machine. */
 const marker = `mover-${process.pid}`;
@@ -166,6 +192,18 @@ describe.skipIf(whyNot !== undefined)(
       return machines.start(2, agentDirectory(), ...args);
     };
     const restartsOf = () => kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[0].restartCount}');
+    const balancerAddresses = () => kubectl('get', 'service', 'balanced', '-o', 'jsonpath={.status.loadBalancer.ingress[*].ip}');
+    /** The page, as a client on a machine of its own sees it. */
+    const pageAt = async (host: string): Promise<string> => (await machines.run(3, 'curl', '-sS', '-m', '3', `http://${host}/`)).stdout;
+    const holderOf = async (address: string): Promise<string> => {
+      const holders: string[] = [];
+      for (const [n, name] of [
+        [1, 'first'],
+        [2, 'second'],
+      ] as const)
+        if ((await machines.run(n, 'ip', '-o', 'addr')).stdout.includes(` ${address}/32 `)) holders.push(name);
+      return holders.join(' and ');
+    };
     const readyOf = (node: string) => kubectl('get', 'node', node, '-o', 'jsonpath={.status.conditions[?(@.type=="Ready")].status}');
 
     beforeAll(async () => {
@@ -256,6 +294,46 @@ describe.skipIf(whyNot !== undefined)(
       expect(await kubectl('get', 'events', '--field-selector', 'reason=NoController', '-o', 'name')).toBe('');
     });
 
+    it('serve Ingresses with TLS at the address of a machine that joined', async () => {
+      const { certificate, key } = await makeSelfSigned('web.example', Date.now());
+      const files = { certificate: join(home, 'web.crt'), key: join(home, 'web.key') };
+      await writeFile(files.certificate, certificate);
+      await writeFile(files.key, key);
+      await kubectl('create', 'secret', 'tls', 'web', `--cert=${files.certificate}`, `--key=${files.key}`);
+      await writeFile(join(serverDirectory(), 'ingress.yaml'), ingress);
+      await kubectl('apply', '-f', join(serverDirectory(), 'ingress.yaml'));
+      const address = machines.address(2);
+      const call = () =>
+        machines.run(
+          3,
+          'curl',
+          '-sS',
+          '-m',
+          '5',
+          '--cacert',
+          files.certificate,
+          '--resolve',
+          `web.example:443:${address}`,
+          'https://web.example/',
+        );
+      await until(async () => (await call()).stdout === 'hello across machines', {
+        what: async () => `the page comes by TLS, and not: ${(await call()).stderr}`,
+        timeoutMs: 20_000,
+      });
+      const addresses = () => kubectl('get', 'ingress', 'web', '-o', 'jsonpath={.status.loadBalancer.ingress[*].ip}');
+      await until(async () => (await addresses()) === `${machines.address(1)} ${address}`, { what: 'both machines in the status' });
+    });
+
+    it('give a Service of type LoadBalancer their own addresses, and its ports on each of them', async () => {
+      await writeFile(join(serverDirectory(), 'balanced.yaml'), balanced);
+      await kubectl('apply', '-f', join(serverDirectory(), 'balanced.yaml'));
+      await until(async () => (await balancerAddresses()) === `${machines.address(1)} ${machines.address(2)}`, { what: 'both addresses' });
+      for (const n of [1, 2])
+        await until(async () => (await pageAt(`${machines.address(n)}:8088`)) === 'hello across machines', {
+          what: `the page of machine ${n}`,
+        });
+    });
+
     it('see a changed ConfigMap', async () => {
       await kubectl('patch', 'configmap', 'page', '-p', '{"data":{"index.html":"changed"}}');
       const [pod] = await podsOn('second');
@@ -282,7 +360,17 @@ describe.skipIf(whyNot !== undefined)(
       process.kill(pid, 'SIGKILL');
       await until(() => !existsSync(`/proc/${pid}/exe`), { what: 'the server is gone' });
       await rm(file);
-      await machines.start(1, serverDirectory(), 'server', '--node-external-ip', '198.51.100.1', '--node-monitor-grace-period', '20s');
+      const pool = ['--load-balancer-pool', `${poolAddress},10.201.0.240/28`];
+      await machines.start(
+        1,
+        serverDirectory(),
+        'server',
+        '--node-external-ip',
+        '198.51.100.1',
+        '--node-monitor-grace-period',
+        '20s',
+        ...pool,
+      );
       await writeFile(join(serverDirectory(), 'mover.yaml'), mover);
       await kubectl('apply', '-f', join(serverDirectory(), 'mover.yaml'));
       await kubectl('rollout', 'status', 'deployment/mover', '--timeout=90s');
@@ -294,6 +382,9 @@ describe.skipIf(whyNot !== undefined)(
 
     it('lose their pods to others without a cable, and come back clean with it', async () => {
       const before = await podsOn('second');
+      await kubectl('patch', 'service', 'balanced', '-p', `{"spec":{"loadBalancerIP":"${poolAddress}"}}`);
+      await until(async () => (await holderOf(poolAddress)) === 'second', { what: 'the second machine announces the address of the pool' });
+      await until(async () => (await pageAt(`${poolAddress}:8088`)) === 'changed', { what: 'the page at that address' });
       await machines.plug(2, 'down');
       await refusals();
       await until(async () => (await readyOf('second')) === 'Unknown', { what: 'the machine counts as lost', timeoutMs: 60_000 });
@@ -304,7 +395,14 @@ describe.skipIf(whyNot !== undefined)(
           ).includes('first Running;'),
         { what: 'its pod runs elsewhere', timeoutMs: 60_000 },
       );
+      // The client knew another machine by that address.
+      await until(async () => (await pageAt(`${poolAddress}:8088`)) === 'changed', { what: 'the first machine took the address over' });
       await machines.plug(2, 'up');
+      await until(async () => (await holderOf(poolAddress)) === 'second', {
+        what: 'the address is at one machine again',
+        timeoutMs: 60_000,
+      });
+      await until(async () => (await pageAt(`${poolAddress}:8088`)) === 'changed', { what: 'the page, after the address came back' });
       await until(async () => (await readyOf('second')) === 'True', { what: 'the machine is back', timeoutMs: 60_000 });
       await until(async () => (await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={.items[*].spec.nodeName}')) === 'first', {
         what: 'the former pod is gone',
