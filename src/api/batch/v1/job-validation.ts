@@ -1,15 +1,30 @@
+import { IndexSetError, parseIndexSet, sizeOf } from '../../../machinery/index-set.ts';
 import { deepEqual } from '../../../machinery/object.ts';
 import { compileLabelSelector } from '../../../machinery/selector.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import type { PodTemplateSpec } from '../../core/v1/pod.ts';
 import { checkPodTemplate } from '../../core/v1/pod-spec-validation.ts';
-import { duplicate, immutable, immutableStruct, invalidValue, notSupported, required } from '../../field-errors.ts';
+import { duplicate, immutable, immutableStruct, invalidValue, notSupported, required, tooMany } from '../../field-errors.ts';
 import { checkEnum, checkLabelSelector, checkNonNegative } from '../../formats.ts';
 import { labels as wellKnownLabels } from '../../well-known.ts';
 import type { Job, JobSpec } from './job.ts';
 
 const maxIndexed = 100_000;
+
+const nonNegativeFields = [
+  'parallelism',
+  'completions',
+  'activeDeadlineSeconds',
+  'backoffLimit',
+  'ttlSecondsAfterFinished',
+  'backoffLimitPerIndex',
+  'maxFailedIndexes',
+] as const;
+
+/** A Job of more completions has lower bounds on what its status lists. */
+const manyCompletions = 100_000;
+const maxFailedOfMany = 10_000;
 
 export function validateJob(job: Job, before?: Job): readonly FieldError[] {
   const errors: FieldError[] = [];
@@ -33,37 +48,100 @@ export function checkJobTemplate(errors: FieldError[], field: string, spec: JobS
 }
 
 function checkSpec(errors: FieldError[], field: string, spec: JobSpec): void {
-  for (const name of ['parallelism', 'completions', 'activeDeadlineSeconds', 'backoffLimit', 'ttlSecondsAfterFinished'] as const) {
-    checkNonNegative(errors, `${field}.${name}`, spec[name]);
+  for (const name of nonNegativeFields) checkNonNegative(errors, `${field}.${name}`, spec[name]);
+  if (!isAbsent(spec.maxFailedIndexes) && isAbsent(spec.backoffLimitPerIndex)) {
+    errors.push(required(`${field}.backoffLimitPerIndex`, 'when maxFailedIndexes is specified'));
   }
   checkCompletionMode(errors, field, spec);
+  if (spec.completionMode === 'Indexed') checkIndexed(errors, field, spec);
+  else checkNotIndexed(errors, field, spec);
   if (!isAbsent(spec.podReplacementPolicy)) {
-    checkEnum(errors, `${field}.podReplacementPolicy`, spec.podReplacementPolicy, ['Failed', 'TerminatingOrFailed']);
+    // A pod that is not over has no exit code that a policy could look at.
+    const policies = isAbsent(spec.podFailurePolicy) ? ['Failed', 'TerminatingOrFailed'] : ['Failed'];
+    checkEnum(errors, `${field}.podReplacementPolicy`, spec.podReplacementPolicy, policies);
   }
   checkPodFailurePolicy(errors, `${field}.podFailurePolicy`, spec);
   if (isAbsent(spec.template)) errors.push(required(`${field}.template`));
   else checkTemplate(errors, `${field}.template`, spec.template, spec);
 }
 
-/** Exit codes are looked up in their order, and a pod that is started again in place has no last one. */
-function checkPodFailurePolicy(errors: FieldError[], field: string, { podFailurePolicy }: JobSpec & ImmutableJobFields): void {
-  const { rules = [] } = (podFailurePolicy ?? {}) as { readonly rules?: readonly { readonly onExitCodes?: ExitCodes | null }[] };
-  for (const [index, { onExitCodes }] of rules.entries()) {
-    if (isAbsent(onExitCodes)) continue;
-    const { values = [], operator } = onExitCodes;
-    const at = `${field}.rules[${index}].onExitCodes.values`;
-    if (values.length === 0) errors.push(invalidValue(at, values, 'at least one value is required'));
-    for (const [place, value] of values.entries()) {
-      if (values.indexOf(value) !== place) errors.push(duplicate(`${at}[${place}]`, value));
-      if (operator === 'In' && value === 0) errors.push(invalidValue(`${at}[${place}]`, value, 'must not be 0 for the In operator'));
+const maxRules = 20;
+const maxExitCodes = 255;
+const failureActions = ['Count', 'FailIndex', 'FailJob', 'Ignore'];
+
+function checkPodFailurePolicy(errors: FieldError[], field: string, spec: JobSpec): void {
+  const { rules = [] } = spec.podFailurePolicy ?? {};
+  if (rules.length > maxRules) errors.push(tooMany(`${field}.rules`, rules.length, maxRules));
+  for (const [index, rule] of rules.entries()) {
+    const at = `${field}.rules[${index}]`;
+    const { action = '', onExitCodes } = rule;
+    if (action === '') errors.push(required(`${at}.action`, 'valid values: "Count", "FailIndex", "FailJob", "Ignore"'));
+    else if (!failureActions.includes(action)) errors.push(notSupported(`${at}.action`, action, failureActions));
+    else if (action === 'FailIndex' && isAbsent(spec.backoffLimitPerIndex)) {
+      errors.push(invalidValue(`${at}.action`, action, 'requires the backoffLimitPerIndex to be set'));
     }
-    if (values.some((value, place) => value < (values[place - 1] ?? value))) errors.push(invalidValue(at, values, 'must be ordered'));
+    const conditions = rule.onPodConditions ?? [];
+    if (!isAbsent(onExitCodes)) checkExitCodes(errors, `${at}.onExitCodes`, onExitCodes, spec);
+    if (!isAbsent(onExitCodes) && conditions.length > 0) {
+      errors.push(invalidRule(at, 'specifying both OnExitCodes and OnPodConditions is not supported'));
+    } else if (isAbsent(onExitCodes) && conditions.length === 0) {
+      errors.push(invalidRule(at, 'specifying one of OnExitCodes and OnPodConditions is required'));
+    }
   }
 }
 
-interface ExitCodes {
-  readonly operator?: string;
-  readonly values?: readonly number[];
+/** The value is left out, since it would be the whole rule. */
+const invalidRule = (field: string, why: string): FieldError => ({ type: 'FieldValueInvalid', field, message: `Invalid value: ${why}` });
+
+type FailureRule = NonNullable<JobSpec['podFailurePolicy']>['rules'][number];
+
+/** Exit codes are looked up in their order, and 0 is no failure. */
+function checkExitCodes(errors: FieldError[], field: string, requirement: NonNullable<FailureRule['onExitCodes']>, spec: JobSpec): void {
+  const { values = [], operator = '', containerName } = requirement;
+  if (operator === '') errors.push(required(`${field}.operator`, 'valid values: "In", "NotIn"'));
+  else if (operator !== 'In' && operator !== 'NotIn') errors.push(notSupported(`${field}.operator`, operator, ['In', 'NotIn']));
+  const { containers = [], initContainers = [] } = spec.template?.spec ?? {};
+  if (!isAbsent(containerName) && ![...containers, ...initContainers].some(({ name }) => name === containerName)) {
+    const why = 'must be one of the container or initContainer names in the pod template';
+    errors.push(invalidValue(`${field}.containerName`, containerName, why));
+  }
+  const at = `${field}.values`;
+  if (values.length === 0) errors.push(invalidValue(at, values, 'at least one value is required'));
+  else if (values.length > maxExitCodes) errors.push(tooMany(at, values.length, maxExitCodes));
+  for (const [place, value] of values.entries()) {
+    if (values.indexOf(value) !== place) errors.push(duplicate(`${at}[${place}]`, value));
+    if (operator === 'In' && value === 0) errors.push(invalidValue(`${at}[${place}]`, value, 'must not be 0 for the In operator'));
+  }
+  if (values.some((value, place) => value < (values[place - 1] ?? value))) errors.push(invalidValue(at, values, 'must be ordered'));
+}
+
+function checkSuccessPolicy(errors: FieldError[], field: string, { successPolicy, completions }: JobSpec): void {
+  if (isAbsent(successPolicy)) return;
+  const { rules = [] } = successPolicy;
+  if (rules.length === 0) errors.push(required(`${field}.rules`, 'at least one rules must be specified'));
+  else if (rules.length > maxRules) errors.push(tooMany(`${field}.rules`, rules.length, maxRules));
+  for (const [index, { succeededCount, succeededIndexes }] of rules.entries()) {
+    const at = `${field}.rules[${index}]`;
+    if (isAbsent(succeededCount) && isAbsent(succeededIndexes)) {
+      errors.push(required(at, 'at least one of succeededCount or succeededIndexes must be specified'));
+    }
+    let total = completions ?? 0;
+    let ofWhat = 'the number of specified completions';
+    if (!isAbsent(succeededIndexes)) {
+      try {
+        total = sizeOf(parseIndexSet(succeededIndexes, total));
+        ofWhat = 'the number of indexes in the specified succeededIndexes field';
+      } catch (err) {
+        if (!(err instanceof IndexSetError)) throw err;
+        errors.push(invalidValue(`${at}.succeededIndexes`, succeededIndexes, `error parsing succeededIndexes: ${err.message}`));
+      }
+    }
+    if (isAbsent(succeededCount)) continue;
+    checkNonNegative(errors, `${at}.succeededCount`, succeededCount);
+    if (succeededCount > total) {
+      errors.push(invalidValue(`${at}.succeededCount`, succeededCount, `must be less than or equal to ${total} (${ofWhat})`));
+    }
+  }
 }
 
 function checkCompletionMode(errors: FieldError[], field: string, { completionMode, completions, parallelism = 1 }: JobSpec): void {
@@ -77,6 +155,29 @@ function checkCompletionMode(errors: FieldError[], field: string, { completionMo
         invalidValue(`${field}.parallelism`, parallelism, `must be less than or equal to ${maxIndexed} when completion mode is Indexed`),
       );
     }
+  }
+}
+
+function checkIndexed(errors: FieldError[], field: string, spec: JobSpec): void {
+  const { completions = 0, parallelism = 1, maxFailedIndexes, backoffLimitPerIndex } = spec;
+  if (!isAbsent(maxFailedIndexes)) {
+    const at = `${field}.maxFailedIndexes`;
+    if (maxFailedIndexes > completions) errors.push(invalidValue(at, maxFailedIndexes, 'must be less than or equal to completions'));
+    if (maxFailedIndexes > maxIndexed) errors.push(invalidValue(at, maxFailedIndexes, `must be less than or equal to ${maxIndexed}`));
+  }
+  if (completions > manyCompletions && !isAbsent(backoffLimitPerIndex)) {
+    const why = `must be less than or equal to ${maxFailedOfMany} when completions are above ${manyCompletions} and used with backoff limit per index`;
+    if (isAbsent(maxFailedIndexes)) {
+      errors.push(required(`${field}.maxFailedIndexes`, `must be specified when completions is above ${manyCompletions}`));
+    } else if (maxFailedIndexes > maxFailedOfMany) errors.push(invalidValue(`${field}.maxFailedIndexes`, maxFailedIndexes, why));
+    if (parallelism > maxFailedOfMany) errors.push(invalidValue(`${field}.parallelism`, parallelism, why));
+  }
+  checkSuccessPolicy(errors, `${field}.successPolicy`, spec);
+}
+
+function checkNotIndexed(errors: FieldError[], field: string, spec: JobSpec): void {
+  for (const name of ['backoffLimitPerIndex', 'maxFailedIndexes', 'successPolicy'] as const) {
+    if (!isAbsent(spec[name])) errors.push(invalidValue(`${field}.${name}`, spec[name], 'requires indexed completion mode'));
   }
 }
 

@@ -49,6 +49,65 @@ describe('a new job', () => {
   });
 });
 
+describe('an Indexed job', () => {
+  const messagesOf = (spec: Partial<JobSpec>) => (jobs.validate?.(created(spec)) ?? []).map(({ field, message }) => `${field}: ${message}`);
+  const indexed = { completionMode: 'Indexed', completions: 5, parallelism: 5 };
+  const rule = (action: string, more: object = { onExitCodes: { operator: 'In', values: [42] } }) => ({
+    podFailurePolicy: { rules: [{ action, ...more }] },
+  });
+
+  it('may limit failures of each index, and name the indexes that are enough', () => {
+    const successPolicy = { rules: [{ succeededIndexes: '0,2-3', succeededCount: 2 }, { succeededCount: 5 }] };
+    expect(messagesOf({ ...indexed, backoffLimitPerIndex: 1, maxFailedIndexes: 5, successPolicy, ...rule('FailIndex') })).toEqual([]);
+  });
+
+  it.each<[string, Partial<JobSpec>, string]>([
+    ['no index', { backoffLimitPerIndex: 1 }, 'spec.backoffLimitPerIndex: Invalid value: 1: requires indexed completion mode'],
+    [
+      'no limit of an index',
+      { ...indexed, maxFailedIndexes: 1 },
+      'spec.backoffLimitPerIndex: Required value: when maxFailedIndexes is specified',
+    ],
+    [
+      'more failed indexes than there are',
+      { ...indexed, backoffLimitPerIndex: 1, maxFailedIndexes: 6 },
+      'spec.maxFailedIndexes: Invalid value: 6: must be less than or equal to completions',
+    ],
+    [
+      'failed indexes without a limit',
+      { ...indexed, ...rule('FailIndex') },
+      'spec.podFailurePolicy.rules[0].action: Invalid value: "FailIndex": requires the backoffLimitPerIndex to be set',
+    ],
+    [
+      'an empty rule',
+      rule('Count', {}),
+      'spec.podFailurePolicy.rules[0]: Invalid value: specifying one of OnExitCodes and OnPodConditions is required',
+    ],
+    [
+      'a container that is not there',
+      rule('Count', { onExitCodes: { containerName: 'x', operator: 'In', values: [1] } }),
+      'spec.podFailurePolicy.rules[0].onExitCodes.containerName: Invalid value: "x": must be one of the container or initContainer names in the pod template',
+    ],
+    [
+      'indexes out of order',
+      { ...indexed, successPolicy: { rules: [{ succeededIndexes: '3-1' }] } },
+      'spec.successPolicy.rules[0].succeededIndexes: Invalid value: "3-1": error parsing succeededIndexes: non-increasing order, previous: 3, current: 1',
+    ],
+    [
+      'more successes than indexes',
+      { ...indexed, successPolicy: { rules: [{ succeededIndexes: '0-1', succeededCount: 3 }] } },
+      'spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)',
+    ],
+    [
+      'pods replaced before they end',
+      { podReplacementPolicy: 'TerminatingOrFailed', ...rule('FailJob') },
+      'spec.podReplacementPolicy: Unsupported value: "TerminatingOrFailed": supported values: "Failed"',
+    ],
+  ])('is refused for %s', (_, spec, message) => {
+    expect(messagesOf(spec)).toEqual([message]);
+  });
+});
+
 describe('an update of a job', () => {
   const stored = deepFreeze(created());
   it('may change parallelism and suspension, not template or completions', () => {
