@@ -50,6 +50,10 @@ export const annotations = {
   lastAppliedConfiguration: 'kubectl.kubernetes.io/last-applied-configuration',
   defaultContainer: 'kubectl.kubernetes.io/default-container',
   podDeletionCost: 'controller.kubernetes.io/pod-deletion-cost',
+  /** Also a label. */
+  jobCompletionIndex: 'batch.kubernetes.io/job-completion-index',
+  jobIndexFailureCount: 'batch.kubernetes.io/job-index-failure-count',
+  jobIndexIgnoredFailureCount: 'batch.kubernetes.io/job-index-ignored-failure-count',
   cronJobScheduledTimestamp: 'batch.kubernetes.io/cronjob-scheduled-timestamp',
   endpointsOverCapacity: 'endpoints.kubernetes.io/over-capacity',
   leader: 'control-plane.alpha.kubernetes.io/leader',

@@ -55,6 +55,8 @@ export interface ClaimOptions<T extends KubeObject> {
   readonly informer: Informer<T>;
   /** Objects that may be adopted beside matching the selector. */
   readonly adoptable?: (object: T) => boolean;
+  /** Put on what is adopted, and taken from what is released. */
+  readonly finalizer?: string;
   readonly signal: AbortSignal;
 }
 
@@ -92,12 +94,22 @@ export async function claim<T extends KubeObject>(options: ClaimOptions<T>): Pro
 }
 
 async function patchOwners<T extends KubeObject>(
-  { client, resource, signal }: ClaimOptions<T>,
+  { client, resource, finalizer, signal }: ClaimOptions<T>,
   object: T,
   ownerReferences: readonly OwnerReference[],
 ): Promise<void> {
-  const { namespace, name, uid, resourceVersion } = object.metadata;
-  const body = { metadata: { uid, resourceVersion, ownerReferences: ownerReferences.length === 0 ? null : ownerReferences } };
+  const { namespace, name, uid, resourceVersion, finalizers = [] } = object.metadata;
+  const isAdopted = ownerReferences.length > (object.metadata.ownerReferences ?? []).length;
+  const others = finalizers.filter((present) => present !== finalizer);
+  const kept = finalizer !== undefined && isAdopted ? [...others, finalizer] : others;
+  const body = {
+    metadata: {
+      uid,
+      resourceVersion,
+      ownerReferences: ownerReferences.length === 0 ? null : ownerReferences,
+      ...(kept.length === finalizers.length ? {} : { finalizers: kept.length === 0 ? null : kept }),
+    },
+  };
   try {
     await client.patch(resource, { namespace, name }, { type: 'merge', body }, { signal });
   } catch (err) {

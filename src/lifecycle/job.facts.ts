@@ -1,4 +1,5 @@
 import type { Job, JobCondition, JobSpec, JobStatus } from '../api/batch/v1/job.ts';
+import { formatIndexSet, type IndexSet, overlapOf, parseIndexSet, sizeOf } from '../machinery/index-set.ts';
 import type { JobEvent, jobMachine } from './job.machine.ts';
 import type { StateValueOf } from './step.ts';
 
@@ -14,16 +15,34 @@ export interface JobWorld {
   /** Finished pods, with those that are `uncounted`. */
   readonly succeeded: number;
   readonly failed: number;
+  /** Among the failed ones, those that keep their finalizer until their index has its next pod. */
+  readonly delayedFailures: number;
   /** Finished pods that still carry the tracking finalizer, by uid: noted in the status before the finalizer is taken away. */
   readonly uncounted: { readonly succeeded: readonly string[]; readonly failed: readonly string[] };
   /** Restarts of containers in running pods, for `restartPolicy: OnFailure`. */
   readonly restarts: number;
+  /** Completion indexes; absent unless the Job is Indexed. */
+  readonly indexes: JobIndexes | undefined;
+  /** The sentence about a pod for which `podFailurePolicy` fails the Job. */
+  readonly failJobMessage: string | undefined;
   /** Milliseconds until a new pod may follow a failed one. */
   readonly backoffMs: number;
+  /** Milliseconds until the next one may, where some may at once. */
+  readonly retryMs: number;
   /** Pods were asked for that the cache does not show yet. */
   readonly expecting: boolean;
   /** Milliseconds since the epoch. */
   readonly now: number;
+}
+
+export interface JobIndexes {
+  readonly succeeded: IndexSet;
+  /** Absent without `backoffLimitPerIndex`. */
+  readonly failed: IndexSet | undefined;
+  /** Indexes that may have a pod now, in order. */
+  readonly pending: readonly number[];
+  /** Active pods whose index another one has too, or that is beyond the completions. */
+  readonly surplusCount: number;
 }
 
 export interface Verdict {
@@ -40,6 +59,9 @@ export function stateOf({ metadata, status }: Job): JobState {
   return isTrue(status, 'Suspended') ? 'Suspended' : 'Active';
 }
 
+/** The outcome is certain, or the Job is being deleted: no pod of it is replaced. */
+export const isOver = (job: Job): boolean => stateOf(job) !== 'Active' && stateOf(job) !== 'Suspended';
+
 /** Events in order, including those that follow from an earlier event of the same pass. */
 export function eventsOf(job: Job, world: JobWorld): readonly JobEvent[] {
   if (job.metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
@@ -55,14 +77,14 @@ export function eventsOf(job: Job, world: JobWorld): readonly JobEvent[] {
     const verdict = verdictOf(job, world);
     if (verdict !== undefined) {
       events.push({ type: verdict.event });
-      state = verdict.event === 'SUCCEEDED' ? 'Succeeding' : verdict.event === 'UNSUPPORTED' ? 'Failed' : 'Failing';
+      state = isSuccess(verdict) ? 'Succeeding' : 'Failing';
     } else if (suspend) {
       events.push({ type: 'SUSPENDED' });
       state = 'Suspended';
     } else if (!world.expecting) {
       const missing = missingPods(job, world);
       if (missing < 0) events.push({ type: 'PODS_SURPLUS' });
-      else if (missing > 0 && world.backoffMs === 0) events.push({ type: 'PODS_MISSING' });
+      else if (missing > 0 && world.backoffMs === 0 && world.indexes?.pending.length !== 0) events.push({ type: 'PODS_MISSING' });
     }
   }
   if (state === 'Suspended' || state === 'Succeeding' || state === 'Failing') {
@@ -87,7 +109,8 @@ export function statusOf(
     ready: world.ready,
     terminating: world.terminating,
     ...positive('succeeded', world.succeeded - uncounted.succeeded.length),
-    ...positive('failed', world.failed - uncounted.failed.length),
+    ...positive('failed', world.failed - world.delayedFailures - uncounted.failed.length),
+    ...indexTexts(job, world.indexes),
     uncountedTerminatedPods: {
       ...(uncounted.succeeded.length === 0 ? {} : { succeeded: uncounted.succeeded }),
       ...(uncounted.failed.length === 0 ? {} : { failed: uncounted.failed }),
@@ -101,15 +124,19 @@ export function statusOf(
 /** Number of pods to create; negative when there are too many. */
 export function missingPods(job: Job, world: JobWorld): number {
   const { parallelism = 1, completions } = job.spec;
+  const { indexes } = world;
+  const failedIndexes = indexes?.failed === undefined ? 0 : sizeOf(indexes.failed);
   // Without `completions` the pods share a queue: the first success tells that the queue is empty, so no pod follows.
   const wanted =
     completions === undefined
       ? world.succeeded > 0
         ? Math.min(parallelism, world.active)
         : parallelism
-      : Math.min(parallelism, Math.max(0, completions - world.succeeded));
+      : Math.min(parallelism, Math.max(0, completions - world.succeeded - failedIndexes));
+  const surplus = Math.max(world.active - wanted, indexes?.surplusCount ?? 0);
+  if (surplus > 0) return -surplus;
   const running = world.active + (replacesOnlyFailed(job.spec) ? world.terminating : 0);
-  return wanted < world.active ? wanted - world.active : Math.max(0, wanted - running);
+  return Math.max(0, wanted - running);
 }
 
 /** `podReplacementPolicy: Failed`: a pod that is being deleted is not replaced before it has ended. */
@@ -123,19 +150,46 @@ export function deadlineOf({ spec, status }: Job): number | undefined {
 
 /** Reason why a Job failed, or will fail once its pods have ended. */
 export function failureOf(job: Job, world: JobWorld): Verdict | undefined {
-  const known = job.status?.conditions?.find(({ type, status }) => type === 'FailureTarget' && status === 'True');
-  if (known !== undefined) return { reason: known.reason ?? '', message: known.message ?? '' };
-  const verdict = verdictOf(job, world);
-  return verdict === undefined || verdict.event === 'SUCCEEDED' ? undefined : verdict;
+  const verdict = certainOf(job, 'FailureTarget') ?? verdictOf(job, world);
+  return verdict === undefined || isSuccess(verdict) ? undefined : verdict;
 }
 
-function verdictOf(
-  job: Job,
-  world: JobWorld,
-): (Verdict & { readonly event: 'UNSUPPORTED' | 'BACKOFF_LIMIT_EXCEEDED' | 'DEADLINE_EXCEEDED' | 'SUCCEEDED' }) | undefined {
+/** Reason why a Job succeeded, or will once its pods have ended. */
+function successOf(job: Job, world: JobWorld): Verdict {
+  const verdict = certainOf(job, 'SuccessCriteriaMet') ?? verdictOf(job, world);
+  return verdict !== undefined && isSuccess(verdict) ? verdict : completionsReached;
+}
+
+/** An outcome that was certain before stays, with its reason. */
+function certainOf(job: Job, type: 'FailureTarget' | 'SuccessCriteriaMet'): (Verdict & { readonly event: Outcome }) | undefined {
+  const condition = job.status?.conditions?.find((one) => one.type === type && one.status === 'True');
+  if (condition === undefined) return undefined;
+  const event = type === 'FailureTarget' ? 'BACKOFF_LIMIT_EXCEEDED' : 'SUCCEEDED';
+  return { event, reason: condition.reason ?? '', message: condition.message ?? '' };
+}
+
+type Outcome =
+  | 'POD_FAILURE_MATCHED'
+  | 'BACKOFF_LIMIT_EXCEEDED'
+  | 'DEADLINE_EXCEEDED'
+  | 'INDEXES_FAILED'
+  | 'SUCCESS_POLICY_MET'
+  | 'SUCCEEDED';
+
+const isSuccess = ({ event }: { readonly event: Outcome }): boolean => event === 'SUCCEEDED' || event === 'SUCCESS_POLICY_MET';
+
+const completionsReached: Verdict & { readonly event: Outcome } = {
+  event: 'SUCCEEDED',
+  reason: 'CompletionsReached',
+  message: 'Reached expected number of succeeded pods',
+};
+
+/** The outcome that the pods' state makes certain. A failure comes before a success, as upstream has it. */
+function verdictOf(job: Job, world: JobWorld): (Verdict & { readonly event: Outcome }) | undefined {
   const { spec } = job;
-  const unsupported = unsupportedField(spec);
-  if (unsupported !== undefined) return { event: 'UNSUPPORTED', reason: 'NotSupported', message: `${unsupported} is not supported` };
+  if (world.failJobMessage !== undefined) {
+    return { event: 'POD_FAILURE_MATCHED', reason: 'PodFailurePolicy', message: world.failJobMessage };
+  }
   const limit = spec.backoffLimit ?? 6;
   const restarted = spec.template.spec?.restartPolicy === 'OnFailure' && world.restarts > 0 && world.restarts >= limit;
   if (world.failed > limit || restarted) {
@@ -145,31 +199,52 @@ function verdictOf(
   if (deadline !== undefined && deadline <= world.now) {
     return { event: 'DEADLINE_EXCEEDED', reason: 'DeadlineExceeded', message: 'Job was active longer than specified deadline' };
   }
+  const byIndexes = world.indexes === undefined ? undefined : indexVerdict(spec, world.indexes);
+  if (byIndexes !== undefined) return byIndexes;
   const enough = spec.completions === undefined ? world.succeeded > 0 && world.active === 0 : world.succeeded >= spec.completions;
-  return enough && !world.expecting
-    ? { event: 'SUCCEEDED', reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' }
-    : undefined;
+  return enough && !world.expecting ? completionsReached : undefined;
 }
 
-/** A field that changes how the Job ends and is not followed here; running it as if the field were not there would be wrong. */
-function unsupportedField(spec: JobSpec): string | undefined {
-  if (spec.completionMode === 'Indexed') return 'spec.completionMode Indexed';
-  if (spec.podFailurePolicy !== undefined) return 'spec.podFailurePolicy';
-  if (spec.successPolicy !== undefined) return 'spec.successPolicy';
-  if (spec.backoffLimitPerIndex !== undefined) return 'spec.backoffLimitPerIndex';
-  if (spec.maxFailedIndexes !== undefined) return 'spec.maxFailedIndexes';
-  return undefined;
+function indexVerdict(spec: JobSpec, { succeeded, failed }: JobIndexes): (Verdict & { readonly event: Outcome }) | undefined {
+  const { completions = 0, maxFailedIndexes, successPolicy } = spec;
+  const failures = failed === undefined ? 0 : sizeOf(failed);
+  if (maxFailedIndexes !== undefined && failures > maxFailedIndexes) {
+    const message = 'Job has exceeded the specified maximal number of failed indexes';
+    return { event: 'INDEXES_FAILED', reason: 'MaxFailedIndexesExceeded', message };
+  }
+  if (failures > 0 && failures + sizeOf(succeeded) >= completions) {
+    return { event: 'INDEXES_FAILED', reason: 'FailedIndexes', message: 'Job has failed indexes' };
+  }
+  const rule = (successPolicy?.rules ?? []).findIndex(({ succeededIndexes, succeededCount }) => {
+    const wanted = succeededIndexes === undefined ? undefined : parseIndexSet(succeededIndexes, completions);
+    const reached = wanted === undefined ? sizeOf(succeeded) : overlapOf(wanted, succeeded);
+    return reached > 0 && reached >= (succeededCount ?? (wanted === undefined ? completions : sizeOf(wanted)));
+  });
+  return rule === -1 ? undefined : { event: 'SUCCESS_POLICY_MET', reason: 'SuccessPolicy', message: `Matched rules at index ${rule}` };
 }
 
-const isSettled = ({ active, terminating, uncounted }: JobWorld): boolean =>
-  active + terminating + uncounted.succeeded.length + uncounted.failed.length === 0;
+/** Both texts once they say something. Upstream keeps an empty `failedIndexes` for a Job that counts failures for each index. */
+function indexTexts(job: Job, indexes: JobIndexes | undefined): Pick<JobStatus, 'completedIndexes' | 'failedIndexes'> {
+  if (indexes === undefined) {
+    const { completedIndexes, failedIndexes } = job.status ?? {};
+    return { ...(completedIndexes === undefined ? {} : { completedIndexes }), ...(failedIndexes === undefined ? {} : { failedIndexes }) };
+  }
+  const completed = formatIndexSet(indexes.succeeded);
+  return {
+    ...(completed === '' ? {} : { completedIndexes: completed }),
+    ...(indexes.failed === undefined ? {} : { failedIndexes: formatIndexSet(indexes.failed) }),
+  };
+}
+
+const isSettled = ({ active, terminating, uncounted, delayedFailures }: JobWorld): boolean =>
+  active + terminating + uncounted.succeeded.length + uncounted.failed.length + delayedFailures === 0;
 
 function conditionsFor(state: JobState, job: Job, world: JobWorld, timestamp: string): readonly JobCondition[] {
   let conditions: readonly JobCondition[] = job.status?.conditions ?? [];
   const set = (type: string, verdict: Verdict, status: 'True' | 'False' = 'True'): void => {
-    conditions = withCondition(conditions, { type, status, ...verdict }, timestamp);
+    conditions = withCondition(conditions, { ...verdict, type, status }, timestamp);
   };
-  const reached = { reason: 'CompletionsReached', message: 'Reached expected number of succeeded pods' };
+  const reached = successOf(job, world);
   const failure = failureOf(job, world) ?? { reason: 'Failed', message: '' };
   switch (state) {
     case 'Active':

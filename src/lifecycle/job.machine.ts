@@ -2,8 +2,6 @@ import { setup } from 'xstate';
 
 /** State of a Job's pods, seen from its spec. */
 export type JobEvent =
-  /** The spec asks for something that this control plane does not do. */
-  | { readonly type: 'UNSUPPORTED' }
   | { readonly type: 'SUSPENDED' }
   | { readonly type: 'RESUMED' }
   /** Fewer pods run than should, and no back-off holds new ones back. */
@@ -11,6 +9,12 @@ export type JobEvent =
   | { readonly type: 'PODS_SURPLUS' }
   | { readonly type: 'BACKOFF_LIMIT_EXCEEDED' }
   | { readonly type: 'DEADLINE_EXCEEDED' }
+  /** A rule of `podFailurePolicy` with the action `FailJob` matches a pod. */
+  | { readonly type: 'POD_FAILURE_MATCHED' }
+  /** Too many indexes failed, or some did and all others are done. */
+  | { readonly type: 'INDEXES_FAILED' }
+  /** A rule of `successPolicy` is met before all indexes succeeded. */
+  | { readonly type: 'SUCCESS_POLICY_MET' }
   /** As many pods succeeded as have to. */
   | { readonly type: 'SUCCEEDED' }
   /** Pods still run although none should. */
@@ -31,12 +35,10 @@ export const jobMachine = setup({
     deletePods() {},
     /** Deletes all running pods; they count as failed. */
     abortPods() {},
-    /** Deletes all running pods; they count as nothing. */
+    /** Deletes all running pods of a suspended Job; they count as nothing. */
     withdrawPods() {},
     reportSuspended() {},
     reportResumed() {},
-    reportCompleted() {},
-    reportFailed() {},
   },
 }).createMachine({
   id: 'job',
@@ -45,12 +47,14 @@ export const jobMachine = setup({
   states: {
     Active: {
       on: {
-        UNSUPPORTED: { target: 'Failed', actions: 'reportFailed' },
         SUSPENDED: { target: 'Suspended', actions: 'reportSuspended' },
         PODS_MISSING: { actions: 'createPods' },
         PODS_SURPLUS: { actions: 'deletePods' },
         BACKOFF_LIMIT_EXCEEDED: 'Failing',
         DEADLINE_EXCEEDED: 'Failing',
+        POD_FAILURE_MATCHED: 'Failing',
+        INDEXES_FAILED: 'Failing',
+        SUCCESS_POLICY_MET: 'Succeeding',
         SUCCEEDED: 'Succeeding',
       },
     },
@@ -62,14 +66,14 @@ export const jobMachine = setup({
     },
     Succeeding: {
       on: {
-        PODS_LEFT: { actions: 'withdrawPods' },
-        PODS_SETTLED: { target: 'Complete', actions: 'reportCompleted' },
+        PODS_LEFT: { actions: 'abortPods' },
+        PODS_SETTLED: 'Complete',
       },
     },
     Failing: {
       on: {
         PODS_LEFT: { actions: 'abortPods' },
-        PODS_SETTLED: { target: 'Failed', actions: 'reportFailed' },
+        PODS_SETTLED: 'Failed',
       },
     },
     Complete: {},

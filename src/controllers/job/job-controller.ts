@@ -1,30 +1,26 @@
 import { type Job, jobs } from '../../api/batch/v1/job.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
-import { finalizers } from '../../api/well-known.ts';
-import { timestampOf } from '../../base/clock.ts';
-import type { New } from '../../client/client.ts';
-import { deadlineOf, eventsOf, failureOf, type JobWorld, missingPods, stateOf, statusOf } from '../../lifecycle/job.facts.ts';
-import { jobMachine } from '../../lifecycle/job.machine.ts';
-import { controllerOf, deepEqual, keyOf } from '../../machinery/object.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
+import { finalizers, labels as wellKnownLabels } from '../../api/well-known.ts';
+import { isOver } from '../../lifecycle/job.facts.ts';
+import { controllerOf, keyOf } from '../../machinery/object.ts';
+import { compileLabelSelector } from '../../machinery/selector.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
-import { advance } from '../../reconcile/effects.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
-import { deletionOrder } from '../deletion-order.ts';
-import { controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
-import { isPodActive, isPodTerminating } from '../pod-conditions.ts';
-import { inBatches } from '../slow-start.ts';
-import { createPods, podFromTemplate } from '../workload.ts';
-import { accountPods, isTracked } from './pod-accounting.ts';
-
-/** Pods created in one pass; the rest follows in the next one, after others had their turn. */
-const maxPodsAPass = 500;
+import { claim, controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
+import { isPodTerminating } from '../pod-conditions.ts';
+import { createJobMetrics } from './job-metrics.ts';
+import { createJobPods } from './job-pods.ts';
+import { createJobSync, type JobPass } from './job-sync.ts';
+import { isTracked } from './pod-facts.ts';
 
 /** Index of pods that carry the tracking finalizer, by key of the Job they were made for. */
 const trackedByJob = 'tracked-by-job';
+
+/** Index of the Jobs whose user manages the selector, by namespace. */
+const withManualSelector = 'manual-selector-namespace';
 
 /** False for a Job that names the controller of somebody else. */
 export const isManagedHere = ({ spec: { managedBy } }: Job): boolean =>
@@ -37,13 +33,17 @@ export const isManagedHere = ({ spec: { managedBy } }: Job): boolean =>
  * accounts for.
  */
 export function createJobController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, clock, recorder, steps } = dependencies;
+  const { client, informers, clock } = dependencies;
   const jobInformer = informers.get(jobs);
   const podInformer = informers.get(pods);
   indexByOwner(podInformer);
   podInformer.addIndex(trackedByJob, trackedJobKeysOf);
+  jobInformer.addIndex(withManualSelector, manualNamespaceOf);
   const expectations = createExpectations(clock);
   const pace = createStatusPace(clock);
+  const jobPods = createJobPods(dependencies, expectations);
+  const metrics = createJobMetrics(dependencies.metrics.registry);
+  const sync = createJobSync({ dependencies, expectations, pace, jobPods, metrics });
 
   const controller = createInformedController(dependencies, {
     name: 'job',
@@ -51,6 +51,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   });
   jobInformer.addHandler(({ before, after }) => {
     const job = after ?? before;
+    if (before === undefined && after !== undefined && !isManagedHere(after)) metrics.leftToAnother(after.spec.managedBy ?? '');
     if (job !== undefined) controller.enqueue(keyOf(job));
     if (after === undefined && before !== undefined) {
       expectations.forget(before.metadata.uid ?? '');
@@ -59,8 +60,15 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   });
   podInformer.addHandler(({ before, after }) => {
     const pod = after ?? before;
-    const key = pod === undefined ? undefined : controllerKeyOf(jobs, pod);
-    if (pod === undefined || key === undefined) return;
+    if (pod === undefined) return;
+    const key = controllerKeyOf(jobs, pod);
+    if (key === undefined) {
+      if (after !== undefined) for (const candidate of adoptersOf(after)) controller.enqueue(candidate);
+      // A pod that lost its owner is missing from that Job.
+      const former = before === undefined ? undefined : controllerKeyOf(jobs, before);
+      if (former !== undefined) controller.enqueue(former);
+      return;
+    }
     const owner = controllerOf(pod)?.uid ?? '';
     if (before === undefined) expectations.creationObserved(owner);
     if (after === undefined || isPodTerminating(after)) expectations.deletionObserved(owner, pod.metadata.uid ?? '');
@@ -72,129 +80,46 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     const job = jobInformer.getByKey(key);
     await releaseOrphans(key, job, signal);
     if (job === undefined || !isManagedHere(job)) return undefined;
-    const uid = job.metadata.uid ?? '';
-    const owned = ownedBy(podInformer, job);
-    const world: JobWorld = { ...accountPods(job, owned, clock.now()), expecting: !expectations.satisfied(uid) };
-    const active = owned.filter(isPodActive);
-    let failure: unknown;
-
-    const snapshot = await advance({
-      machine: jobMachine,
-      key,
-      from: stateOf(job),
-      events: eventsOf(job, world),
-      effects: {
-        createPods: async () => {
-          const count = Math.min(missingPods(job, world), maxPodsAPass);
-          failure = await createPods({ client, recorder, expectations, owner: job, pod: podOf(job), count, signal });
-        },
-        deletePods: () => {
-          const victims = deletionOrder(active, { relatedOnNode: () => 0, now: clock.now() }).slice(0, -missingPods(job, world));
-          return deletePods(job, victims, { counted: false, signal });
-        },
-        abortPods: () => deletePods(job, active, { counted: true, signal }),
-        withdrawPods: () => deletePods(job, active, { counted: false, signal }),
-        reportSuspended: () => recorder.record(job, { type: 'Normal', reason: 'Suspended', message: 'Job suspended' }),
-        reportResumed: () => recorder.record(job, { type: 'Normal', reason: 'Resumed', message: 'Job resumed' }),
-        reportCompleted: () => recorder.record(job, { type: 'Normal', reason: 'Completed', message: 'Job completed' }),
-        reportFailed: () => {
-          const { reason, message } = failureOf(job, world) ?? { reason: 'Failed', message: 'Job failed' };
-          recorder.record(job, { type: 'Warning', reason, message });
-        },
-      },
-      steps,
-    });
-
-    const state = snapshot.value;
-    if (state === 'Deleting') {
-      await untrack(owned.filter(isTracked), signal);
-      return undefined;
+    if (await claimPods(job, signal)) return undefined;
+    const startedAt = clock.monotonicMs();
+    const pass: JobPass = { key, job, owned: ownedBy(podInformer, job), signal, action: 'reconciling', failure: undefined };
+    let result: 'success' | 'error' = 'error';
+    try {
+      const next = await sync(pass);
+      result = 'success';
+      return next;
+    } finally {
+      metrics.synced(job, { action: pass.action, result, durationMs: clock.monotonicMs() - startedAt });
     }
-    const status = statusOf(state, job, { world, timestamp: timestampOf(clock.now()) });
-    if (!deepEqual(job.status, status)) {
-      const delay = pace.delay(uid, { final: state !== stateOf(job) || failure !== undefined });
-      if (delay > 0) return { requeueAfterMs: delay };
-      try {
-        await client.update(jobs, { ...job, status }, { subresource: 'status', signal });
-      } catch (err) {
-        if (!isNotFound(err)) throw err;
-        return undefined;
-      }
-    }
-    const over = state === 'Complete' || state === 'Failed';
-    const noted = new Set([...world.uncounted.succeeded, ...world.uncounted.failed]);
-    await untrack(
-      owned.filter((pod) => isTracked(pod) && (over || noted.has(pod.metadata.uid ?? ''))),
-      signal,
-    );
-    if (failure !== undefined) throw failure;
-    return nextLook({ ...job, status }, world);
   }
 
-  /** When time alone changes something: a back-off ends, or a deadline passes. */
-  function nextLook(job: Job, world: JobWorld): Result | undefined {
-    const now = clock.now();
-    const state = stateOf(job);
-    const waits: number[] = [];
-    if (state === 'Active' && world.backoffMs > 0 && missingPods(job, world) > 0) waits.push(world.backoffMs);
-    const deadline = state === 'Active' ? deadlineOf(job) : undefined;
-    if (deadline !== undefined) waits.push(Math.max(1, deadline - now));
-    return waits.length === 0 ? undefined : { requeueAfterMs: Math.min(...waits) };
+  /** Adopts pods that match and have no owner, and releases those that do not match any more. True: the cache will show it. */
+  async function claimPods(job: Job, signal: AbortSignal): Promise<boolean> {
+    if (isOver(job) || job.spec.selector === undefined) return false;
+    const selector = compileLabelSelector(job.spec.selector);
+    const finalizer = finalizers.jobTracking;
+    return await claim({ client, ownerResource: jobs, owner: job, selector, resource: pods, informer: podInformer, finalizer, signal });
+  }
+
+  /** Jobs that may want this pod without an owner: the one that its label names, and those whose selector the user manages. */
+  function adoptersOf(pod: Pod): readonly string[] {
+    if (controllerOf(pod) !== undefined) return [];
+    const { namespace = '', labels = {} } = pod.metadata;
+    const named = labels[wellKnownLabels.jobName];
+    const manual = jobInformer.byIndex(withManualSelector, namespace).map((job) => keyOf(job));
+    return named === undefined ? manual : [...manual, `${namespace}/${named}`];
   }
 
   /** Pods whose Job is gone, or is another one by that name: nobody will count them, so nothing may keep them. */
   async function releaseOrphans(key: string, job: Job | undefined, signal: AbortSignal): Promise<void> {
     const orphans = podInformer.byIndex(trackedByJob, key).filter((pod) => controllerOf(pod)?.uid !== job?.metadata.uid);
-    await untrack(orphans, signal);
+    await jobPods.untrack(orphans, signal);
   }
-
-  /** A pod that is deleted while it carries the finalizer counts as failed. */
-  async function deletePods(
-    job: Job,
-    victims: readonly Pod[],
-    { counted, signal }: { readonly counted: boolean; readonly signal: AbortSignal },
-  ): Promise<void> {
-    const uid = job.metadata.uid ?? '';
-    const uids = victims.map(({ metadata }) => metadata.uid ?? '');
-    expectations.expectDeletions(uid, uids);
-    try {
-      if (!counted) await untrack(victims.filter(isTracked), signal);
-      await inBatches(victims, async ({ metadata: { namespace, name, uid: podUid = '' } }) => {
-        try {
-          await client.delete(pods, { namespace, name }, { preconditions: { uid: podUid }, signal });
-          recorder.record(job, { type: 'Normal', reason: 'SuccessfulDelete', message: `Deleted pod: ${name}` });
-        } catch (err) {
-          if (!isNotFound(err)) throw err;
-          expectations.deletionObserved(uid, podUid);
-        }
-      });
-    } catch (err) {
-      // The next pass finds out which are left.
-      expectations.forget(uid);
-      throw err;
-    }
-  }
-
-  async function untrack(tracked: readonly Pod[], signal: AbortSignal): Promise<void> {
-    await inBatches(tracked, async ({ metadata: { namespace, name, uid, resourceVersion, finalizers: present = [] } }) => {
-      const others = present.filter((finalizer) => finalizer !== finalizers.jobTracking);
-      const body = { metadata: { uid, resourceVersion, finalizers: others.length === 0 ? null : others } };
-      try {
-        await client.patch(pods, { namespace, name }, { type: 'merge', body }, { signal });
-      } catch (err) {
-        if (!isNotFound(err)) throw err;
-      }
-    });
-  }
-}
-
-/** A pod of the template that stays until it is counted. */
-function podOf(job: Job): New<Pod> {
-  const pod = podFromTemplate(jobs, job, job.spec.template);
-  return { ...pod, metadata: { ...pod.metadata, finalizers: [...(pod.metadata.finalizers ?? []), finalizers.jobTracking] } };
 }
 
 function trackedJobKeysOf(pod: Pod): readonly string[] {
   const key = isTracked(pod) ? controllerKeyOf(jobs, pod) : undefined;
   return key === undefined ? [] : [key];
 }
+
+const manualNamespaceOf = ({ spec, metadata }: Job): readonly string[] => (spec.manualSelector === true ? [metadata.namespace ?? ''] : []);

@@ -1,85 +1,115 @@
 import type { Job } from '../../api/batch/v1/job.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
-import { finalizers } from '../../api/well-known.ts';
-import { type JobWorld, replacesOnlyFailed } from '../../lifecycle/job.facts.ts';
-import { isPodActive, isPodFinished, isPodReady, isPodTerminating, readyConditionOf } from '../pod-conditions.ts';
+import { isOver, type JobWorld } from '../../lifecycle/job.facts.ts';
+import { sizeOf } from '../../machinery/index-set.ts';
+import { isPodActive, isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
+import { untilReplacement } from './pod-backoff.ts';
+import { indexOf, isTracked } from './pod-facts.ts';
+import { hasPodFailed, judgeFailure, type PodFailure } from './pod-failure-policy.ts';
+import { type PodIndexes, readIndexes } from './pod-indexes.ts';
 
 /** Finished pods taken into account in one pass, so that a status stays small; upstream's bound. */
 const maxUncounted = 500;
 
-const baseBackoffMs = 10_000;
-const maxBackoffMs = 600_000;
-
-export const isTracked = (pod: Pod): boolean => pod.metadata.finalizers?.includes(finalizers.jobTracking) === true;
+/** The counts of a Job's pods, and those that the status then accounts for. */
+export interface Account {
+  readonly world: Omit<JobWorld, 'expecting'>;
+  /** Absent unless the Job is Indexed. */
+  readonly indexes: PodIndexes | undefined;
+  /** Pods that may lose the finalizer once the status is written. */
+  readonly settled: readonly Pod[];
+  /** Outcomes that this pass saw first, for the metrics. */
+  readonly fresh: { readonly succeeded: number; readonly failures: readonly PodFailure[] };
+}
 
 /**
  * Counts the pods of a Job.
  *
  * A finished pod goes through three steps, so that it counts exactly once despite crashes and deletions. First its uid
  * is noted in `uncountedTerminatedPods`; then its finalizer is removed; then the note becomes a count. Until then the
- * finalizer keeps the pod.
+ * finalizer keeps the pod. The success of an index needs no note: `completedIndexes` has it once, however often it is added.
  */
-export function accountPods(job: Job, pods: readonly Pod[], now: number): Omit<JobWorld, 'expecting'> {
+export function accountPods(job: Job, pods: readonly Pod[], now: number): Account {
+  const isEnding = isOver(job);
+  const indexes = job.spec.completionMode === 'Indexed' ? readIndexes(job, pods, { now, isOver: isEnding }) : undefined;
   const tracked = new Map(pods.filter(isTracked).map((pod) => [pod.metadata.uid ?? '', pod]));
   const noted = job.status?.uncountedTerminatedPods;
   const succeeded = settle(job.status?.succeeded ?? 0, noted?.succeeded ?? [], tracked);
   const failed = settle(job.status?.failed ?? 0, noted?.failed ?? [], tracked);
   const known = new Set([...succeeded.uncounted, ...failed.uncounted]);
+  const settled = [...known].flatMap((uid) => tracked.get(uid) ?? []);
+  const delayed = new Set([...(indexes?.predecessors.values() ?? [])]);
+  const fresh = { succeeded: 0, failures: [] as PodFailure[] };
+  const { completions = 0 } = job.spec;
+  let delayedFailures = 0;
+
   for (const [uid, pod] of tracked) {
-    if (succeeded.uncounted.length + failed.uncounted.length >= maxUncounted) break;
+    if (settled.length >= maxUncounted) break;
     if (known.has(uid)) continue;
-    if (pod.status?.phase === 'Succeeded') succeeded.uncounted.push(uid);
-    else if (hasFailed(job, pod)) failed.uncounted.push(uid);
+    const isValid = indexes === undefined || (indexOf(pod) ?? completions) < completions;
+    if (pod.status?.phase === 'Succeeded') {
+      if (indexes === undefined) succeeded.uncounted.push(uid);
+      fresh.succeeded += 1;
+      settled.push(pod);
+    } else if (hasPodFailed(job, pod)) {
+      const failure = judgeFailure(job, pod);
+      if (delayed.has(pod)) {
+        delayedFailures += failure.counts ? 1 : 0;
+        continue;
+      }
+      if (failure.counts && isValid) failed.uncounted.push(uid);
+      fresh.failures.push(failure);
+      settled.push(pod);
+    }
   }
   const active = pods.filter(isPodActive);
+  const backoffMs = untilNextPod(job, pods, { now, indexes });
   return {
-    active: active.length,
-    ready: active.filter(isPodReady).length,
-    terminating: pods.filter((pod) => isPodTerminating(pod) && !isPodFinished(pod)).length,
-    succeeded: succeeded.counted + succeeded.uncounted.length,
-    failed: failed.counted + failed.uncounted.length,
-    uncounted: { succeeded: succeeded.uncounted, failed: failed.uncounted },
-    restarts: active.reduce((sum, pod) => sum + restartsOf(pod), 0),
-    backoffMs: backoffMs(job, pods, now),
-    now,
+    indexes,
+    settled,
+    fresh,
+    world: {
+      active: active.length,
+      ready: active.filter(isPodReady).length,
+      terminating: pods.filter((pod) => isPodTerminating(pod) && !isPodFinished(pod)).length,
+      succeeded: indexes === undefined ? succeeded.counted + succeeded.uncounted.length : sizeOf(indexes.succeeded),
+      failed: failed.counted + failed.uncounted.length + delayedFailures,
+      delayedFailures,
+      uncounted: { succeeded: succeeded.uncounted, failed: failed.uncounted },
+      indexes,
+      failJobMessage: failJobMessage(job, pods),
+      restarts: active.reduce((sum, pod) => sum + restartsOf(pod), 0),
+      backoffMs,
+      retryMs: indexes === undefined ? backoffMs : Math.max(backoffMs, indexes.retryMs),
+      now,
+    },
   };
+}
+
+/** With a limit for each index, each index waits alone; otherwise all wait for the last failure. */
+function untilNextPod(
+  job: Job,
+  pods: readonly Pod[],
+  { now, indexes }: { readonly now: number; readonly indexes: PodIndexes | undefined },
+): number {
+  if (indexes?.failed === undefined) return untilReplacement(job, pods, now);
+  return indexes.pending.length > 0 ? 0 : indexes.retryMs;
+}
+
+function failJobMessage(job: Job, pods: readonly Pod[]): string | undefined {
+  if (job.spec.podFailurePolicy === undefined) return undefined;
+  for (const pod of pods) {
+    if (!hasPodFailed(job, pod)) continue;
+    const { action, message } = judgeFailure(job, pod);
+    if (action === 'FailJob') return message;
+  }
+  return undefined;
 }
 
 /** Notes whose pod has lost its finalizer become counts. */
 function settle(counted: number, noted: readonly string[], tracked: ReadonlyMap<string, Pod>) {
   const uncounted = noted.filter((uid) => tracked.has(uid));
   return { counted: counted + noted.length - uncounted.length, uncounted };
-}
-
-/** A pod that someone deletes has failed as far as the Job is concerned, unless its replacement waits for its end anyway. */
-const hasFailed = (job: Job, pod: Pod): boolean =>
-  pod.status?.phase === 'Failed' || (isPodTerminating(pod) && pod.status?.phase !== 'Succeeded' && !replacesOnlyFailed(job.spec));
-
-/** 10 s after the first failure in a row, then twice as long each time, up to 10 min; a success ends the row. */
-function backoffMs(job: Job, pods: readonly Pod[], now: number): number {
-  let lastSuccess = Number.NEGATIVE_INFINITY;
-  for (const pod of pods) if (pod.status?.phase === 'Succeeded') lastSuccess = Math.max(lastSuccess, finishedAt(pod));
-  let failures = 0;
-  let lastFailure = Number.NEGATIVE_INFINITY;
-  for (const pod of pods) {
-    // Pods that the controller deleted itself have lost their finalizer before.
-    if (!hasFailed(job, pod) || (isPodTerminating(pod) && !isTracked(pod))) continue;
-    const at = finishedAt(pod);
-    if (at <= lastSuccess) continue;
-    failures += 1;
-    lastFailure = Math.max(lastFailure, at);
-  }
-  if (failures === 0) return 0;
-  return Math.max(0, lastFailure + Math.min(maxBackoffMs, baseBackoffMs * 2 ** Math.min(failures - 1, 20)) - now);
-}
-
-function finishedAt(pod: Pod): number {
-  const times = (pod.status?.containerStatuses ?? [])
-    .map(({ state }) => state?.terminated?.finishedAt)
-    .filter((time) => time !== undefined);
-  if (times.length > 0) return Math.max(...times.map((time) => Date.parse(time)));
-  const { deletionTimestamp, creationTimestamp } = pod.metadata;
-  return Date.parse(readyConditionOf(pod)?.lastTransitionTime ?? deletionTimestamp ?? creationTimestamp ?? '') || 0;
 }
 
 const restartsOf = (pod: Pod): number =>

@@ -110,6 +110,7 @@ describe.each(programs)('%s', (title, program) => {
     await ok('create', 'ingress', 'web', '--rule=web.example/*=web:80');
     await ok('create', 'poddisruptionbudget', 'none', '--selector=app=nothing', '--min-available=1');
     await ok('create', 'cronjob', 'nightly', '--image=host/x', '--schedule=0 0 1 1 *', '--', 'true');
+    expect(await ok('create', 'job', 'tonight', '--from=cronjob/nightly', '--dry-run=server', '-o', 'name')).toBe('job.batch/tonight\n');
     expect((await exec('create', 'configmap', 'settings')).stderr).toContain('already exists');
     expect(await ok('create', 'deployment', 'dry', '--image=x', '--dry-run=server', '-o', 'name')).toBe('deployment.apps/dry\n');
     expect((await exec('get', 'deployment', 'dry')).stderr).toContain('NotFound');

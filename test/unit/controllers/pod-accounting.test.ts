@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/api/batch/v1/job.ts';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
-import { accountPods } from '../../../src/controllers/job/pod-accounting.ts';
+import { accountPods as account } from '../../../src/controllers/job/pod-accounting.ts';
 
+const accountPods = (...given: Parameters<typeof account>) => account(...given).world;
 const now = Date.parse('2026-01-01T01:00:00Z');
 const ago = (seconds: number): string => new Date(now - seconds * 1000).toISOString();
 

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Job } from '../../../src/api/batch/v1/job.ts';
 import { eventsOf, type JobState, type JobWorld, missingPods, stateOf, statusOf } from '../../../src/lifecycle/job.facts.ts';
 import { type JobEvent, jobMachine } from '../../../src/lifecycle/job.machine.ts';
+import { type IndexSet, sizeOf } from '../../../src/machinery/index-set.ts';
 import { machineSuite } from '../../support/machine-suite.ts';
 
 const timestamp = '2026-01-01T00:00:00Z';
@@ -20,9 +21,13 @@ const world = (overrides: Partial<JobWorld> = {}): JobWorld => ({
   terminating: 0,
   succeeded: 0,
   failed: 0,
+  delayedFailures: 0,
   uncounted: { succeeded: [], failed: [] },
+  indexes: undefined,
+  failJobMessage: undefined,
   restarts: 0,
   backoffMs: 0,
+  retryMs: 0,
   expecting: false,
   now,
   ...overrides,
@@ -36,13 +41,15 @@ function written(state: JobState, before = job(), seen = world()): Job {
 machineSuite({
   machine: jobMachine,
   samples: [
-    { type: 'UNSUPPORTED' },
     { type: 'SUSPENDED' },
     { type: 'RESUMED' },
     { type: 'PODS_MISSING' },
     { type: 'PODS_SURPLUS' },
     { type: 'BACKOFF_LIMIT_EXCEEDED' },
     { type: 'DEADLINE_EXCEEDED' },
+    { type: 'POD_FAILURE_MATCHED' },
+    { type: 'INDEXES_FAILED' },
+    { type: 'SUCCESS_POLICY_MET' },
     { type: 'SUCCEEDED' },
     { type: 'PODS_LEFT' },
     { type: 'PODS_SETTLED' },
@@ -100,13 +107,85 @@ describe('job events', () => {
     expect(status.conditions).toMatchObject([{ type: 'Suspended', status: 'False', reason: 'JobResumed', message: 'Job resumed' }]);
   });
 
-  it('refuse what is not supported instead of ignoring it', () => {
-    const indexed = job({ completionMode: 'Indexed' });
-    expect(types(indexed)).toEqual(['UNSUPPORTED']);
-    expect(written('Failed', indexed).status?.conditions).toMatchObject([
-      { type: 'FailureTarget' },
-      { type: 'Failed', reason: 'NotSupported', message: 'spec.completionMode Indexed is not supported' },
+  const indexed = (spec: Partial<Job['spec']> = {}) => job({ completionMode: 'Indexed', completions: 5, parallelism: 5, ...spec });
+  const indexes = (overrides: Partial<NonNullable<JobWorld['indexes']>> = {}): Partial<JobWorld> => {
+    const all = { succeeded: [], failed: undefined, pending: [], surplusCount: 0, ...overrides };
+    return { indexes: all, succeeded: sizeOf(all.succeeded) };
+  };
+
+  it('fail by a rule of the pod failure policy before anything else', () => {
+    const seen = world({ failed: 9, failJobMessage: 'Container c for pod ns/p failed with exit code 42 matching FailJob rule at index 0' });
+    expect(types(job(), seen)).toEqual(['POD_FAILURE_MATCHED', 'PODS_SETTLED']);
+    expect(written('Failed', job(), seen).status?.conditions).toMatchObject(
+      ['FailureTarget', 'Failed'].map((type) => ({ type, reason: 'PodFailurePolicy', message: seen.failJobMessage })),
+    );
+  });
+
+  it('fail when too many indexes failed, or when some did and no other is left', () => {
+    const perIndex = indexed({ backoffLimitPerIndex: 1, maxFailedIndexes: 1 });
+    const seen = (failed: IndexSet, succeeded: IndexSet = []) => world(indexes({ failed, succeeded }));
+    expect(types(perIndex, seen([[0, 0]]))).toEqual([]);
+    expect(types(perIndex, seen([[0, 1]]))).toEqual(['INDEXES_FAILED', 'PODS_SETTLED']);
+    expect(written('Failing', perIndex, seen([[0, 1]])).status).toMatchObject({
+      failedIndexes: '0,1',
+      conditions: [{ reason: 'MaxFailedIndexesExceeded', message: 'Job has exceeded the specified maximal number of failed indexes' }],
+    });
+    expect(written('Failing', perIndex, seen([[4, 4]], [[0, 3]])).status?.conditions).toMatchObject([
+      { reason: 'FailedIndexes', message: 'Job has failed indexes' },
     ]);
+  });
+
+  it.each<[string, object, IndexSet, boolean]>([
+    ['the named indexes', { succeededIndexes: '1,3-4' }, [[1, 1]], false],
+    [
+      'the named indexes',
+      { succeededIndexes: '1,3' },
+      [
+        [0, 1],
+        [3, 3],
+      ],
+      true,
+    ],
+    [
+      'so many of the named indexes',
+      { succeededIndexes: '1,3-4', succeededCount: 2 },
+      [
+        [0, 1],
+        [4, 4],
+      ],
+      true,
+    ],
+    ['so many of any index', { succeededCount: 2 }, [[0, 0]], false],
+    [
+      'so many of any index',
+      { succeededCount: 2 },
+      [
+        [0, 0],
+        [4, 4],
+      ],
+      true,
+    ],
+  ])('succeed by a policy that wants %s: %j of %j', (_, rule, succeeded, met) => {
+    const policy = indexed({ successPolicy: { rules: [{ succeededIndexes: '0-4', succeededCount: 5 }, rule] } });
+    const seen = world({ ...indexes({ succeeded }), active: 1 });
+    expect(types(policy, seen)).toEqual(met ? ['SUCCESS_POLICY_MET', 'PODS_LEFT'] : []);
+    if (!met) return;
+    const done = written('Complete', written('Succeeding', policy, seen), seen);
+    expect(done.status?.conditions).toMatchObject(
+      ['SuccessCriteriaMet', 'Complete'].map((type) => ({ type, reason: 'SuccessPolicy', message: 'Matched rules at index 1' })),
+    );
+  });
+
+  it('wait for an index in back-off, and count no failed index as missing', () => {
+    const perIndex = indexed({ backoffLimitPerIndex: 1 });
+    expect(types(perIndex, world({ ...indexes({ failed: [[0, 0]], pending: [1] }), active: 3 }))).toEqual(['PODS_MISSING']);
+    expect(types(perIndex, world({ ...indexes({ failed: [[0, 0]] }), active: 3, backoffMs: 5, retryMs: 5 }))).toEqual([]);
+    expect(missingPods(perIndex, world({ ...indexes({ failed: [[0, 0]] }), active: 4 }))).toBe(0);
+  });
+
+  it('remove pods of indexes that are not theirs alone', () => {
+    expect(types(indexed(), world({ ...indexes({ surplusCount: 1 }), active: 5 }))).toEqual(['PODS_SURPLUS']);
+    expect(missingPods(indexed(), world({ ...indexes({ surplusCount: 2 }), active: 5 }))).toBe(-2);
   });
 });
 
