@@ -14,6 +14,8 @@ cpSync(join(root, 'src'), join(root, 'dist'), { recursive: true, filter: (from) 
 // benchmarks and tests.
 /** Module that takes the place of node:child_process. */
 const noPrograms = 'no-programs.cjs';
+/** Module that takes the place of node:http2. Its own name would be taken for the module of Node, also where that is meant. */
+const noHttp2 = 'no-http2.cjs';
 const { rolldown } = await import('rolldown');
 const bundle = await rolldown({
   input: join(root, 'dist/main.js'),
@@ -25,8 +27,8 @@ const bundle = await rolldown({
       name: 'no HTTP/2',
       // fastify loads it at each start, for servers of a sort that none is here: 1.2 MiB.
       // The client of container runtimes speaks it, and is loaded when asked for.
-      resolveId: (name, importer) => (name === 'node:http2' && importer?.includes('node_modules') === true ? name : null),
-      load: (id) => (id === 'node:http2' ? 'module.exports = {};' : null),
+      resolveId: (name, importer) => (name === 'node:http2' && importer?.includes('node_modules') === true ? noHttp2 : null),
+      load: (id) => (id === noHttp2 ? 'module.exports = {};' : null),
     },
     {
       name: 'no programs beside the command',
