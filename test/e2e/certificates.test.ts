@@ -1,8 +1,8 @@
 import { copyFile, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterEach, describe, expect, it } from 'vitest';
-import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
-import { createFakeTime, type FakeTime, hasFakeTime } from '../support/fake-time.ts';
+import { afterAll, describe, expect, it } from 'vitest';
+import { program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
+import { createFakeTime, hasFakeTime } from '../support/fake-time.ts';
 import { temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { until } from '../support/until.ts';
@@ -11,33 +11,29 @@ import { until } from '../support/until.ts';
  * The built program with a time of its own. It begins in the past and is moved to the present. There kubectl, which has the real time, sees
  * what the program's certificates are after that long.
  */
-describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs kubectl and libfaketime)', () => {
-  let cluster: RunningCluster | undefined;
-  let time: FakeTime;
+describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs kubectl and libfaketime)', { concurrent: true }, () => {
+  const clusters: RunningCluster[] = [];
+  afterAll(() => Promise.all(clusters.map((cluster) => cluster.stop())));
 
-  afterEach(async () => {
-    await cluster?.stop();
-    cluster = undefined;
-  });
-
-  const start = async (dataDirectory?: string, args: readonly string[] = []): Promise<RunningCluster> => {
-    cluster = await startCluster({
-      command: 'up',
-      args,
-      environment: time.environment,
-      ...(dataDirectory === undefined ? {} : { dataDirectory }),
-    });
-    return cluster;
-  };
-  const timeAt = async (days: number): Promise<void> => {
-    time = createFakeTime(await temporaryDirectory('time'), days);
-  };
-  const midship = (dataDirectory: string, ...args: string[]) =>
-    run(process.execPath, [join(import.meta.dirname, '../../dist/main.js'), ...args, '--data-dir', dataDirectory], {
-      ...process.env,
-      ...time.environment,
-      NO_COLOR: '1',
-    });
+  /** A time of its own, and the programs that have it. */
+  async function timeAt(days: number) {
+    const time = createFakeTime(await temporaryDirectory('time'), days);
+    return {
+      time,
+      async start(dataDirectory?: string, args: readonly string[] = []): Promise<RunningCluster> {
+        const cluster = await startCluster({
+          command: 'up',
+          args,
+          environment: time.environment,
+          ...(dataDirectory === undefined ? {} : { dataDirectory }),
+        });
+        clusters.push(cluster);
+        return cluster;
+      },
+      midship: (dataDirectory: string, ...args: string[]) =>
+        run(process.execPath, [program, ...args, '--data-dir', dataDirectory], { ...process.env, ...time.environment, NO_COLOR: '1' }),
+    };
+  }
   /** API server, front proxy, metrics server, kubelet client and kubelet are all in the way of this answer. */
   const untilAllServersAnswer = async ({ kubectl }: RunningCluster): Promise<void> => {
     let last = '';
@@ -52,7 +48,7 @@ describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs
   };
 
   it('are renewed while the program runs for 366 days, so that kubectl and every server inside go on', async () => {
-    await timeAt(-366);
+    const { time, start } = await timeAt(-366);
     const running = await start();
     const before = await readFile(running.endpoints.kubeconfig, 'utf8');
     expect(await running.midship('certs', 'check')).toMatchObject({ code: 0 });
@@ -81,9 +77,10 @@ describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs
   }, 180_000);
 
   it('are renewed at a start after a year; after ten the start says what to do, and a rotation repairs it', async () => {
-    await timeAt(-3_651);
-    const { dataDirectory } = await start();
-    await cluster?.stop();
+    const { time, start, midship } = await timeAt(-3_651);
+    const first = await start();
+    const { dataDirectory } = first;
+    await first.stop();
     time.moveTo(-3_651 + 366);
     const second = await start(dataDirectory);
     expect(second.output()).not.toContain('authority');
@@ -116,9 +113,10 @@ describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs
   }, 240_000);
 
   it('survive a rotation of their authority, which ends soon, while copies of the older kubeconfig go on', async () => {
-    await timeAt(-3_630);
-    const { dataDirectory, endpoints } = await start();
-    await cluster?.stop();
+    const { time, start, midship } = await timeAt(-3_630);
+    const first = await start();
+    const { dataDirectory, endpoints } = first;
+    await first.stop();
     time.moveTo(0);
     const { port } = new URL(endpoints.api);
     const second = await start(dataDirectory, ['--api-port', port]);

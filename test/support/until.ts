@@ -5,16 +5,21 @@ export interface UntilOptions {
   readonly what: string | (() => string | Promise<string>);
 }
 
-/** Asks again until the answer is neither undefined nor false. An answer that throws ends the wait. */
+/**
+ * Asks again until the answer is neither undefined nor false. An answer that throws ends the wait. A question that starts a program
+ * takes the cores from the others. So the pause is at least twice as long as the question took.
+ */
 export async function until<T>(
   ask: () => T | undefined | false | Promise<T | undefined | false>,
   { timeoutMs = 30_000, intervalMs = 50, what }: UntilOptions,
 ): Promise<T> {
   const deadline = performance.now() + timeoutMs;
   for (;;) {
+    const asked = performance.now();
     const answer = await ask();
+    const tookMs = performance.now() - asked;
     if (answer !== undefined && answer !== false) return answer;
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${typeof what === 'string' ? what : await what()}`);
-    await new Promise((resolve) => setTimeout(resolve, intervalMs));
+    await new Promise((resolve) => setTimeout(resolve, Math.max(intervalMs, 2 * tookMs)));
   }
 }
