@@ -6,6 +6,8 @@
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace
+//   --clients system  everyday commands by the kubectl of the system; npm test runs a newer one
+//   --target 'in process'  the suites of the GitOps engine on that target; npm test runs the others
 //   --kustomize all  every pair of fields of a kustomization and all drawn ones, compared with the real program
 //   --seed S        the same run again
 //
@@ -16,16 +18,19 @@ import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
 
 const suites = [
-  { flag: 'runs', file: 'gitops', variable: 'MIDSHIP_FAULT_RUNS', gate: '150' },
-  { flag: 'kills', file: 'kill', variable: 'MIDSHIP_KILLS', gate: '20' },
-  { flag: 'fuzz', file: 'odd-objects', variable: 'MIDSHIP_FUZZ_ROUNDS', gate: '2' },
-  { flag: 'damage', file: 'damaged-files', variable: 'MIDSHIP_DAMAGED_FILES', gate: '4' },
-  { flag: 'power-cuts', file: 'power-cut', variable: 'MIDSHIP_POWER_CUTS', gate: '6' },
-  { flag: 'kustomize', tier: 'conformance', file: 'kustomize', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
-  { flag: 'kustomize', tier: 'conformance', file: 'kustomize-fuzz', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
-  { flag: 'kustomize', tier: 'conformance', file: 'kustomize-transformers', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
-  { flag: 'kustomize', tier: 'conformance', file: 'kustomize-helm', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
-  { flag: 'budgets', file: 'memory-budget', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
+  { flag: 'runs', path: 'test/fault/gitops.test.ts', variable: 'MIDSHIP_FAULT_RUNS', gate: '150' },
+  { flag: 'kills', path: 'test/fault/kill.test.ts', variable: 'MIDSHIP_KILLS', gate: '20' },
+  { flag: 'fuzz', path: 'test/fault/odd-objects.test.ts', variable: 'MIDSHIP_FUZZ_ROUNDS', gate: '2' },
+  { flag: 'damage', path: 'test/fault/damaged-files.test.ts', variable: 'MIDSHIP_DAMAGED_FILES', gate: '4' },
+  { flag: 'power-cuts', path: 'test/fault/power-cut.test.ts', variable: 'MIDSHIP_POWER_CUTS', gate: '6' },
+  { flag: 'kustomize', path: 'test/conformance/kustomize.test.ts', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
+  { flag: 'kustomize', path: 'test/conformance/kustomize-fuzz.test.ts', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
+  { flag: 'kustomize', path: 'test/conformance/kustomize-transformers.test.ts', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
+  { flag: 'kustomize', path: 'test/conformance/kustomize-helm.test.ts', variable: 'MIDSHIP_KUSTOMIZE_PAIRS', gate: 'all' },
+  { flag: 'clients', path: 'test/e2e/clients/kubectl.test.ts', variable: 'MIDSHIP_CLIENTS', gate: 'system' },
+  { flag: 'target', path: 'test/conformance/gitops/', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
+  { flag: 'target', path: 'test/integration/gitops/custom-resources.test.ts', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
+  { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 
 const { values, positionals } = parseArgs({
@@ -46,8 +51,9 @@ const named = suites.filter(({ flag }) => values[flag] !== undefined);
 const wanted = named.length > 0 ? named : suites;
 for (const { flag, variable, gate } of wanted) process.env[variable] = values[flag] ?? gate;
 // All of the folder, so that the gate misses none that has no flag.
-const files = [...(named.length > 0 ? [] : ['test/fault/']), ...wanted.map(({ tier = 'fault', file }) => `test/${tier}/${file}.test.ts`)];
+const files = [...(named.length > 0 ? [] : ['test/fault/']), ...wanted.map(({ path }) => path)];
+const projects = ['fault', 'integration', 'conformance', 'e2e'].flatMap((name) => ['--project', name]);
 const reporters = ['--reporter=default', '--reporter=./scripts/test-report.mjs'];
-run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', '--project', 'fault', '--project', 'conformance', ...reporters, ...files], {
+run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...projects, ...reporters, ...files], {
   cwd: root,
 });

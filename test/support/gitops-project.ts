@@ -37,6 +37,13 @@ export interface GitOpsTarget {
 const watchDelayMs = Number(process.env.MIDSHIP_CONFORMANCE_WATCH_DELAY_MS ?? 300);
 
 /**
+ * The target that alone runs. Without it all run but the plain one in process, which late watches and HTTP make harder: `npm run fault`
+ * names it.
+ */
+const onlyTarget = process.env.MIDSHIP_CONFORMANCE_TARGET;
+const isWanted = (name: string): boolean => (onlyTarget === undefined ? name !== 'in process' : name === onlyTarget);
+
+/**
  * Targets of the suite: in process, in process with late watches, over HTTP, and any cluster that
  * `MIDSHIP_CONFORMANCE_KUBECONFIG` names. `MIDSHIP_CONFORMANCE_BARE=true` says that this cluster has an API server and
  * no controllers. There one file must run after another (`--no-file-parallelism`): the engine of each handles all apps
@@ -135,6 +142,7 @@ export interface Suite {
  */
 export function describeOnTargets(name: string, define: (suite: Suite) => void): void {
   for (const [targetName, start] of Object.entries(targets)) {
+    if (!isWanted(targetName)) continue;
     describe.concurrent(targetName, () => {
       describe.sequential(name, () => defineOn(start, define));
     });
