@@ -18,8 +18,20 @@ export interface GrpcClient {
    * @throws GrpcError as `call`, from the iteration
    */
   stream<Request, Response>(method: GrpcMethod<Request, Response>, request: Request, options: StreamOptions): AsyncIterable<Response>;
+  /**
+   * A stream in both directions. The caller has to read the answers; breaking off that loop ends the stream.
+   *
+   * @throws GrpcError as `stream`
+   */
+  open<Request, Response>(method: GrpcMethod<Request, Response>, options: StreamOptions): GrpcExchange<Request, Response>;
   /** Breaks off all calls with `UNAVAILABLE`; later calls fail at once. */
   close(): void;
+}
+
+export interface GrpcExchange<Request, Response> {
+  /** Does nothing when the stream has ended: the end of the answers says why. */
+  send(request: Request): void;
+  readonly answers: AsyncIterable<Response>;
 }
 
 export interface GrpcMethod<Request, Response> {
@@ -45,6 +57,12 @@ export interface GrpcClientOptions {
   readonly clock: Clock;
   /** Bound of one answer; a longer one fails the call with `RESOURCE_EXHAUSTED`. */
   readonly maxMessageBytes?: number;
+  /** Metadata of each call; names in lower case. */
+  readonly metadata?: () => Readonly<Record<string, string>>;
+  /** Asks every so often whether the server is still there, and breaks the connection when it does not answer in time. */
+  readonly pings?: { readonly everyMs: number; readonly timeoutMs: number };
+  /** Bytes that the server may send before they are read, on each stream and twice that on the connection; by default Node's 64 KiB. */
+  readonly windowBytes?: number;
 }
 
 /** Status codes of gRPC that this code base acts on. */
@@ -79,14 +97,18 @@ const defaultMaxMessageBytes = 16 * 1024 * 1024;
 const headBytes = 5;
 
 export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
-  const { clock, maxMessageBytes = defaultMaxMessageBytes } = options;
+  const { clock, maxMessageBytes = defaultMaxMessageBytes, metadata, pings, windowBytes } = options;
   let session: ClientHttp2Session | undefined;
   let closed = false;
 
   function openSession(): ClientHttp2Session {
     if (closed) throw new GrpcError(grpcCodes.unavailable, 'the client is closed');
     if (session !== undefined && !session.closed && !session.destroyed) return session;
-    const opened = connect('http://localhost', { createConnection: options.connect });
+    const opened = connect('http://localhost', {
+      createConnection: options.connect,
+      ...(windowBytes === undefined ? {} : { settings: { initialWindowSize: windowBytes } }),
+    });
+    if (windowBytes !== undefined) opened.once('connect', () => opened.setLocalWindowSize(2 * windowBytes));
     session = opened;
     const forget = (): void => {
       if (session === opened) session = undefined;
@@ -97,19 +119,19 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
     opened.on('close', forget);
     // A client that waits for nothing does not keep the program alive.
     opened.unref();
+    if (pings !== undefined) keepAlive(opened, pings, clock);
     return opened;
   }
 
-  function open(path: string, message: Uint8Array, timeoutMs: number | undefined): ClientHttp2Stream {
-    const stream = openSession().request({
+  function start(path: string, timeoutMs: number | undefined): ClientHttp2Stream {
+    return openSession().request({
+      ...metadata?.(),
       [constants.HTTP2_HEADER_METHOD]: 'POST',
       [constants.HTTP2_HEADER_PATH]: path,
       [constants.HTTP2_HEADER_CONTENT_TYPE]: 'application/grpc',
       [constants.HTTP2_HEADER_TE]: 'trailers',
       ...(timeoutMs === undefined ? {} : { 'grpc-timeout': `${Math.max(1, Math.ceil(timeoutMs))}m` }),
     });
-    stream.end(frame(message));
-    return stream;
   }
 
   /** Gives each answer to `onMessage`; resolves at a status of 0. */
@@ -149,10 +171,41 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
     });
   }
 
+  /** Reads from now on, so that the stream fails with whoever reads the answers, and with nobody when they are not read. */
+  function answersOf<Response>(
+    stream: ClientHttp2Stream,
+    method: GrpcMethod<never, Response>,
+    signal: AbortSignal,
+  ): AsyncGenerator<Response> {
+    const answers = new PassThrough({ objectMode: true, highWaterMark: 256 });
+    answers.on('error', () => undefined);
+    const onAbort = (): void => stream.close(constants.NGHTTP2_CANCEL);
+    signal.addEventListener('abort', onAbort, { once: true });
+    run(stream, (bytes) => {
+      // Flow control of HTTP/2 holds the server back while the reader of the answers is slow.
+      if (!answers.write({ value: method.decode(bytes) })) stream.pause();
+    }).then(
+      () => answers.end(),
+      (err: unknown) => answers.destroy(err as Error),
+    );
+    answers.on('drain', () => stream.resume());
+    return read();
+    async function* read(): AsyncGenerator<Response> {
+      try {
+        for await (const { value } of answers as AsyncIterable<{ value: Response }>) yield value;
+      } finally {
+        signal.removeEventListener('abort', onAbort);
+        stream.close(constants.NGHTTP2_CANCEL);
+        answers.destroy();
+      }
+    }
+  }
+
   return {
     async call(method, request, { timeoutMs, signal }) {
       signal?.throwIfAborted();
-      const stream = open(method.path, method.encode(request), timeoutMs);
+      const stream = start(method.path, timeoutMs);
+      stream.end(frame(method.encode(request)));
       let broken: GrpcError | undefined;
       const breakOff = (error: GrpcError): void => {
         broken ??= error;
@@ -181,26 +234,20 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
 
     async *stream(method, request, { signal }) {
       signal.throwIfAborted();
-      const stream = open(method.path, method.encode(request), undefined);
-      const answers = new PassThrough({ objectMode: true, highWaterMark: 256 });
-      const onAbort = (): void => stream.close(constants.NGHTTP2_CANCEL);
-      signal.addEventListener('abort', onAbort, { once: true });
-      const ended = run(stream, (bytes) => {
-        // Flow control of HTTP/2 holds the server back while the reader of the answers is slow.
-        if (!answers.write({ value: method.decode(bytes) })) stream.pause();
-      });
-      answers.on('drain', () => stream.resume());
-      ended.then(
-        () => answers.end(),
-        (err: unknown) => answers.destroy(err as Error),
-      );
-      try {
-        for await (const { value } of answers as AsyncIterable<{ value: ReturnType<typeof method.decode> }>) yield value;
-      } finally {
-        signal.removeEventListener('abort', onAbort);
-        stream.close(constants.NGHTTP2_CANCEL);
-        answers.destroy();
-      }
+      const stream = start(method.path, undefined);
+      stream.end(frame(method.encode(request)));
+      yield* answersOf(stream, method, signal);
+    },
+
+    open(method, { signal }) {
+      signal.throwIfAborted();
+      const stream = start(method.path, undefined);
+      return {
+        send(request) {
+          if (!stream.closed && !stream.destroyed) stream.write(frame(method.encode(request)));
+        },
+        answers: answersOf(stream, method, signal),
+      };
     },
 
     close() {
@@ -208,6 +255,24 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
       session?.destroy();
     },
   };
+}
+
+/** Destroys the session when the server leaves a ping without an answer: a host that went away closes no connection. */
+function keepAlive(session: ClientHttp2Session, { everyMs, timeoutMs }: NonNullable<GrpcClientOptions['pings']>, clock: Clock): void {
+  let cancel = clock.after(everyMs, ping);
+  session.on('close', () => cancel());
+  function ping(): void {
+    if (session.closed || session.destroyed) return;
+    if (session.connecting) {
+      session.destroy(new Error(`no connection within ${everyMs} ms`));
+      return;
+    }
+    cancel = clock.after(timeoutMs, () => session.destroy(new Error(`no answer to a ping within ${timeoutMs} ms`)));
+    session.ping((err) => {
+      cancel();
+      if (err === null) cancel = clock.after(everyMs, ping);
+    });
+  }
 }
 
 /** Puts the length before an uncompressed message. */

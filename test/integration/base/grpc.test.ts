@@ -1,5 +1,6 @@
+import { once } from 'node:events';
 import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
-import { type AddressInfo, connect } from 'node:net';
+import { type AddressInfo, connect, createServer as createPlainServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createGrpcClient, type GrpcClient, type GrpcError, grpcCodes } from '../../../src/base/grpc.ts';
@@ -195,5 +196,48 @@ describe('a stream', () => {
     setTimeout(() => abort.abort(), 20);
     await reading;
     await expect.poll(() => closed).toBe(2);
+  });
+
+  it('sends and gets messages on one stream, and sends metadata', async () => {
+    const seen: string[] = [];
+    server.removeAllListeners('stream');
+    server.on('stream', (stream, headers) => {
+      stream.on('error', () => undefined);
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
+      seen.push(String(headers.tenant));
+      stream.on('data', (piece: Buffer) => stream.write(frame(`${piece.subarray(5).toString('utf8')}!`)));
+    });
+    client.close();
+    const { port } = server.address() as AddressInfo;
+    client = createGrpcClient({ connect: () => connect(port, '127.0.0.1'), clock: systemClock, metadata: () => ({ tenant: 'one' }) });
+    const abort = new AbortController();
+    const exchange = client.open(echo, { signal: abort.signal });
+    exchange.send('a');
+    const answers: string[] = [];
+    for await (const text of exchange.answers) {
+      answers.push(text);
+      if (answers.length === 2) break;
+      exchange.send('b');
+    }
+    exchange.send('after the end');
+    expect(answers).toEqual(['a!', 'b!']);
+    expect(seen).toEqual(['one']);
+  });
+
+  it('breaks a connection whose server leaves a ping without an answer', async () => {
+    client.close();
+    // It accepts the connection and says nothing, as a halted server does.
+    const silent = createPlainServer(() => undefined).listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const { port } = silent.address() as AddressInfo;
+    client = createGrpcClient({
+      connect: () => connect(port, '127.0.0.1'),
+      clock: systemClock,
+      pings: { everyMs: 20, timeoutMs: 20 },
+    });
+    const error = await client.call(echo, 'x', { timeoutMs: 30_000 }).catch((err: unknown) => err);
+    expect(error).toMatchObject({ code: grpcCodes.unavailable });
+    expect(String(error)).toContain('20 ms');
+    silent.close();
   });
 });
