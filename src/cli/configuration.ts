@@ -7,6 +7,7 @@ import type { AddressPool } from '../machinery/address-pool.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
 import type { MachinesNetwork } from './data-directory.ts';
 import type { PodSettings } from './pod-flags.ts';
+import type { EtcdAddress } from './store-address.ts';
 
 /** The request of `up` and `demo`: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
 export interface Configuration {
@@ -52,6 +53,8 @@ export interface Configuration {
   readonly overrideManagers?: readonly string[];
   /** Absent: shares of what Node takes. */
   readonly memory?: MemoryBudget;
+  /** Absent: SQLite in the data directory. */
+  readonly store?: EtcdSettings | undefined;
   /** Absent: no Ingress is served. */
   readonly ingress?: IngressSettings | undefined;
   /** Absent: every node is a part of this process. */
@@ -105,6 +108,13 @@ export interface CloudFlagSettings {
   readonly pool?: AddressPool;
 }
 
+/** An etcd that somebody else runs. Files are read at the start. */
+export interface EtcdSettings {
+  readonly address: EtcdAddress;
+  readonly tls?: { readonly ca: string | undefined; readonly certificate: string | undefined; readonly key: string | undefined };
+  readonly login?: { readonly user: string; readonly passwordFile: string };
+}
+
 /** Ports of this machine for Ingresses; 0: any free. */
 export interface IngressSettings {
   readonly httpPort: number;
@@ -119,6 +129,8 @@ export type DisablePart = (typeof disableParts)[number];
 /** The files of a data directory; the directory itself is 0700. */
 export const filesOf = (dataDirectory: string) => ({
   database: join(dataDirectory, 'state.db'),
+  /** The name of this server in a store that is not in the data directory. */
+  serverId: join(dataDirectory, 'server-id'),
   pki: join(dataDirectory, 'pki'),
   encryption: join(dataDirectory, 'pki', 'encryption.yaml'),
   kubeconfig: join(dataDirectory, 'kubeconfig'),

@@ -19,6 +19,7 @@ import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
 import { repositoryOf } from './repository-flag.ts';
+import { type StoreFlags, storeSettingsOf, withStoreFlags } from './store-flags.ts';
 
 /** The examples that `demo` puts into an empty built-in remote. */
 const exampleRepository = fileURLToPath(new URL('../../examples-repo', import.meta.url));
@@ -52,7 +53,7 @@ interface UpFlags extends AccessFlags, BuildFlags, IngressFlags, OverrideFlags, 
   readonly detached: boolean;
 }
 
-interface ServerFlags extends UpFlags, NodeFlags, CloudFlags {
+interface ServerFlags extends UpFlags, NodeFlags, CloudFlags, StoreFlags {
   readonly clusterCidr: string;
   readonly networkBackend: NetworkBackend;
   readonly serviceCidr: string;
@@ -174,7 +175,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
   const run = async (
     flags: UpFlags,
     command: Command,
-    given: Pick<Configuration, 'seedDirectory' | 'machines' | 'cloud'> = {},
+    given: Pick<Configuration, 'seedDirectory' | 'machines' | 'cloud' | 'store'> = {},
   ): Promise<void> => {
     const [{ toolsOf }, { settingsOf }] = await Promise.all([import('./build-tools.ts'), import('./settings.ts')]);
     const configuration = {
@@ -245,7 +246,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
         .env('MIDSHIP_TOKEN')
         .argParser(parseToken),
     );
-  withCloudFlags(withNodeFlags(server))
+  withStoreFlags(withCloudFlags(withNodeFlags(server)))
     .addHelpText(
       'after',
       [
@@ -258,7 +259,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     .action((flags: ServerFlags, command: Command) => {
       const machines = machinesOf(flags);
       const cloud = cloudSettingsOf(flags, machines);
-      return run(flags, command, { machines: { ...machines, awaitsCloud: cloud.remote !== undefined }, cloud });
+      return run(flags, command, {
+        machines: { ...machines, awaitsCloud: cloud.remote !== undefined },
+        cloud,
+        store: storeSettingsOf(flags),
+      });
     });
 
   withBuildFlags(

@@ -37,7 +37,6 @@ import { createEventQueue, type EventQueue } from '../../reconcile/event-recorde
 import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
 import { createStepLog, type StepLog } from '../../reconcile/step-log.ts';
 import { describeDamage } from '../../storage/damage-report.ts';
-import { openSqliteStorage } from '../../storage/sqlite/storage.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { openSnapshot } from '../backup-snapshot.ts';
 import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
@@ -51,6 +50,7 @@ import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
 import type { MetricsPaths } from './metrics-paths.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
+import { openStore } from './store.ts';
 
 export interface ControlPlaneOptions extends Surroundings {
   readonly configuration: Configuration;
@@ -98,7 +98,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
   const { machines } = configuration;
 
   // 1. The store and the addresses, then the API over both.
-  const storage = await openSqliteStorage({ path: files.database, clock, metrics: metrics.apiserver });
+  const storage = await openStore({ configuration, clock, log, metrics: metrics.apiserver });
   onClose(() => storage.close());
   for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
   for (const { address, port } of await endSquatters(configuration))

@@ -1,0 +1,409 @@
+import { type Clock, systemClock } from '../../base/clock.ts';
+import { GrpcError, grpcCodes } from '../../base/grpc.ts';
+import type { Log } from '../../base/log.ts';
+import { expired } from '../../machinery/status-error.ts';
+import type {
+  HistoryOptions,
+  RangeOptions,
+  RangeResult,
+  Storage,
+  StorageEvent,
+  StoredChange,
+  StoredEntry,
+  WatchOptions,
+} from '../storage.ts';
+import { StorageError } from '../storage-error.ts';
+import { createEtcdClient, type EtcdClient, type EtcdClientOptions, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
+import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
+import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
+import { createEtcdWrites, type EtcdWrites } from './writes.ts';
+
+/**
+ * The store in etcd, version 3.5.8 or later. Its revisions are etcd's, so they have gaps: other keys of the same etcd count, too.
+ *
+ * `currentRevision` is what the watch of this process has delivered. Reads ask a quorum. There are no groups of writes, and no budget of
+ * bytes for what is superseded: etcd has a quota of its own. Its file keeps what compaction freed until `etcdctl defrag`.
+ */
+export interface EtcdStorageOptions extends Omit<EtcdClientOptions, 'clock'> {
+  /** All keys begin with it; it begins with a slash and does not end with one. */
+  readonly prefix: string;
+  readonly owner: StoreOwner;
+  readonly log: Log;
+  readonly clock?: Clock;
+}
+
+/** The one server that writes the store; its name for people. */
+export interface StoreOwner {
+  /** The same over restarts of this server, and no other server's. */
+  readonly serverId: string;
+  readonly host: string;
+  readonly directory: string;
+}
+
+/** Objects of one page of a range; at most 1.5 MiB each, usually a few KiB. */
+const pageKeys = 1_000;
+/** Changes handed on at once. */
+const historyPage = 500;
+/** etcd before it may say in a progress answer that nothing is missing while something is. (etcd-io/etcd#15220) */
+const oldestVersion = '3.5.8';
+const neverAborted = new AbortController().signal;
+/** Version of how values and keys lie in etcd. */
+const formatVersion = 1;
+
+/**
+ * @throws StorageError when etcd is away, too old, written by a later version, or another server's
+ */
+export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Storage> {
+  const { prefix, owner, log, clock = systemClock } = options;
+  const { serverId } = owner;
+  const client = createEtcdClient({ ...options, clock });
+  const keys = createStoreKeys(prefix);
+  const live = createLiveWatch({ client, key: keys.first, rangeEnd: keys.end, clock, log });
+  const writes = createEtcdWrites({ client, live, keys, serverId, clock });
+  try {
+    await checkVersion(client);
+    await checkFormat(client, keys);
+    await claim(client, keys, owner);
+    const { revision } = await client.range({ key: keys.fence(serverId) });
+    live.start(revision);
+    // Writes of an earlier process of this server are done by now, or never.
+    await writes.raiseFence();
+    return createStorage({ client, keys, live, writes, clock, compacted: await compactedIn(client, keys) });
+  } catch (err) {
+    live.stop(err as Error);
+    client.close();
+    throw err instanceof GrpcError ? openError(err, options) : err;
+  }
+}
+
+function openError(err: GrpcError, { endpoints, prefix }: EtcdStorageOptions): StorageError {
+  const where = endpoints.map(({ host, port }) => `${host}:${port}`).join(',');
+  if (err.code === grpcCodes.permissionDenied) {
+    return new StorageError(`etcd at ${where} refuses the prefix ${prefix}`, {
+      hint: `Give the user the right to read and write it: etcdctl role grant-permission ROLE readwrite --prefix=true ${prefix}/`,
+      cause: err,
+    });
+  }
+  if (err.code === grpcCodes.invalidArgument || err.code === grpcCodes.unauthenticated) {
+    return new StorageError(`etcd at ${where} refuses the login: ${err.message}`, {
+      hint: 'Check --store-user and --store-password-file.',
+      cause: err,
+    });
+  }
+  return new StorageError(`etcd at ${where} does not answer: ${err.message}`, {
+    hint: 'Check that etcd runs and has a quorum ("etcdctl endpoint status --cluster"), and the certificates of --store-ca and --store-cert.',
+    cause: err,
+  });
+}
+
+interface Parts {
+  readonly client: EtcdClient;
+  readonly keys: StoreKeys;
+  readonly live: LiveWatch;
+  readonly writes: EtcdWrites;
+  readonly clock: Clock;
+  readonly compacted: number;
+}
+
+interface Subscriber {
+  readonly options: WatchOptions;
+  /** Up to where it has been served. */
+  position: number;
+  /** Its signal was aborted, or it threw. */
+  hasEnded: boolean;
+}
+
+function createStorage({ client, keys, live, writes, clock, compacted }: Parts): Storage {
+  const subscribers = new Set<Subscriber>();
+  let compactedRevision = compacted;
+  let closing: Promise<void> | undefined;
+  live.subscribe({
+    onEvents(events) {
+      const own = eventsOf(events);
+      if (own.length > 0) for (const subscriber of subscribers) serve(subscriber, own);
+    },
+    onEnd(err) {
+      for (const subscriber of subscribers) end(subscriber, err);
+    },
+  });
+
+  function eventsOf(events: readonly EtcdEvent[]): readonly StorageEvent[] {
+    return events.flatMap((event): readonly StorageEvent[] => {
+      const { type, revision, created, text } = event;
+      const key = keys.nameOf(event.key);
+      if (key === undefined) return [];
+      if (type === 'delete') return [{ type, key, revision }];
+      const decoded = writes.decodedOf(event);
+      return [{ type, key, revision, created, value: decoded === undefined ? { text } : { text, decoded } }];
+    });
+  }
+
+  function serve(subscriber: Subscriber, events: readonly StorageEvent[]): void {
+    const { options } = subscriber;
+    const fresh = events.filter(({ key, revision }) => revision > subscriber.position && key.startsWith(options.prefix));
+    if (fresh.length === 0) return;
+    subscriber.position = fresh.at(-1)?.revision ?? subscriber.position;
+    try {
+      options.onEvents(fresh);
+    } catch (err) {
+      end(subscriber, err as Error);
+    }
+  }
+
+  function end(subscriber: Subscriber, err: Error): void {
+    subscribers.delete(subscriber);
+    subscriber.hasEnded = true;
+    subscriber.options.onEnd(err);
+  }
+
+  function checkOpen(): void {
+    if (closing !== undefined) throw new Error('the store is closed');
+  }
+
+  async function range({ prefix, after, limit = Number.POSITIVE_INFINITY }: RangeOptions): Promise<RangeResult> {
+    const rangeEnd = prefix === '' ? keys.end : keyAfterPrefix(keys.of(prefix));
+    let key = after === undefined || after < prefix ? keys.of(prefix) : `${keys.of(after)}\0`;
+    const entries: StoredEntry[] = [];
+    let revision: number | undefined;
+    for (;;) {
+      const page = await client.range({
+        key,
+        rangeEnd,
+        // The store's own keys lie among them, and do not count.
+        limit: Math.min(pageKeys, limit - entries.length + 1),
+        ...(revision === undefined ? {} : { revision }),
+      });
+      revision ??= page.revision;
+      for (const entry of page.entries) {
+        const name = keys.nameOf(entry.key);
+        if (name === undefined) continue;
+        if (entries.length === limit) return { entries, revision, more: true };
+        entries.push({ key: name, text: entry.text, revision: entry.modRevision });
+      }
+      const last = page.entries.at(-1);
+      if (!page.more || last === undefined) return { entries, revision, more: false };
+      key = `${last.key}\0`;
+    }
+  }
+
+  /** Serves a watch from the past by a watch of its own, until it has reached the live one. */
+  async function catchUp(subscriber: Subscriber): Promise<void> {
+    const { options } = subscriber;
+    const key = keys.of(options.prefix);
+    const rangeEnd = options.prefix === '' ? keys.end : keyAfterPrefix(key);
+    while (!subscriber.hasEnded) {
+      try {
+        const past = client.past({ key, rangeEnd, startRevision: subscriber.position + 1, withBefore: false }, options.signal);
+        for await (const { created, compactRevision, revision, events } of past) {
+          if (compactRevision > 0) throw tooOld(subscriber.position, compactRevision);
+          if (closing !== undefined) throw new Error('the store is closed');
+          if (events.length > 0) serve(subscriber, eventsOf(events));
+          else if (!created) subscriber.position = Math.max(subscriber.position, revision);
+          if (subscriber.hasEnded) return;
+          if (subscriber.position >= live.position) {
+            subscribers.add(subscriber);
+            return;
+          }
+        }
+      } catch (err) {
+        if (subscriber.hasEnded) return;
+        if (closing !== undefined) end(subscriber, new Error('the store is closed'));
+        else if (!isOpen(err)) end(subscriber, err as Error);
+        // Another member goes on where this one broke off. The live watch says when none does.
+        else await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
+      }
+    }
+  }
+
+  async function history({ maxChanges, maxSize, onChanges }: HistoryOptions): Promise<void> {
+    const newest: { readonly event: EtcdEvent; readonly size: number }[] = [];
+    const page: StoredChange[] = [];
+    let size = 0;
+    const hand = async (change: StoredChange): Promise<void> => {
+      page.push(change);
+      if (page.length === historyPage) await onChanges(page.splice(0));
+    };
+    for await (const event of changes(compactedRevision, live.position)) {
+      const name = keys.nameOf(event.key);
+      if (name === undefined) continue;
+      const own = { event: { ...event, key: name }, size: event.text.length };
+      newest.push(own);
+      size += own.size;
+      while (newest.length > maxChanges || size > maxSize) {
+        const oldest = newest.shift();
+        if (oldest === undefined) break;
+        size -= oldest.size;
+        await hand({ revision: oldest.event.revision, key: oldest.event.key, values: undefined });
+      }
+    }
+    const first = newest[0]?.event.revision ?? 0;
+    for (const { event } of newest) {
+      const { revision, key, before, type, text } = event;
+      await hand({ revision, key, values: { before: beforeOf(before, first), after: type === 'delete' ? undefined : text } });
+    }
+    if (page.length > 0) await onChanges(page);
+  }
+
+  /** Every change after one revision and up to another, oldest first. */
+  async function* changes(after: number, upTo: number): AsyncGenerator<EtcdEvent> {
+    if (after >= upTo) return;
+    const request = { key: keys.first, rangeEnd: keys.end, startRevision: after + 1, withBefore: true };
+    for await (const { created, compactRevision, revision, events } of client.past(request, neverAborted)) {
+      if (compactRevision > 0) throw tooOld(after, compactRevision);
+      for (const event of events) {
+        if (event.revision > upTo) return;
+        yield event;
+      }
+      if (!created && revision >= upTo && events.length === 0) return;
+      if ((events.at(-1)?.revision ?? 0) === upTo) return;
+    }
+  }
+
+  async function compact(revision: number, physical: boolean): Promise<void> {
+    checkOpen();
+    const target = Math.min(revision, live.position);
+    if (target <= compactedRevision) return;
+    // Written first: a watch may not start before what is about to go.
+    await client.txn({ compare: [], success: { put: { key: keys.compaction, text: String(target) } }, read: keys.compaction });
+    compactedRevision = target;
+    try {
+      await client.compact(target, physical);
+    } catch (err) {
+      // Somebody else went further.
+      if (!(err as Error).message.includes('has been compacted')) throw err;
+    }
+  }
+
+  return {
+    get currentRevision() {
+      return live.position;
+    },
+    get compactedRevision() {
+      return compactedRevision;
+    },
+    get failure() {
+      return live.failure ?? writes.failure;
+    },
+    damage: [],
+    async get(key) {
+      checkOpen();
+      const [entry] = (await client.range({ key: keys.of(key) })).entries;
+      return entry === undefined ? undefined : { key, text: entry.text, revision: entry.modRevision };
+    },
+    async range(options) {
+      checkOpen();
+      return await range(options);
+    },
+    async create(key, value) {
+      checkOpen();
+      return await writes.create(key, value);
+    },
+    async update(key, value, expected) {
+      checkOpen();
+      return await writes.update(key, value, expected);
+    },
+    async delete(key, expected) {
+      checkOpen();
+      return await writes.delete(key, expected);
+    },
+    async watch(options) {
+      checkOpen();
+      if (options.afterRevision < compactedRevision) throw tooOld(options.afterRevision, compactedRevision);
+      if (options.signal.aborted) return;
+      const subscriber: Subscriber = { options, position: options.afterRevision, hasEnded: false };
+      const leave = (): void => {
+        subscribers.delete(subscriber);
+        subscriber.hasEnded = true;
+      };
+      options.signal.addEventListener('abort', leave, { once: true });
+      if (options.afterRevision >= live.position) subscribers.add(subscriber);
+      else void catchUp(subscriber);
+    },
+    async history(options) {
+      checkOpen();
+      await history(options);
+    },
+    revisionKeeping: () => compactedRevision,
+    compact: (revision) => compact(revision, false),
+    async purge() {
+      checkOpen();
+      await compact(live.position, true);
+    },
+    close() {
+      closing ??= (async () => {
+        await writes.drain();
+        live.stop(new Error('the store is closed'));
+        client.close();
+      })();
+      return closing;
+    },
+  };
+}
+
+/** A value that is itself given as the `after` of a change is not given again. */
+const beforeOf = (before: KeyValue | undefined, firstRevision: number): { readonly text: string; readonly revision: number } | undefined =>
+  before === undefined || before.modRevision >= firstRevision ? undefined : { text: before.text, revision: before.modRevision };
+
+const tooOld = (revision: number, compacted: number) => expired(`too old resource version: ${revision} (${compacted})`);
+
+async function checkVersion(client: EtcdClient): Promise<void> {
+  const { version } = await client.status();
+  if (isOlder(version, oldestVersion)) {
+    throw new StorageError(`etcd ${version} is too old`, {
+      hint: `Upgrade etcd to ${oldestVersion} or later: earlier ones lose changes of watches.`,
+    });
+  }
+}
+
+/** Versions are three numbers, perhaps with a suffix. */
+function isOlder(version: string, than: string): boolean {
+  const [ours = [], theirs = []] = [version, than].map((text) => text.split('-')[0]?.split('.').map(Number) ?? []);
+  for (const [at, part] of theirs.entries()) {
+    const own = ours[at] ?? 0;
+    if (own !== part) return own < part;
+  }
+  return false;
+}
+
+/** Two servers would each keep what they think is taken: addresses, ports and quotas. */
+async function claim(client: EtcdClient, keys: StoreKeys, owner: StoreOwner): Promise<void> {
+  const { found } = await client.txn({
+    compare: [{ key: keys.owner, revision: 0 }],
+    success: { put: { key: keys.owner, text: JSON.stringify(owner) } },
+    read: keys.owner,
+  });
+  const current = found === undefined ? owner : (JSON.parse(found.text) as StoreOwner);
+  if (current.serverId === owner.serverId) return;
+  throw new StorageError(`the store belongs to the server on ${current.host} with the data directory ${current.directory}`, {
+    hint: 'Start that data directory, which has the keys, or name another prefix: several servers on one store are not supported yet.',
+  });
+}
+
+/** Says how the store is written, and refuses one that a later version wrote. */
+async function checkFormat(client: EtcdClient, keys: StoreKeys): Promise<void> {
+  const { found } = await client.txn({
+    compare: [{ key: keys.format, revision: 0 }],
+    success: { put: { key: keys.format, text: JSON.stringify({ written: formatVersion, oldestReader: formatVersion }) } },
+    read: keys.format,
+  });
+  if (found === undefined) return;
+  const { oldestReader } = JSON.parse(found.text) as { readonly oldestReader: number };
+  if (oldestReader > formatVersion) {
+    throw new StorageError(`the store in etcd is of format ${oldestReader}, which this version cannot read`, {
+      hint: 'Start the version of Midship that wrote it, or a later one',
+    });
+  }
+}
+
+/** Up to where etcd has forgotten what was superseded, whoever asked for it: a watch that begins before is refused and says so. */
+async function compactedIn(client: EtcdClient, keys: StoreKeys): Promise<number> {
+  const [entry] = (await client.range({ key: keys.compaction })).entries;
+  const written = entry === undefined ? 0 : Number(entry.text);
+  const request = { key: keys.compaction, startRevision: written + 1, withBefore: false };
+  for await (const { compactRevision, created, events } of client.past(request, neverAborted)) {
+    if (compactRevision > 0) return compactRevision;
+    // An answer beside the first one says that the past can be read.
+    if (!created || events.length > 0) break;
+  }
+  return written;
+}
