@@ -32,6 +32,8 @@ export const labels = {
   fluxKustomizeNamespace: 'kustomize.toolkit.fluxcd.io/namespace',
   midshipManaged: 'midship.dev/managed',
   midshipSimulated: 'midship.dev/simulated',
+  /** On a PersistentVolume: the node whose agent has its directory. */
+  storageNode: 'midship.dev/storage-node',
   /** On a Node: how NetworkPolicies are enforced on its pods; absent where they are not. */
   networkPolicy: 'midship.dev/network-policy',
   instanceType: 'node.kubernetes.io/instance-type',
@@ -69,6 +71,10 @@ export const annotations = {
   loadBalancerPool: 'midship.dev/load-balancer-pool',
   /** There, too: `external` where Nodes wait for a cloud provider. */
   cloudProvider: 'midship.dev/cloud-provider',
+  /** On a Node: the directory of its machine that holds the volumes of the class `local-path`. */
+  storageDirectory: 'midship.dev/storage-directory',
+  /** On a volume of that class, as k3s' provisioner has it. */
+  localPathNode: 'local.path.provisioner/selected-node',
   reconcileRequestedAt: 'reconcile.fluxcd.io/requestedAt',
   fluxPrune: 'kustomize.toolkit.fluxcd.io/prune',
   fluxReconcile: 'kustomize.toolkit.fluxcd.io/reconcile',
@@ -108,6 +114,19 @@ export const annotations = {
   suspendUntil: 'midship.dev/suspend-until',
 } as const;
 
+/** On claims and volumes: how binders, schedulers and provisioners of storage speak with each other. */
+export const volumeAnnotations = {
+  /** On a claim: its volume was chosen once, and is never looked for again. */
+  bindCompleted: 'pv.kubernetes.io/bind-completed',
+  boundByController: 'pv.kubernetes.io/bound-by-controller',
+  provisionedBy: 'pv.kubernetes.io/provisioned-by',
+  storageProvisioner: 'volume.kubernetes.io/storage-provisioner',
+  legacyStorageProvisioner: 'volume.beta.kubernetes.io/storage-provisioner',
+  /** On a claim: the scheduler has a node for its first pod. */
+  selectedNode: 'volume.kubernetes.io/selected-node',
+  legacyClass: 'volume.beta.kubernetes.io/storage-class',
+} as const;
+
 /** On pods that files of a node say, and on their mirrors in the API. */
 export const configAnnotations = {
   hash: 'kubernetes.io/config.hash',
@@ -128,6 +147,8 @@ export const finalizers = {
   pvProtection: 'kubernetes.io/pv-protection',
   vacProtection: 'kubernetes.io/vac-protection',
   loadBalancerCleanup: 'service.kubernetes.io/load-balancer-cleanup',
+  /** Keeps a volume until its provisioner has removed the data. */
+  externalProvisioner: 'external-provisioner.volume.kubernetes.io/finalizer',
   customResourceCleanup: 'customresourcecleanup.apiextensions.k8s.io',
 } as const;
 

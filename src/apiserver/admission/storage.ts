@@ -1,6 +1,7 @@
 import { persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
 import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
-import { type StorageClass, storageClasses } from '../../api/storage/v1/storage-class.ts';
+import { namesStorageClass, storageClassNameOf } from '../../api/core/v1/volume-class.ts';
+import { defaultStorageClassAnnotations, type StorageClass, storageClasses } from '../../api/storage/v1/storage-class.ts';
 import { volumeAttributesClasses } from '../../api/storage/v1/volume-attributes-class.ts';
 import { finalizers } from '../../api/well-known.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
@@ -13,9 +14,6 @@ import { defaultOf } from './default-class.ts';
 const isSame = (a: KindDefinition, b: Pick<KindDefinition, 'group' | 'resource'>): boolean =>
   a.group === b.group && a.resource === b.resource;
 
-const legacyClass = 'volume.beta.kubernetes.io/storage-class';
-const defaultAnnotations = ['storageclass.kubernetes.io/is-default-class', 'storageclass.beta.kubernetes.io/is-default-class'] as const;
-
 /** A claim that names no class gets the one that is marked as default. */
 export function defaultStorageClass(registry: Pick<Registry, 'stateOf'>): AdmissionStep {
   return {
@@ -23,11 +21,8 @@ export function defaultStorageClass(registry: Pick<Registry, 'stateOf'>): Admiss
     appliesTo: (kind, operation) => operation === 'create' && isSame(kind, persistentVolumeClaims),
     admit({ object }) {
       const claim = object as PersistentVolumeClaim;
-      const { storageClassName } = claim.spec;
-      if ((storageClassName !== undefined && storageClassName !== null) || claim.metadata.annotations?.[legacyClass] !== undefined) {
-        return claim;
-      }
-      const chosen = defaultOf(registry, storageClasses, defaultAnnotations);
+      if (namesStorageClass(claim)) return claim;
+      const chosen = defaultOf(registry, storageClasses, defaultStorageClassAnnotations);
       return chosen === undefined ? claim : { ...claim, spec: { ...claim.spec, storageClassName: chosen.metadata.name } };
     },
   };
@@ -71,9 +66,9 @@ export function persistentVolumeClaimResize(registry: Pick<Registry, 'get'>): Ad
       const [wanted, had] = [claim, old].map(({ spec }) => tryQuantity(spec.resources?.requests?.storage));
       if (wanted === undefined || had === undefined || compareQuantities(wanted, had) <= 0) return object;
       if (old.status?.phase !== 'Bound') throw forbidden(kind, name, 'Only bound persistent volume claims can be expanded');
-      const className = classOf(claim);
+      const className = storageClassNameOf(claim);
       const storageClass = registry.get(storageClasses, className) as StorageClass | undefined;
-      if (className === '' || className !== classOf(old) || storageClass?.allowVolumeExpansion !== true) {
+      if (className === '' || className !== storageClassNameOf(old) || storageClass?.allowVolumeExpansion !== true) {
         throw forbidden(
           kind,
           name,
@@ -84,5 +79,3 @@ export function persistentVolumeClaimResize(registry: Pick<Registry, 'get'>): Ad
     },
   };
 }
-
-const classOf = ({ metadata, spec }: PersistentVolumeClaim): string => metadata.annotations?.[legacyClass] ?? spec.storageClassName ?? '';

@@ -1,6 +1,7 @@
 import { type PersistentVolume, persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
 import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { claimKeysOf } from '../../api/core/v1/pod-claims.ts';
 import { volumeAttributesClasses } from '../../api/storage/v1/volume-attributes-class.ts';
 import { finalizers } from '../../api/well-known.ts';
 import type { Client } from '../../client/client.ts';
@@ -21,15 +22,6 @@ import { isPodFinished } from '../pod-conditions.ts';
 const byClaim = 'claim';
 const byVolumeAttributesClass = 'volume-attributes-class';
 
-/** Claims that a pod names, by key; those of ephemeral volumes are called after pod and volume. */
-function claimsOf({ metadata, spec }: Pod): readonly string[] {
-  const names = (spec.volumes ?? []).flatMap(({ name, persistentVolumeClaim, ephemeral }) => {
-    if (persistentVolumeClaim !== undefined && persistentVolumeClaim !== null) return [persistentVolumeClaim.claimName];
-    return ephemeral === undefined || ephemeral === null ? [] : [`${metadata.name}-${name}`];
-  });
-  return names.map((name) => `${metadata.namespace ?? ''}/${name}`);
-}
-
 /** Pods that are over hold nothing, nor do those that have no node: they were never started. */
 const uses = (pod: Pod): boolean => !isPodFinished(pod) && (pod.spec.nodeName ?? '') !== '';
 
@@ -37,7 +29,7 @@ export function createClaimProtectionController(dependencies: ControllerDependen
   const { client, informers } = dependencies;
   const claimInformer = informers.get(persistentVolumeClaims);
   const podInformer = informers.get(pods);
-  podInformer.addIndex(byClaim, claimsOf);
+  podInformer.addIndex(byClaim, claimKeysOf);
 
   const controller = createInformedController(dependencies, {
     name: 'pvc-protection',
@@ -49,7 +41,7 @@ export function createClaimProtectionController(dependencies: ControllerDependen
   podInformer.addHandler(({ before, after }) => {
     // Only a pod that stops using a claim can set it free.
     if (before === undefined || (after !== undefined && !isPodFinished(after))) return;
-    for (const key of claimsOf(before)) if (claimInformer.getByKey(key) !== undefined) controller.enqueue(key);
+    for (const key of claimKeysOf(before)) if (claimInformer.getByKey(key) !== undefined) controller.enqueue(key);
   });
   return controller;
 
@@ -58,7 +50,7 @@ export function createClaimProtectionController(dependencies: ControllerDependen
     if (claim === undefined || !isHeld(claim, finalizers.pvcProtection)) return;
     if (podInformer.byIndex(byClaim, key).some(uses)) return;
     const { items } = await client.list(pods, { namespace: claim.metadata.namespace, resourceVersion: '', signal });
-    if (items.some((pod) => uses(pod) && claimsOf(pod).includes(key))) return;
+    if (items.some((pod) => uses(pod) && claimKeysOf(pod).includes(key))) return;
     await release(client, { resource: persistentVolumeClaims, object: claim, finalizer: finalizers.pvcProtection }, signal);
   }
 }

@@ -11,6 +11,8 @@ import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check, checkLabelSelector, dnsSubdomainErrors } from '../../formats.ts';
 import { goStructDiff } from '../../go-structs.ts';
+import { volumeAnnotations } from '../../well-known.ts';
+import { storageClassNameOf } from './volume-class.ts';
 import { accessModes, accessModesText } from './volume-columns.ts';
 
 export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
@@ -48,7 +50,7 @@ export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
       description: 'Ways to mount the volume.',
       cell: (claim) => (isBound(claim) ? accessModesText(claim.status?.accessModes) : ''),
     },
-    { name: 'StorageClass', type: 'string', description: 'Class of the volume.', cell: storageClassOf },
+    { name: 'StorageClass', type: 'string', description: 'Class of the volume.', cell: storageClassNameOf },
     {
       name: 'VolumeAttributesClass',
       type: 'string',
@@ -70,9 +72,9 @@ export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
     before !== undefined && claim.spec === before.spec ? claim : withField(claim, 'spec', defaultClaimSpec(claim.spec ?? {})),
   prepareForCreate: (claim) => ({ ...claim, status: { phase: 'Pending' } }),
   warnings: ({ metadata }) =>
-    metadata.annotations?.[legacyClass] === undefined
+    metadata.annotations?.[volumeAnnotations.legacyClass] === undefined
       ? []
-      : [`metadata.annotations[${legacyClass}]: deprecated since v1.8; use "storageClassName" attribute instead`],
+      : [`metadata.annotations[${volumeAnnotations.legacyClass}]: deprecated since v1.8; use "storageClassName" attribute instead`],
   validate: (claim, before) => {
     const errors: FieldError[] = [];
     if (before !== undefined && claim.spec === before.spec) return errors;
@@ -83,12 +85,6 @@ export const persistentVolumeClaims: KindDefinition<PersistentVolumeClaim> = {
 };
 
 const isBound = ({ spec }: PersistentVolumeClaim): boolean => !isAbsent(spec.volumeName) && spec.volumeName !== '';
-
-const legacyClass = 'volume.beta.kubernetes.io/storage-class';
-
-function storageClassOf({ metadata, spec }: PersistentVolumeClaim): string {
-  return metadata.annotations?.[legacyClass] ?? spec.storageClassName ?? '';
-}
 
 /** Defaults of a claim, also of one that a StatefulSet will make. */
 export const defaultClaimSpec = (spec: PersistentVolumeClaimSpec): PersistentVolumeClaimSpec =>

@@ -11,8 +11,10 @@ import { isAbsent, withDefaults, withField } from '../../copy-on-write.ts';
 import { forbidden, immutable, invalidValue, notSupported, required } from '../../field-errors.ts';
 import { check, checkNoBacksteps, dnsSubdomainErrors } from '../../formats.ts';
 import { goStructDiff } from '../../go-structs.ts';
+import { volumeAnnotations } from '../../well-known.ts';
 import { volumeModes } from './persistent-volume-claim.ts';
 import { deadVolumeSources } from './pod-warnings.ts';
+import { storageClassNameOf } from './volume-class.ts';
 import { accessModes, accessModesText } from './volume-columns.ts';
 
 export const persistentVolumes: KindDefinition<PersistentVolume> = {
@@ -56,7 +58,7 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
       description: 'The claim it is bound to.',
       cell: ({ spec }) => (isAbsent(spec.claimRef) ? '' : `${spec.claimRef.namespace ?? ''}/${spec.claimRef.name ?? ''}`),
     },
-    { name: 'StorageClass', type: 'string', description: 'Class of the volume.', cell: storageClassOf },
+    { name: 'StorageClass', type: 'string', description: 'Class of the volume.', cell: storageClassNameOf },
     {
       name: 'VolumeAttributesClass',
       type: 'string',
@@ -115,15 +117,9 @@ export const persistentVolumes: KindDefinition<PersistentVolume> = {
 };
 
 const legacyAnnotations: Readonly<Record<string, string>> = {
-  'volume.beta.kubernetes.io/storage-class': 'deprecated since v1.8; use "storageClassName" attribute instead',
+  [volumeAnnotations.legacyClass]: 'deprecated since v1.8; use "storageClassName" attribute instead',
   'volume.beta.kubernetes.io/mount-options': 'deprecated since v1.31; use "mountOptions" attribute instead',
 };
-
-const legacyClass = 'volume.beta.kubernetes.io/storage-class';
-
-function storageClassOf({ metadata, spec }: PersistentVolume): string {
-  return metadata.annotations?.[legacyClass] ?? spec.storageClassName ?? '';
-}
 
 function defaultSpec(spec: PersistentVolumeSpec): PersistentVolumeSpec {
   const result = withDefaults(spec, { persistentVolumeReclaimPolicy: 'Retain', volumeMode: 'Filesystem' });

@@ -78,8 +78,13 @@ export const storageClasses: KindDefinition<StorageClass> = {
 const reclaimPolicies: readonly string[] = ['Delete', 'Retain'];
 const bindingModes: readonly string[] = ['Immediate', 'WaitForFirstConsumer'];
 
+/** One of them with `true` marks the default class. */
+export const defaultStorageClassAnnotations = [
+  'storageclass.kubernetes.io/is-default-class',
+  'storageclass.beta.kubernetes.io/is-default-class',
+] as const;
+
 const isDefaultClass = (annotations: Readonly<Record<string, string>> | undefined): boolean =>
-  annotations?.['storageclass.kubernetes.io/is-default-class'] === 'true' ||
-  annotations?.['storageclass.beta.kubernetes.io/is-default-class'] === 'true';
+  defaultStorageClassAnnotations.some((name) => annotations?.[name] === 'true');
 
 export type StorageClass = Kube<V1StorageClass>;
