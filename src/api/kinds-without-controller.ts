@@ -12,9 +12,6 @@ import { classOf, namedClassOf } from './networking/v1/ingress-ownership.ts';
 export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
   ['/ReplicationController', 'it makes no pods'],
   ['autoscaling/HorizontalPodAutoscaler', 'it scales nothing'],
-  ['/PersistentVolumeClaim', 'it gets no volume'],
-  ['/PersistentVolume', 'no claim is bound to it'],
-  ['storage.k8s.io/StorageClass', 'it provides no volumes'],
   ['storage.k8s.io/VolumeAttributesClass', 'it changes no volume'],
   ['storage.k8s.io/VolumeAttachment', 'it attaches no volume'],
   ['storage.k8s.io/CSIDriver', 'no driver is called'],

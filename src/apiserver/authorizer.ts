@@ -1,8 +1,11 @@
+import { type PersistentVolume, persistentVolumes } from '../api/core/v1/persistent-volume.ts';
 import { type Pod, pods } from '../api/core/v1/pod.ts';
+import { claimNameOf } from '../api/core/v1/pod-claims.ts';
 import { type Secret, secrets } from '../api/core/v1/secret.ts';
 import { type Ingress, ingresses } from '../api/networking/v1/ingress.ts';
 import { type IngressClass, ingressClasses } from '../api/networking/v1/ingress-class.ts';
 import { isServedHere } from '../api/networking/v1/ingress-ownership.ts';
+import { labels } from '../api/well-known.ts';
 import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
 import type { RequestAttributes } from './kube-api.ts';
@@ -58,6 +61,7 @@ export function createAuthorizer(registry: Pick<Registry, 'get' | 'stateOf'>, in
 /** Rules for a kubelet, after upstream's Node authorizer and NodeRestriction. */
 function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attributes: RequestAttributes): boolean {
   const { verb, group = '', resource = '', subresource = '', namespace = '', name = '', fieldSelector = '' } = attributes;
+  const { labelSelector = '' } = attributes;
   const reads = verb === 'get' || verb === 'list' || verb === 'watch';
   const boundPod = (): boolean => {
     const pod = registry.get(pods, `${namespace}/${name}`) as Pod | undefined;
@@ -88,6 +92,18 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
       if (!reads || subresource !== '' || wanted === undefined) return false;
       if (isReferenced(registry, node, { namespace, resource, name: wanted })) return true;
       return resource === 'secrets' && isShownToClients(registry, { namespace, name: wanted });
+    }
+    case 'persistentvolumeclaims':
+      return verb === 'get' && subresource === '' && isReferenced(registry, node, { namespace, resource, name });
+    case 'persistentvolumes': {
+      if (verb === 'list' || verb === 'watch') return labelSelector === `${labels.storageNode}=${node}`;
+      const volume = registry.get(persistentVolumes, name) as PersistentVolume | undefined;
+      if (volume === undefined || subresource !== '') return false;
+      const isOwn = volume.metadata.labels?.[labels.storageNode] === node;
+      // It takes the finalizer away once it has removed the directory: NodeRestriction reads the body.
+      if (verb === 'update') return isOwn;
+      const { namespace: of = '', name: claim = '' } = volume.spec.claimRef ?? {};
+      return verb === 'get' && (isOwn || isReferenced(registry, node, { namespace: of, resource: 'persistentvolumeclaims', name: claim }));
     }
     case 'certificatesigningrequests.certificates.k8s.io':
       return subresource === '' && (reads || verb === 'create');
@@ -150,14 +166,18 @@ function isShownToClients(
   return false;
 }
 
-/** Names of `serviceaccounts`, `secrets` or `configmaps` that the pod uses. */
-export function referencedNames({ spec }: Pod, resource: string): ReadonlySet<string> {
+/** Names of `serviceaccounts`, `secrets`, `configmaps` or `persistentvolumeclaims` that the pod uses. */
+export function referencedNames({ metadata, spec }: Pod, resource: string): ReadonlySet<string> {
   const names = new Set<string>();
   const add = (name: string | undefined): void => {
     if (name !== undefined) names.add(name);
   };
   if (resource === 'serviceaccounts') {
     add(spec.serviceAccountName);
+    return names;
+  }
+  if (resource === 'persistentvolumeclaims') {
+    for (const volume of spec.volumes ?? []) add(claimNameOf(metadata.name, volume));
     return names;
   }
   const isSecrets = resource === 'secrets';

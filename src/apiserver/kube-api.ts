@@ -178,6 +178,8 @@ export interface RequestAttributes {
   readonly name?: string | undefined;
   /** For lists and watches: a node may see the pods that are bound to it. */
   readonly fieldSelector?: string | undefined;
+  /** Likewise: the volumes that it has. */
+  readonly labelSelector?: string | undefined;
   /** For requests without a resource. */
   readonly path?: string;
 }

@@ -57,6 +57,8 @@ export interface VerbParts {
 }
 
 /** The verbs on stored kinds: each asks the authorizer, then reads from the registry or hands a write to the writer. */
+type CheckedScope = Pick<RequestAttributes, 'namespace' | 'name' | 'fieldSelector' | 'labelSelector'>;
+
 export function createVerbs(parts: VerbParts): KubeApi {
   return new KubeVerbs(parts);
 }
@@ -91,7 +93,7 @@ class KubeVerbs implements KubeApi {
   async list(request: RequestInfo, list: ListRequest): Promise<ListPage> {
     const { kind } = request;
     const { registry, components } = this.#parts;
-    this.#check(request, 'list', { namespace: list.namespace, fieldSelector: list.fieldSelector });
+    this.#check(request, 'list', list);
     if (isComponentStatuses(kind)) {
       const filter = filterOf(kind, list);
       return { items: (await components.list()).filter((status) => matches(kind, filter, status)), resourceVersion: '' };
@@ -100,7 +102,7 @@ class KubeVerbs implements KubeApi {
   }
 
   async watch(request: RequestInfo, watch: WatchRequest): Promise<Watching> {
-    this.#check(request, 'watch', { namespace: watch.namespace, fieldSelector: watch.fieldSelector });
+    this.#check(request, 'watch', watch);
     return watchObjects(this.#parts.registry, spokenKindOf(request), watch);
   }
 
@@ -166,7 +168,7 @@ class KubeVerbs implements KubeApi {
 
   async deleteCollection(request: WriteRequest, deletion: DeleteOptions, list: ListRequest): ReturnType<KubeApi['deleteCollection']> {
     const { registry } = this.#parts;
-    this.#check(request, 'deletecollection', { namespace: list.namespace, fieldSelector: list.fieldSelector });
+    this.#check(request, 'deletecollection', list);
     const { items } = await listObjects(registry, spokenKindOf(request), list);
     const deleted: KubeObject[] = [];
     for (let from = 0; from < items.length; from += collectionChunk) {
@@ -210,13 +212,20 @@ class KubeVerbs implements KubeApi {
 
   // ------------------------------------------------------------------------------------------------------------------------------ parts
 
-  #check(
-    request: RequestInfo,
-    verb: string,
-    scope: { readonly namespace?: string | undefined; readonly name?: string; readonly fieldSelector?: string | undefined },
-  ): void {
+  #check(request: RequestInfo, verb: string, scope: CheckedScope): void {
     const { group, version, resource } = spokenKindOf(request);
-    this.#parts.authorizer.authorize(request.user, { verb, group, version, resource, subresource: request.subresource, ...scope });
+    const { namespace, name, fieldSelector, labelSelector } = scope;
+    this.#parts.authorizer.authorize(request.user, {
+      verb,
+      group,
+      version,
+      resource,
+      subresource: request.subresource,
+      namespace,
+      name,
+      fieldSelector,
+      labelSelector,
+    });
   }
 
   #stored(kind: KindDefinition, { namespace, name }: ObjectRef): KubeObject | undefined {

@@ -149,6 +149,8 @@ export const filesOf = (dataDirectory: string) => ({
   gitCache: join(dataDirectory, 'git', 'cache'),
   gitHooks: join(dataDirectory, 'git', 'hooks'),
   pods: join(dataDirectory, 'pods'),
+  /** The volumes of the class `local-path`, as k3s has them. */
+  storage: join(dataDirectory, 'storage'),
   logs: join(dataDirectory, 'logs'),
   /** The files of the containerd that runs the pods, where they are containers. */
   containerd: join(dataDirectory, 'containerd'),

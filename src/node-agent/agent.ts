@@ -22,6 +22,8 @@ import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
 import { createPodWorkers } from './pod-workers.ts';
 import { createTokenSource } from './service-account-tokens.ts';
+import { createClaimedVolumes } from './volume-claims.ts';
+import { createLocalPathStorage, type NodeStorage } from './volume-storage.ts';
 import { createVolumes, type HostPaths } from './volumes.ts';
 
 export interface NodeAgentOptions {
@@ -49,6 +51,8 @@ export interface NodeAgentOptions {
   readonly logDirectory: string;
   /** Paths of the machine that pods may mount; absent: none. */
   readonly hostPaths?: HostPaths;
+  /** Absent: the node makes no volumes for claims. */
+  readonly storage?: NodeStorage;
   /** Space of the file system of `directory`; defaults to what the machine says. */
   readonly diskSpace?: () => Promise<FileSystemSpace>;
   /** Absent: pods resolve names as the machine does. */
@@ -102,6 +106,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     tokens,
     ownerOf: (uid) => runtime.hostIdOf(uid),
     hostPaths: options.hostPaths ?? { allowed: [], refused: [] },
+    claims: createClaimedVolumes({
+      client: options.client,
+      nodeName,
+      storageDirectory: options.storage?.directory,
+      ownerOf: (uid) => runtime.hostIdOf(uid),
+    }),
     forContainers: runtime.hasContainers,
   });
   const unsubscribe: (() => void)[] = [];
@@ -140,6 +150,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       taints: options.taints ?? [],
       simulated: options.simulated ?? false,
       awaitsCloud: options.awaitsCloud ?? false,
+      storageDirectory: options.storage?.directory,
       machine,
       kubeletVersion: options.kubeletVersion,
       runtimeVersion: runtime.version,
@@ -150,6 +161,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     }),
   });
 
+  const storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...context, ...options.storage });
   const workers = createPodWorkers(context, queue);
   const upkeep = createNodeUpkeep({ context, workers, tokens, disk });
   const measurements = createMeasurements(context);
@@ -184,6 +196,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       }
       unsubscribe.push(options.pods.subscribe((change) => workers.onPod(change)));
       await upkeep.start();
+      await storage?.start({ signal });
       // No pod has made it on a new machine, and its disk is measured now.
       await mkdir(options.directory, { recursive: true, mode: 0o700 });
       // The node's first report has the condition already.
@@ -207,6 +220,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       upkeep.stop();
       for (const remove of unsubscribe) remove();
       await heartbeat.stop();
+      await storage?.stop();
       await workers.detach();
     },
 

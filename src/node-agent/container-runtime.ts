@@ -324,6 +324,8 @@ export interface Mount {
   readonly propagation?: 'HostToContainer' | 'Bidirectional' | undefined;
   readonly containerPath: string;
   readonly readOnly: boolean;
+  /** The id that files have at `hostPath`, when the pod is to see them as its own; absent: the pod sees them as they are. */
+  readonly owner?: number | undefined;
 }
 
 export interface SandboxStatus {

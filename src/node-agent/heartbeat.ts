@@ -5,7 +5,15 @@ import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import { untilAccepted } from '../client/until-accepted.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
-import { isNewsInStatus, type NodeDescription, nodeLabelsOf, nodeObjectOf, nodeStatusOf, nodeTaintsOf } from './node-object.ts';
+import {
+  isNewsInStatus,
+  type NodeDescription,
+  nodeAnnotationsOf,
+  nodeLabelsOf,
+  nodeObjectOf,
+  nodeStatusOf,
+  nodeTaintsOf,
+} from './node-object.ts';
 import { sameJson } from './pod-status.ts';
 
 /** Keeps the Node and its Lease in the API: the sign of life that the node controller watches. */
@@ -51,7 +59,10 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
     }
     const existing = await client.get(nodes, { name: description.name });
     const labels = nodeLabelsOf(description);
-    const missing = Object.entries(labels).some(([key, value]) => existing.metadata.labels?.[key] !== value);
+    const annotations = nodeAnnotationsOf(description);
+    const missing =
+      Object.entries(labels).some(([key, value]) => existing.metadata.labels?.[key] !== value) ||
+      Object.entries(annotations).some(([key, value]) => existing.metadata.annotations?.[key] !== value);
     // Taints that others set stay; only those the node itself must have are put back.
     const taints = existing.spec?.taints ?? [];
     const lost = nodeTaintsOf(description).filter(
@@ -59,7 +70,7 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
     );
     if (!missing && lost.length === 0) return existing;
     const body = {
-      metadata: { labels },
+      metadata: { labels, annotations },
       ...(lost.length === 0 ? {} : { spec: { taints: [...taints, ...lost] } }),
     };
     return client.patch(nodes, { name: description.name }, { type: 'merge', body });

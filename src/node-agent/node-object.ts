@@ -1,5 +1,5 @@
 import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node.ts';
-import { labels, taints } from '../api/well-known.ts';
+import { annotations, labels, taints } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
 import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
 import type { NodeConditionReport, PodIsolation } from './container-runtime.ts';
@@ -16,6 +16,8 @@ export interface NodeDescription {
   readonly allocatable: Readonly<Record<string, string>>;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
+  /** A directory of the machine that holds volumes; absent: the node has none. */
+  readonly storageDirectory?: string | undefined;
   /** Its pods are pretended: labelled and tainted so that only pods that ask for it come here. */
   readonly simulated: boolean;
   /** A new Node gets no pods before a cloud provider knows its machine, as with `--cloud-provider=external` of a kubelet. */
@@ -52,6 +54,9 @@ export function nodeLabelsOf({ name, labels: own, simulated, machine }: NodeDesc
     ...own,
   };
 }
+
+export const nodeAnnotationsOf = ({ storageDirectory }: NodeDescription): Readonly<Record<string, string>> =>
+  storageDirectory === undefined ? {} : { [annotations.storageDirectory]: storageDirectory };
 
 export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): readonly Taint[] {
   return simulated ? [...own, { key: taints.simulated, value: 'true', effect: 'NoSchedule' }] : own;
@@ -121,10 +126,12 @@ export function isNewsInStatus(before: NodeStatus | undefined, after: NodeStatus
 export function nodeObjectOf(description: NodeDescription, now: number): Node {
   const waiting: Taint = { key: taints.uninitialized, value: 'true', effect: 'NoSchedule' };
   const nodeTaints = [...nodeTaintsOf(description), ...(description.awaitsCloud ? [waiting] : [])];
+  const ownAnnotations = nodeAnnotationsOf(description);
+  const hasAny = Object.keys(ownAnnotations).length > 0;
   return {
     apiVersion: 'v1',
     kind: 'Node',
-    metadata: { name: description.name, labels: nodeLabelsOf(description) },
+    metadata: { name: description.name, labels: nodeLabelsOf(description), ...(hasAny ? { annotations: ownAnnotations } : {}) },
     spec: nodeTaints.length === 0 ? {} : { taints: nodeTaints },
     status: nodeStatusOf(description, undefined, now),
   };

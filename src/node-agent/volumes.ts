@@ -1,7 +1,8 @@
 import { createHash } from 'node:crypto';
-import { chmod, lchown, lstat, mkdir, mkdtemp, readdir, readlink, realpath, rename, rm, stat, symlink, writeFile } from 'node:fs/promises';
+import { chmod, lchown, mkdir, mkdtemp, readdir, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { dirname, join, posix } from 'node:path';
 import type { Container, Pod, Volume } from '../api/core/v1/pod.ts';
+import { claimNameOf } from '../api/core/v1/pod-claims.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
 import type { ConfigSource } from './config-source.ts';
@@ -11,6 +12,9 @@ import { type DownwardFacts, fieldText, resourceText } from './downward.ts';
 import { expand } from './environment.ts';
 import { podResourcesOf } from './pod-linux.ts';
 import type { TokenSource } from './service-account-tokens.ts';
+import type { ClaimedVolumes } from './volume-claims.ts';
+import { isNoEntry, lstatOptional, makeEmptyDirectory, readlinkOptional, realpathOptional, statOptional } from './volume-directories.ts';
+import { giveToGroup } from './volume-group.ts';
 
 /**
  * The volumes of pods, as directories below `PODS/UID/volumes`. Volumes made of ConfigMaps, Secrets and pod fields are replaced in one
@@ -40,6 +44,9 @@ interface PreparedVolume {
   readonly insideIsFile?: boolean;
   /** For ConfigMaps, Secrets and fields: always read-only. */
   readonly projected: boolean;
+  readonly readOnly?: boolean;
+  /** The id that its files have on the machine, where each pod has another one. */
+  readonly owner?: number;
 }
 
 /** By name. */
@@ -53,6 +60,7 @@ export interface VolumesOptions {
   /** The id that the pod's programs have on this machine; undefined when that is this process's own. */
   ownerOf(podUid: string): number | undefined;
   readonly hostPaths: HostPaths;
+  readonly claims: ClaimedVolumes;
   /** Pods are containers: their volumes have the group of the pod, may be in memory, and may be sockets and devices of the machine. */
   readonly forContainers: boolean;
 }
@@ -90,7 +98,7 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, forContainers }: VolumesOptions): Volumes {
+export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, claims, forContainers }: VolumesOptions): Volumes {
   const emptyDirs = (uid: string): string => join(directory, uid, 'volumes');
 
   async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
@@ -107,6 +115,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, f
       return { path, projected: false };
     }
     if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath, hostPaths, forContainers);
+    if (claimNameOf(pod.metadata.name, volume) !== undefined) return prepareClaim(pod, volume, group);
     const files = projectedFiles(volume, facts, config);
     if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
@@ -117,6 +126,17 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, f
     const path = join(directory, uid, 'projected', volume.name);
     await writeProjected({ path, files, owner, group, mountPoints: mountPointsIn(volume.name, pod) });
     return { path, projected: true };
+  }
+
+  async function prepareClaim(pod: Pod, volume: Volume, group: number | undefined): Promise<PreparedVolume> {
+    const { directory: made, hostPath, readOnly, takesGroup } = await claims.find(pod, volume);
+    if (made === undefined) {
+      const prepared = await prepareHostPath(hostPath ?? { path: '', type: '' }, hostPaths, forContainers);
+      return { ...prepared, readOnly };
+    }
+    const { path, owner } = made;
+    if (takesGroup && group !== undefined && !readOnly) await giveToGroup(path, group, pod.spec.securityContext?.fsGroupChangePolicy);
+    return { path, projected: false, readOnly, ...(owner === undefined ? {} : { owner }) };
   }
 
   return {
@@ -149,7 +169,8 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, f
         const mount = {
           hostPath,
           containerPath: mountPath,
-          readOnly: projected || (readOnly ?? false),
+          readOnly: projected || volume.readOnly === true || (readOnly ?? false),
+          ...(volume.owner === undefined ? {} : { owner: volume.owner }),
           ...(mountPropagation === undefined || mountPropagation === 'None'
             ? {}
             : { propagation: mountPropagation as NonNullable<Mount['propagation']> }),
@@ -391,23 +412,6 @@ async function subPathOf(
   return { subPath: whole, ...(isFile ? { subPathIsFile: true } : {}) };
 }
 
-/** Mode and owner are set before it has its name: from then on it is the pod's. */
-async function makeEmptyDirectory(path: string, { owner, group }: DirectoryOwners): Promise<void> {
-  if ((await lstatOptional(path)) !== undefined) return;
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
-  const unnamed = await mkdtemp(join(dirname(path), '.new-'));
-  if (owner !== undefined) await lchown(unnamed, owner, owner);
-  if (group !== undefined) await lchown(unnamed, owner ?? 0, group);
-  // The group of the directory becomes that of the files.
-  await chmod(unnamed, group === undefined ? 0o777 : 0o2777);
-  await rename(unnamed, path);
-}
-
-interface DirectoryOwners {
-  readonly owner: number | undefined;
-  readonly group: number | undefined;
-}
-
 interface MemoryDirectory {
   readonly group: number | undefined;
   readonly sizeBytes: number | undefined;
@@ -505,43 +509,5 @@ async function checkHostPathType(path: string, type: string, forContainers: bool
       throw new Error(`hostPath type ${type} is not supported: pods get directories and files of the machine`);
     default:
       throw new Error(`hostPath type ${type} is not known`);
-  }
-}
-
-const isNoEntry = (err: unknown): boolean => (err as NodeJS.ErrnoException).code === 'ENOENT';
-
-async function statOptional(path: string): Promise<Awaited<ReturnType<typeof stat>> | undefined> {
-  try {
-    return await stat(path);
-  } catch (err) {
-    if (isNoEntry(err)) return undefined;
-    throw err;
-  }
-}
-
-async function lstatOptional(path: string): Promise<Awaited<ReturnType<typeof lstat>> | undefined> {
-  try {
-    return await lstat(path);
-  } catch (err) {
-    if (isNoEntry(err)) return undefined;
-    throw err;
-  }
-}
-
-async function realpathOptional(path: string): Promise<string | undefined> {
-  try {
-    return await realpath(path);
-  } catch (err) {
-    if (isNoEntry(err)) return undefined;
-    throw err;
-  }
-}
-
-async function readlinkOptional(path: string): Promise<string | undefined> {
-  try {
-    return await readlink(path);
-  } catch (err) {
-    if (isNoEntry(err)) return undefined;
-    throw err;
   }
 }

@@ -2,7 +2,9 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { events } from '../../src/api/core/v1/event.ts';
+import { persistentVolumes } from '../../src/api/core/v1/persistent-volume.ts';
 import { type Pod, pods } from '../../src/api/core/v1/pod.ts';
+import { labels } from '../../src/api/well-known.ts';
 import type { KubeApiOptions } from '../../src/apiserver/create-kube-api.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
@@ -62,6 +64,8 @@ export async function startTestNode(
     readonly agent?: Partial<NodeAgentOptions>;
     /** Directory with the manifests of static pods. */
     readonly manifests?: string;
+    /** The node has volumes for claims, below `storage` of its directory. */
+    readonly hasStorage?: boolean;
     readonly api?: Partial<KubeApiOptions>;
   } = {},
 ): Promise<TestNode> {
@@ -79,7 +83,8 @@ export async function startTestNode(
       ? { ...found, isolation: { ...found.isolation, ids: undefined } }
       : found;
   const agentOptions = { hostPaths: { allowed: options.allowedHostPaths ?? [], refused: [directory] }, ...options.agent };
-  const start = () => startAgent({ api, directory, host, changes: agentOptions, manifests: options.manifests });
+  const { manifests, hasStorage = false } = options;
+  const start = () => startAgent({ api, directory, host, changes: agentOptions, manifests, hasStorage });
   let running = await start();
 
   const get = async (name: string): Promise<Pod | undefined> => {
@@ -149,15 +154,19 @@ interface StartedAgentOptions {
   readonly host: ProcessHost;
   readonly changes: Partial<NodeAgentOptions>;
   readonly manifests: string | undefined;
+  readonly hasStorage: boolean;
 }
 
-async function startAgent({ api, directory, host, changes, manifests }: StartedAgentOptions) {
+async function startAgent({ api, directory, host, changes, manifests, hasStorage }: StartedAgentOptions) {
   const clock = systemClock;
   const client = api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
   const abort = new AbortController();
   const { signal } = abort;
   const metrics = createMetrics();
   const informers = createInformerSet({ client, clock, log });
+  // With the rights of a node, and no more.
+  const nodeClient = api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:nodes', 'system:authenticated'] }, 'kubelet/1');
+  const ofNode = createInformerSet({ client: nodeClient, clock, log });
   const events = createEventQueue({ client, clock, log, metrics });
   const queue = createPodQueue({ clock, log });
   const runtime = await openProcessRuntime({
@@ -176,8 +185,7 @@ async function startAgent({ api, directory, host, changes, manifests }: StartedA
           directory: manifests,
           nodeName: testNodeName,
           pods: assigned,
-          // With the rights of a node, and no more.
-          client: api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:nodes', 'system:authenticated'] }, 'kubelet/1'),
+          client: nodeClient,
           clock,
           log,
           recorder: events.recorder('kubelet', testNodeName),
@@ -186,7 +194,7 @@ async function startAgent({ api, directory, host, changes, manifests }: StartedA
     nodeName: testNodeName,
     address: { internalIP: '127.64.16.1', kubeletPort: 0 },
     runtime,
-    client: staticPods?.client ?? client,
+    client: staticPods?.client ?? (hasStorage ? nodeClient : client),
     pods: staticPods?.pods ?? assigned,
     config: createConfigSource(informers),
     endpoints: createPodEndpoints(informers, clock),
@@ -201,9 +209,18 @@ async function startAgent({ api, directory, host, changes, manifests }: StartedA
     kubeletVersion: 'v1.36.0+midship.0.1.0',
     directory,
     logDirectory: join(directory, 'logs'),
+    ...(hasStorage
+      ? {
+          storage: {
+            directory: join(directory, 'storage'),
+            volumes: ofNode.get(persistentVolumes, { labelSelector: `${labels.storageNode}=${testNodeName}` }),
+          },
+        }
+      : {}),
     ...changes,
   });
   informers.start({ signal });
+  ofNode.start({ signal });
   await events.start({ signal });
   await queue.start({ signal });
   await staticPods?.start({ signal });

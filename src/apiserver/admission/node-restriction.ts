@@ -1,7 +1,8 @@
 import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
 import { isMirrorPod, type Pod, pods } from '../../api/core/v1/pod.ts';
-import { configAnnotations, labels as known, taints } from '../../api/well-known.ts';
-import { deepEqual } from '../../machinery/object.ts';
+import { configAnnotations, finalizers, labels as known, taints } from '../../api/well-known.ts';
+import { deepEqual, type KubeObject } from '../../machinery/object.ts';
 import { forbidden } from '../../machinery/status-error.ts';
 import { referencedNames } from '../authorizer.ts';
 import type { UserInfo } from '../user.ts';
@@ -42,11 +43,16 @@ export function nodeRestriction(): AdmissionStep {
       group === '' &&
       ((resource === nodes.resource && (operation === 'create' || operation === 'update')) ||
         (resource === pods.resource && operation === 'update' && subresource === 'status') ||
-        (resource === pods.resource && operation === 'create')),
+        (resource === pods.resource && operation === 'create') ||
+        (resource === persistentVolumes.resource && operation === 'update')),
     admit({ kind, name, object, before, user }) {
       const own = nodeOf(user);
       if (own === undefined) return object;
       const refuse = (why: string): Error => forbidden(kind, name, `node ${JSON.stringify(own)} ${why}`);
+      if (kind.resource === persistentVolumes.resource) {
+        if (!onlyEndsRemoval(object, before)) throw refuse('can only take its finalizer from a volume whose data are to be removed');
+        return object;
+      }
       if (kind.resource === pods.resource && before === undefined) {
         const why = whyNoMirror(object as Pod, own);
         if (why !== undefined) throw refuse(why);
@@ -75,6 +81,18 @@ export function nodeRestriction(): AdmissionStep {
       return object;
     },
   };
+}
+
+/** True for the one change of a volume that is an agent's: it has removed the data of a volume that is being deleted. */
+function onlyEndsRemoval(after: KubeObject, before: KubeObject | undefined): boolean {
+  if (before?.metadata.deletionTimestamp === undefined) return false;
+  const kept = (before.metadata.finalizers ?? []).filter((name) => name !== finalizers.externalProvisioner);
+  const { managedFields: _fields, resourceVersion: _version, ...metadata } = after.metadata;
+  const { managedFields: _oldFields, resourceVersion: _oldVersion, ...old } = before.metadata;
+  return (
+    deepEqual({ ...after, metadata: { ...metadata, finalizers: kept } }, { ...before, metadata: { ...old, finalizers: kept } }) &&
+    deepEqual(after.metadata.finalizers ?? [], kept)
+  );
 }
 
 /** The reason why a node may not create the pod: by the objects that its pods name it would get at Secrets of others. */

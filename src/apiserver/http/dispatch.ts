@@ -62,7 +62,9 @@ export function attributesOf(method: string, target: ResourceTarget, query: URLS
   const isNamespace = resource === 'namespaces' && group === '' && target.name !== undefined;
   const isNamed = fieldSelector !== undefined && (verb === 'list' || verb === 'watch');
   const name = isNamed ? (tryNameIn(fieldSelector) ?? target.name) : target.name;
-  return { verb, group, version, resource, subresource, namespace: isNamespace ? target.name : target.namespace, name, fieldSelector };
+  const namespace = isNamespace ? target.name : target.namespace;
+  const labelSelector = query.get('labelSelector') ?? undefined;
+  return { verb, group, version, resource, subresource, namespace, name, fieldSelector, labelSelector };
 }
 
 function tryNameIn(fieldSelector: string): string | undefined {

@@ -17,6 +17,8 @@ import { bootstrapTokens, certificateRequests, finishedJobs } from '../../contro
 import { createFlowSchemaController } from '../../controllers/flow-schema.ts';
 import { createGarbageCollector } from '../../controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../../controllers/job/job-controller.ts';
+import { createLocalPathClassController } from '../../controllers/local-path/local-path-class.ts';
+import { createLocalPathClaimController, createLocalPathVolumeController } from '../../controllers/local-path/local-path-controller.ts';
 import { createNamespaceController } from '../../controllers/namespace/namespace-controller.ts';
 import { createNoControllerEvents } from '../../controllers/no-controller-events.ts';
 import { createNodeIpamController } from '../../controllers/node-ipam/node-ipam-controller.ts';
@@ -34,7 +36,10 @@ import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
 import { createStatefulSetController } from '../../controllers/stateful-set/stateful-set-controller.ts';
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
+import { createClaimBindingController } from '../../controllers/volume-binding/claim-controller.ts';
+import { createVolumeBindingController } from '../../controllers/volume-binding/volume-controller.ts';
 import { createIngressController } from '../../ingress/ingress-controller.ts';
+import { localPathProvisioner } from '../../lifecycle/local-path-volume.ts';
 import { createNetworkPolicyController } from '../../network-policy/policy-controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
@@ -101,6 +106,11 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createClaimProtectionController(dependencies('pvc-protection-controller')),
     createVolumeProtectionController(dependencies('pv-protection-controller')),
     createAttributesClassProtectionController(dependencies('vac-protection-controller')),
+    createClaimBindingController(dependencies('persistentvolume-controller')),
+    createVolumeBindingController(dependencies('persistentvolume-controller')),
+    createLocalPathClassController(dependencies(localPathProvisioner)),
+    createLocalPathClaimController(dependencies(localPathProvisioner)),
+    createLocalPathVolumeController(dependencies(localPathProvisioner)),
     createNetworkPolicyController(dependencies('network-policy-controller')),
     ...(options.servesIngresses ? [createIngressController(dependencies('midship-ingress-controller'))] : []),
     ...createCloudControllers({ dependencies, settings: options.cloud, clusterCidr }),

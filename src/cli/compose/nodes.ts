@@ -1,5 +1,6 @@
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { nodes } from '../../api/core/v1/node.ts';
+import { persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
 import { labels as knownLabels } from '../../api/well-known.ts';
 import type { Component } from '../../base/component.ts';
 import { invariant } from '../../base/invariant.ts';
@@ -28,6 +29,7 @@ import { openProcessHost } from '../../node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../node-agent/process/process-runtime.ts';
 import { createSimulatedHost } from '../../node-agent/simulated/simulated-host.ts';
 import { createStaticPods } from '../../node-agent/static-pods/static-pods.ts';
+import type { NodeStorage } from '../../node-agent/volume-storage.ts';
 import type { HostPaths } from '../../node-agent/volumes.ts';
 import { createServiceProxy, type ServiceProxyOptions } from '../../proxy/service-proxy.ts';
 import type { EventQueue } from '../../reconcile/event-recorder.ts';
@@ -121,7 +123,7 @@ interface Agents {
 
 type OwnOptions = Pick<
   NodeAgentOptions,
-  'runtime' | 'address' | 'simulated' | 'awaitsCloud' | 'capacity' | 'labels' | 'taints' | 'dns' | 'problems'
+  'runtime' | 'address' | 'simulated' | 'awaitsCloud' | 'capacity' | 'labels' | 'taints' | 'dns' | 'problems' | 'storage'
 > &
   Partial<Pick<NodeAgentOptions, 'client' | 'pods'>>;
 
@@ -254,6 +256,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     awaitsCloud: configuration.machines?.awaitsCloud ?? false,
     dns: dns.pods,
     problems,
+    storage: storageOf(options, nodeName),
   });
   let podCidr = network.podCidr(0);
   if (podCidr === undefined) {
@@ -335,10 +338,17 @@ async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<
       log,
     });
     isolation = runtime.isolation;
-    const agent = agents.create(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity });
+    const storage = storageOf(options, nodeName);
+    const agent = agents.create(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity, storage });
     parts.push(haltingPods(agent), await kubeletApiOf(options, agents, { agent, runtime, address: internalIP }));
   }
   return { names: realNodes, parts, isolation, servedElsewhere: [], text: `processes on this machine, ${isolation?.summary}` };
+}
+
+/** A machine that joined may follow the volumes of its own node alone; in the process of the control plane all are in memory. */
+function storageOf({ configuration, informers, ownClient }: NodesOptions, nodeName: string): NodeStorage {
+  const own = ownClient === undefined ? { labelSelector: `${knownLabels.storageNode}=${nodeName}` } : {};
+  return { directory: filesOf(resolve(configuration.dataDirectory)).storage, volumes: informers.get(persistentVolumes, own) };
 }
 
 interface KubeletApiOptions {

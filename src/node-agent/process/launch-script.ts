@@ -70,6 +70,8 @@ export interface PlannedMount {
   /** Absolute, without links of the host. */
   readonly containerPath: string;
   readonly readOnly: boolean;
+  /** The id of its files on the host. The container sees them as files of the pod's own id. */
+  readonly owner?: number | undefined;
   /** Of `hostPath`. */
   readonly isDirectory: boolean;
   /** True when a directory is mounted, as far as is known; a `subPath` that is not there becomes one. */
@@ -177,13 +179,15 @@ export const mountTableFile = 'mounts';
 const placeOf = (root: string, directory: string, linked: ReadonlyMap<string, unknown>): string =>
   linked.has(directory) ? `${root}${hostPrefix}${directory}` : `${root}${directory}`;
 
-function mountTable(root: string, { layout, mounts, linked }: FileSystemPlan): string {
+function mountTable(root: string, { layout, mounts, linked, hostId }: FileSystemPlan): string {
   const lines: string[] = [];
   const add = (...fields: readonly string[]): void => {
     lines.push(`${fields.map(fstabField).join(' ')} 0 0\n`);
   };
-  const bind = (source: string, target: string, readOnly: boolean): void =>
-    add(source, target, 'none', readOnly ? 'rbind,ro=recursive' : 'rbind');
+  const bind = (source: string, target: string, readOnly: boolean, owner?: number): void => {
+    const ids = owner === undefined || hostId === undefined ? '' : `,X-mount.idmap=u:${owner}:${hostId}:1 g:${owner}:${hostId}:1`;
+    add(source, target, 'none', `${readOnly ? 'rbind,ro=recursive' : 'rbind'}${ids}`);
+  };
   const cover = (target: string): void => add('midship', target, 'tmpfs', 'ro,mode=555,size=4k');
   // Mount points cannot be renamed, so that the pod, whose / this is, cannot put other programs where the host's are.
   if (linked.size > 0) bind(`${root}${hostPrefix}`, `${root}${hostPrefix}`, false);
@@ -199,10 +203,10 @@ function mountTable(root: string, { layout, mounts, linked }: FileSystemPlan): s
   for (const name of devices) bind(`/dev/${name}`, `${root}/dev/${name}`, false);
   add('proc', `${root}/proc`, 'proc', 'defaults');
   mounts.forEach((mount, index) => {
-    const { hostPath, containerPath, readOnly, subPath } = mount;
+    const { hostPath, containerPath, readOnly, subPath, owner } = mount;
     const target = isReachedThroughPods(mount) ? `${root}${volumePrefix}/${index}` : `${root}${containerPath}`;
     // With a subPath the directory may have to be made first.
-    bind(hostPath, target, readOnly && subPath === undefined);
+    bind(hostPath, target, readOnly && subPath === undefined, owner);
     for (const path of layout.hiddenOnHost) {
       if (path !== hostPath && isWithin(path, hostPath)) cover(posix.join(target, path.slice(hostPath === '/' ? 0 : hostPath.length)));
     }
@@ -258,6 +262,8 @@ function fileSystemSteps(stateDirectory: string, { tools, hostId, layout, hostna
     if (targets.length > 0) step(`links of ${directory}`, 'ln', '-s', '--', ...targets, `${root}${directory}/`);
   }
   if (hostId !== undefined) step('change of owner', 'chown', '-hR', `${hostId}:${hostId}`, root);
+  // The program writes the map of ids to the file of a child that it starts, and /proc still has the machine's numbers.
+  if (mounts.some(({ owner }) => owner !== undefined)) step('mount of /proc', tools.mount, '-t', 'proc', 'proc', '/proc');
   step('mount of the container', tools.mount, '-a', '-T', `${stateDirectory}/${mountTableFile}`);
   // If the kernel refuses it, this container has no terminals, and a request for one says so.
   steps.push(`${[tools.mount, '-t', 'devpts', '-o', terminals, 'devpts', `${root}/dev/pts`].map(shellWord).join(' ')} 2>/dev/null || :`);

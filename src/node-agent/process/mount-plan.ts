@@ -37,14 +37,14 @@ export async function planMounts({ config, layout, sandboxDirectory, containerDi
       (containerPath !== '/etc/hostname' || existsAs('/etc/hostname', false)),
   );
   const planned = await Promise.all(
-    [...own, ...config.mounts].map(async ({ hostPath, containerPath, readOnly, subPath, subPathIsFile = false }) => {
+    [...own, ...config.mounts].map(async ({ hostPath, containerPath, readOnly, subPath, subPathIsFile = false, owner }) => {
       const isDirectory = (await stat(hostPath)).isDirectory();
       const path = containerPathOf(containerPath, layout);
       const why = whyNotAt(path);
       if (why !== undefined) {
         throw new ContainerError('CreateContainerError', `mountPath ${containerPath} of container ${config.name} is refused: ${why}`);
       }
-      return { hostPath, containerPath: path, readOnly, subPath, isDirectory, mountsDirectory: isDirectory && !subPathIsFile };
+      return { hostPath, containerPath: path, readOnly, subPath, owner, isDirectory, mountsDirectory: isDirectory && !subPathIsFile };
     }),
   );
   const inside = (path: string): boolean => planned.some((other) => other.containerPath !== path && isWithin(path, other.containerPath));

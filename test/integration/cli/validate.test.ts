@@ -269,14 +269,12 @@ describe('midship validate', () => {
   });
 
   it('warns of objects that nothing would act on', async () => {
-    const claim = 'apiVersion: v1\nkind: PersistentVolumeClaim\nmetadata: {name: data, namespace: web}\n';
-    const spec = 'spec: {accessModes: [ReadWriteOnce], resources: {requests: {storage: 1Gi}}}\n';
+    const claim = 'apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: data, namespace: web}\n';
+    const spec = 'spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu}}]}}\n';
     expect(await check({ 'a.yaml': configMap('a'), 'claim.yaml': `${claim}${spec}` })).toMatchObject({
       code: 0,
       errors: [],
-      warnings: [
-        'claim.yaml:1 PersistentVolumeClaim data is stored, but this version has no controller for PersistentVolumeClaim: it gets no volume',
-      ],
+      warnings: ['claim.yaml:1 ResourceClaim data is stored, but this version has no controller for ResourceClaim: it gets no device'],
     });
     const root = await temporaryDirectory('elsewhere');
     await writeFiles(root, { 'claim.yaml': `${claim}${spec}` });

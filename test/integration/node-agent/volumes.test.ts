@@ -6,6 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { Pod, Volume } from '../../../src/api/core/v1/pod.ts';
 import type { ConfigSource } from '../../../src/node-agent/config-source.ts';
 import type { TokenSource } from '../../../src/node-agent/service-account-tokens.ts';
+import type { ClaimedVolumes } from '../../../src/node-agent/volume-claims.ts';
 import { createVolumes, type HostPaths, type PreparedVolumes, type Volumes } from '../../../src/node-agent/volumes.ts';
 
 let directory: string;
@@ -23,7 +24,7 @@ afterEach(async () => {
   for (const path of [directory, machine]) await rm(path, { recursive: true, force: true });
 });
 const volumesWith = (hostPaths: HostPaths): Volumes =>
-  createVolumes({ directory, config, tokens, hostPaths, ownerOf: () => undefined, forContainers: false });
+  createVolumes({ directory, config, tokens, hostPaths, claims, ownerOf: () => undefined, forContainers: false });
 
 const object = (kind: string, name: string) => ({ apiVersion: 'v1', kind, metadata: { name, namespace: 'shop' } });
 const config: ConfigSource = {
@@ -35,6 +36,7 @@ const config: ConfigSource = {
   onChange: () => () => undefined,
   releaseUnused: () => undefined,
 };
+const claims: ClaimedVolumes = { find: () => Promise.reject(new Error('no pod here has a claim')) };
 const tokens: TokenSource = {
   tokenOf: async (pod, { audience }) => `token of ${pod.metadata.name} for ${audience ?? 'the API'}`,
   due: () => [],

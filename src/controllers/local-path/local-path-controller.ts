@@ -1,0 +1,220 @@
+import { type Node, nodes } from '../../api/core/v1/node.ts';
+import { type PersistentVolume, persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
+import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
+import { storageClassNameOf } from '../../api/core/v1/volume-class.ts';
+import { type StorageClass, storageClasses } from '../../api/storage/v1/storage-class.ts';
+import { finalizers, annotations as known, labels, volumeAnnotations } from '../../api/well-known.ts';
+import type { New } from '../../client/client.ts';
+import {
+  isLocalPathDoomed,
+  isLocalPathVolume,
+  localPathDirectoryOf,
+  localPathNameOf,
+  localPathNodeOf,
+  localPathProvisioner,
+  withoutLocalPathFinalizer,
+} from '../../lifecycle/local-path-volume.ts';
+import { claimRefOf } from '../../lifecycle/volume-binding.ts';
+import { claimKeyOf } from '../../lifecycle/volume-matching.ts';
+import { keyOf } from '../../machinery/object.ts';
+import { compareQuantities, tryQuantity } from '../../machinery/quantity.ts';
+import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
+import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
+import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
+import { createInformedController } from '../../reconcile/informed-controller.ts';
+
+/**
+ * The provisioner `rancher.io/local-path`: a volume is a directory of the node that the scheduler chose for the claim's first pod.
+ *
+ * Only objects are written here. The node's agent makes the directory when a pod mounts the volume, so a crash before that leaves nothing
+ * behind. It removes the directory when the volume is being deleted, and takes the finalizer away then.
+ */
+export function createLocalPathClaimController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, recorder, log } = dependencies;
+  const claims = informers.get(persistentVolumeClaims);
+  const volumes = informers.get(persistentVolumes);
+  const classes = informers.get(storageClasses);
+  const nodeInformer = informers.get(nodes);
+
+  const controller = createInformedController(dependencies, { name: 'local-path-claims', reconcile });
+  claims.addHandler(({ after }) => {
+    if (after !== undefined && isAsked(after)) controller.enqueue(keyOf(after));
+  });
+  volumes.addHandler(({ after }) => {
+    const key = after === undefined || !isLocalPathVolume(after) ? undefined : claimKeyOf(after);
+    if (key !== undefined) controller.enqueue(key);
+  });
+  return controller;
+
+  async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
+    const claim = claims.getByKey(key);
+    if (claim === undefined || !isAsked(claim) || claim.metadata.deletionTimestamp !== undefined) return;
+    const { volumeName = '' } = claim.spec;
+    if (volumeName === '') await provision(claim, signal);
+    else await expand(claim, signal);
+  }
+
+  async function provision(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
+    const storageClass = classes.getByKey(storageClassNameOf(claim));
+    const name = localPathNameOf(claim);
+    if (storageClass?.provisioner !== localPathProvisioner || volumes.getByKey(name) !== undefined) return;
+    const nodeName = claim.metadata.annotations?.[volumeAnnotations.selectedNode] ?? '';
+    const node = nodeInformer.getByKey(nodeName);
+    const why = whyNoVolume(claim, nodeName, node);
+    const report = (type: 'Normal' | 'Warning', reason: string, message: string): void => recorder.record(claim, { type, reason, message });
+    if (why !== undefined || node === undefined) {
+      const failure = `failed to provision volume with StorageClass "${storageClass.metadata.name}"`;
+      report('Warning', 'ProvisioningFailed', `${failure}: ${why ?? ''}`);
+      // Another node may have it.
+      if (nodeName !== '' && node === undefined) await forgetNode(claim, signal);
+      return;
+    }
+    report('Normal', 'Provisioning', `External provisioner is provisioning volume for claim "${keyOf(claim)}"`);
+    try {
+      await client.create(persistentVolumes, volumeOf({ claim, storageClass, node, name }), { signal });
+    } catch (err) {
+      // An earlier pass made it, and the cache was behind.
+      if (!isAlreadyExists(err)) throw err;
+      return;
+    }
+    log.info({ persistentVolumeClaim: keyOf(claim), persistentVolume: name, node: nodeName }, 'Provisioned volume');
+    report('Normal', 'ProvisioningSucceeded', `Successfully provisioned volume ${name}`);
+  }
+
+  async function forgetNode(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
+    const { [volumeAnnotations.selectedNode]: _node, ...annotations } = claim.metadata.annotations ?? {};
+    await client.update(persistentVolumeClaims, { ...claim, metadata: { ...claim.metadata, annotations } }, { signal });
+  }
+
+  /** A directory has the size of its file system, so a volume grows as soon as both objects say so. */
+  async function expand(claim: PersistentVolumeClaim, signal: AbortSignal): Promise<void> {
+    let volume = volumes.getByKey(claim.spec.volumeName ?? '');
+    if (volume === undefined || !isLocalPathVolume(volume) || claim.status?.phase !== 'Bound') return;
+    const storage = claim.spec.resources?.requests?.storage;
+    if (storage !== undefined && isLess(volume.spec.capacity?.storage, storage)) {
+      const report = (reason: string, message: string): void => recorder.record(claim, { type: 'Normal', reason, message });
+      report('Resizing', `External resizer is resizing volume ${volume.metadata.name}`);
+      volume = await client.update(
+        persistentVolumes,
+        { ...volume, spec: { ...volume.spec, capacity: { ...volume.spec.capacity, storage } } },
+        { signal },
+      );
+      report('VolumeResizeSuccessful', 'Resize volume succeeded');
+    }
+    const { capacity } = volume.spec;
+    if (capacity === undefined || !isLess(claim.status.capacity?.storage, capacity.storage ?? '0')) return;
+    await client.update(persistentVolumeClaims, { ...claim, status: { ...claim.status, capacity } }, { subresource: 'status', signal });
+  }
+}
+
+/** Deletes released volumes of the provisioner. The finalizer keeps each until its node's agent has removed the directory. */
+export function createLocalPathVolumeController(dependencies: ControllerDependencies): Controller {
+  const { client, informers, recorder, log } = dependencies;
+  const volumes = informers.get(persistentVolumes);
+  const nodeInformer = informers.get(nodes);
+
+  const controller = createInformedController(dependencies, { name: 'local-path-volumes', reconcile });
+  volumes.addHandler(({ after }) => {
+    if (after !== undefined && isLocalPathVolume(after)) controller.enqueue(keyOf(after));
+  });
+  nodeInformer.addHandler(({ after }) => {
+    // Its directories go with it. A volume that waits for the agent of a node that is gone would wait forever.
+    if (after !== undefined) return;
+    for (const volume of volumes.list()) if (isLocalPathDoomed(volume)) controller.enqueue(keyOf(volume));
+  });
+  return controller;
+
+  async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
+    const volume = volumes.getByKey(key);
+    if (volume === undefined || !isLocalPathVolume(volume)) return;
+    const { metadata, spec, status } = volume;
+    if (status?.phase !== 'Released' && status?.phase !== 'Failed') return;
+    if (metadata.deletionTimestamp === undefined) {
+      if (spec.persistentVolumeReclaimPolicy !== 'Delete') return;
+      await deleteVolume(volume, signal);
+      return;
+    }
+    if (metadata.finalizers?.includes(finalizers.externalProvisioner) !== true) return;
+    if (spec.persistentVolumeReclaimPolicy === 'Delete' && nodeInformer.getByKey(localPathNodeOf(volume) ?? '') !== undefined) return;
+    if (spec.persistentVolumeReclaimPolicy === 'Delete') {
+      const message = `node ${localPathNodeOf(volume) ?? ''} is gone: its directory is left as it is`;
+      recorder.record(volume, { type: 'Warning', reason: 'VolumeFailedDelete', message });
+    }
+    try {
+      await client.update(persistentVolumes, withoutLocalPathFinalizer(volume), { signal });
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+  }
+
+  async function deleteVolume({ metadata: { name, uid } }: PersistentVolume, signal: AbortSignal): Promise<void> {
+    try {
+      await client.delete(persistentVolumes, { name }, { ...(uid === undefined ? {} : { preconditions: { uid } }), signal });
+      log.info({ persistentVolume: name }, 'Deleted released volume');
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
+  }
+}
+
+const isAsked = ({ metadata }: PersistentVolumeClaim): boolean =>
+  metadata.annotations?.[volumeAnnotations.storageProvisioner] === localPathProvisioner;
+
+/** Reason why the provisioner cannot make the volume; in the words of k3s', as far as it has them. */
+function whyNoVolume({ spec }: PersistentVolumeClaim, nodeName: string, node: Node | undefined): string | undefined {
+  if (nodeName === '') return 'configuration error, no node was specified';
+  if (node === undefined) return `failed to get target node: nodes "${nodeName}" not found`;
+  if (spec.selector !== undefined) return 'claim.Spec.Selector is not supported';
+  if (spec.volumeMode === 'Block') return 'block volumes are not supported';
+  if ((spec.accessModes ?? []).some((mode) => mode !== 'ReadWriteOnce' && mode !== 'ReadWriteOncePod')) {
+    return 'NodePath only supports ReadWriteOnce and ReadWriteOncePod (1.22+) access modes';
+  }
+  if (node.metadata.annotations?.[known.storageDirectory] !== undefined) return undefined;
+  return `node ${nodeName} has no agent that makes directories for volumes`;
+}
+
+interface NewVolume {
+  readonly claim: PersistentVolumeClaim;
+  readonly storageClass: StorageClass;
+  readonly node: Node;
+  readonly name: string;
+}
+
+/** A claim or a class may ask for a `local` volume by this annotation, as with k3s. */
+const volumeTypeAnnotations = ['volumeType', 'defaultVolumeType'] as const;
+
+function volumeOf({ claim, storageClass, node, name }: NewVolume): New<PersistentVolume> {
+  const { accessModes, resources, volumeMode } = claim.spec;
+  const path = `${node.metadata.annotations?.[known.storageDirectory]}/${localPathDirectoryOf(claim.metadata)}`;
+  const [ofClaim, ofClass] = volumeTypeAnnotations;
+  const isLocal = (claim.metadata.annotations?.[ofClaim] ?? storageClass.metadata.annotations?.[ofClass]) === 'local';
+  const hostname = node.metadata.labels?.[labels.hostname] ?? node.metadata.name;
+  return {
+    apiVersion: 'v1',
+    kind: 'PersistentVolume',
+    metadata: {
+      name,
+      labels: { [labels.storageNode]: node.metadata.name },
+      annotations: { [volumeAnnotations.provisionedBy]: localPathProvisioner, [known.localPathNode]: node.metadata.name },
+      finalizers: [finalizers.externalProvisioner],
+    },
+    spec: {
+      capacity: { storage: resources?.requests?.storage ?? '0' },
+      ...(accessModes === undefined ? {} : { accessModes }),
+      ...(volumeMode === undefined ? {} : { volumeMode }),
+      claimRef: claimRefOf(claim),
+      persistentVolumeReclaimPolicy: storageClass.reclaimPolicy ?? 'Delete',
+      storageClassName: storageClass.metadata.name,
+      ...(storageClass.mountOptions === undefined ? {} : { mountOptions: storageClass.mountOptions }),
+      ...(isLocal ? { local: { path } } : { hostPath: { path, type: 'DirectoryOrCreate' } }),
+      nodeAffinity: {
+        required: { nodeSelectorTerms: [{ matchExpressions: [{ key: labels.hostname, operator: 'In', values: [hostname] }] }] },
+      },
+    },
+  };
+}
+
+const isLess = (a: string | undefined, b: string): boolean => {
+  const [left, right] = [tryQuantity(a), tryQuantity(b)];
+  return right !== undefined && (left === undefined || compareQuantities(left, right) < 0);
+};
