@@ -243,8 +243,6 @@ function selectorOf({ selector, labels, equal, different }: SelectorSource): Lab
 }
 
 function unsupportedOf(spec: PodSpec): string | undefined {
-  const claim = spec.volumes?.find((volume) => volume.persistentVolumeClaim !== undefined || volume.ephemeral !== undefined);
-  if (claim !== undefined) return `not supported: persistentVolumeClaim volumes (volume "${claim.name}")`;
   if ((spec.resourceClaims?.length ?? 0) > 0) return 'not supported: resourceClaims';
   return undefined;
 }

@@ -10,6 +10,7 @@ import { nodeUnschedulable } from './plugins/node-unschedulable.ts';
 import { podTopologySpread } from './plugins/pod-topology-spread.ts';
 import { supportedFeatures } from './plugins/supported-features.ts';
 import { taintToleration } from './plugins/taint-toleration.ts';
+import { volumeBinding } from './plugins/volume-binding.ts';
 import { defaultSchedulerName } from './pod-record.ts';
 
 /** The pods that a scheduler owns, and its plugins. */
@@ -42,6 +43,7 @@ const defaultPlugins: readonly { readonly make: PluginFactory; readonly weight: 
   { make: nodeAffinity, weight: 2 },
   { make: nodePorts, weight: 0 },
   { make: nodeResourcesFit, weight: 1 },
+  { make: volumeBinding, weight: 0 },
   { make: podTopologySpread, weight: 2 },
   { make: interPodAffinity, weight: 2 },
   { make: defaultPreemption, weight: 0 },

@@ -97,10 +97,8 @@ describe('filters, in the words of kube-scheduler', () => {
   });
 
   it('never ignores what is not supported', () => {
-    const pod = podOf('a', { volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }] });
-    expect(clusterOf([nodeOf('n1')]).choose(pod)).toBe(
-      `0/1 nodes are available: not supported: persistentVolumeClaim volumes (volume "data"). ${notHelpful(1)}`,
-    );
+    const pod = podOf('a', { resourceClaims: [{ name: 'gpu' }] });
+    expect(clusterOf([nodeOf('n1')]).choose(pod)).toBe(`0/1 nodes are available: not supported: resourceClaims. ${notHelpful(1)}`);
   });
 
   it('keeps host ports apart by protocol and address', () => {
