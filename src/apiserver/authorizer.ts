@@ -113,6 +113,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
     // The Service proxy, cluster DNS and the Ingress proxy of a machine.
     case 'ingresses.networking.k8s.io':
     case 'ingressclasses.networking.k8s.io':
+    // The agent: handlers of its runtime.
+    case 'runtimeclasses.node.k8s.io':
       return reads && subresource === '';
     case 'services':
     case 'namespaces':

@@ -216,6 +216,8 @@ export interface PodSandboxConfig {
   readonly logDirectory: string;
   /** Absent: those of a pod that asks for nothing. A runtime without containers need not look. */
   readonly linux?: PodLinux;
+  /** The handler of the pod's RuntimeClass, which names one of the node's runtimes; absent: the usual one. */
+  readonly runtimeHandler?: string | undefined;
   /** Time for its containers to end in when nobody asks the API any more. */
   readonly gracePeriodMs?: number;
 }

@@ -55,10 +55,10 @@ export function checkSupported(pod: Pod, container: Container, hasContainers: bo
     throw new ContainerError('CreateContainerConfigError', `not supported on this node: ${what}`);
   };
   const { runtimeClassName, securityContext } = pod.spec;
-  if (runtimeClassName !== undefined && runtimeClassName !== '') refuse(`runtimeClassName ${runtimeClassName}`);
   const { stopSignal } = (container.lifecycle ?? {}) as { readonly stopSignal?: string };
   if (stopSignal !== undefined && stopSignal !== 'SIGTERM') refuse(`lifecycle.stopSignal ${stopSignal}`);
   if (!hasContainers) {
+    if (runtimeClassName !== undefined && runtimeClassName !== '') refuse(`runtimeClassName ${runtimeClassName}`);
     checkProcess(pod, container, refuse);
     return;
   }

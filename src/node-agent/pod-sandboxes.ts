@@ -1,5 +1,6 @@
 import { join } from 'node:path';
 import type { Pod } from '../api/core/v1/pod.ts';
+import { runtimeClasses } from '../api/node/v1/runtime-class.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
 import { composePodDns, podDomain } from './pod-dns.ts';
@@ -26,7 +27,7 @@ export interface PodSandboxes {
 }
 
 export function createPodSandboxes(context: AgentContext, podUid: string): PodSandboxes {
-  const { runtime, metrics, logDirectory } = context;
+  const { client, runtime, metrics, logDirectory } = context;
   let all: readonly SandboxStatus[] = [];
   let newest: SandboxStatus | undefined;
 
@@ -37,6 +38,12 @@ export function createPodSandboxes(context: AgentContext, podUid: string): PodSa
     const { config, cuts } = composePodDns(pod, dns, await dns.machine());
     for (const message of cuts) recordPodEvent(context, pod, { type: 'Warning', reason: 'DNSConfigForming', message });
     return { dns: config, domain: podDomain(pod, dns) };
+  }
+
+  /** @throws StatusError `NotFound` when the class is not there */
+  async function handlerOf({ spec: { runtimeClassName = '' } }: Pod): Promise<string | undefined> {
+    if (!runtime.hasContainers || runtimeClassName === '') return undefined;
+    return (await client.get(runtimeClasses, { name: runtimeClassName })).handler;
   }
 
   return {
@@ -59,6 +66,7 @@ export function createPodSandboxes(context: AgentContext, podUid: string): PodSa
       const attempt = newest === undefined ? 0 : newest.attempt + 1;
       try {
         const dns = await dnsOf(pod);
+        const runtimeHandler = await handlerOf(pod);
         await metrics.runtimeOperation('run_podsandbox', () =>
           runtime.runPodSandbox({
             ...dns,
@@ -71,6 +79,7 @@ export function createPodSandboxes(context: AgentContext, podUid: string): PodSa
             hostAliases: (spec.hostAliases ?? []).map(({ ip, hostnames }) => ({ ip: ip ?? '', hostnames: hostnames ?? [] })),
             logDirectory: podLogs(logDirectory, pod),
             linux: podLinuxOf(pod),
+            runtimeHandler,
             gracePeriodMs,
           }),
         );

@@ -18,6 +18,10 @@ const hasNft = await run('nft', ['--version']).then(
   ({ code }) => code === 0,
   () => false,
 );
+const hasCrun = await run('crun', ['--version']).then(
+  ({ code }) => code === 0,
+  () => false,
+);
 const whyNot = !hasKubectl ? 'kubectl is not installed' : !hasNft ? 'nft is not installed' : whyNoContainerd;
 const marker = `midship-e2e-${process.pid}`;
 
@@ -194,6 +198,18 @@ describe.skipIf(whyNot !== undefined)(
         '-o',
         'jsonpath={range .items[*]}{.reason}: {.message}{"\\n"}{end}',
       );
+
+    /** A file of the control group of a pod of the class Burstable; undefined without that group. */
+    async function readGroup(uid: string, controller: string, ...files: readonly string[]): Promise<string | undefined> {
+      for (const place of [`${controller}/`, '']) {
+        for (const file of files) {
+          const path = `/sys/fs/cgroup/${place}midship/kubepods/burstable/pod${uid}/${file}`;
+          const text = await readFile(path, 'utf8').catch(() => undefined);
+          if (text !== undefined) return text.trim();
+        }
+      }
+      return undefined;
+    }
 
     beforeAll(async () => {
       const dataDirectory = await temporaryDirectory('containers');
@@ -546,17 +562,7 @@ describe.skipIf(whyNot !== undefined)(
       });
       expect(await fieldOf('bounded', '.status.containerStatuses[?(@.name=="main")].state.terminated.reason')).toBe('OOMKilled');
       const uid = await fieldOf('bounded', '.metadata.uid');
-      const read = async (controller: string, ...files: readonly string[]): Promise<string | undefined> => {
-        for (const place of [`${controller}/`, '']) {
-          for (const file of files) {
-            const text = await readFile(`/sys/fs/cgroup/${place}midship/kubepods/burstable/pod${uid}/${file}`, 'utf8').catch(
-              () => undefined,
-            );
-            if (text !== undefined) return text.trim();
-          }
-        }
-        return undefined;
-      };
+      const read = (controller: string, ...files: readonly string[]) => readGroup(uid, controller, ...files);
       expect(await read('memory', 'memory.limit_in_bytes', 'memory.max')).toBe(String(48 * 1024 * 1024));
       expect(await read('cpu', 'cpu.cfs_quota_us', 'cpu.max')).toMatch(/^100000(?: 100000)?$/);
       expect(await read('cpu', 'cpu.shares', 'cpu.weight')).toMatch(/^(?:204|8)$/);
@@ -564,6 +570,47 @@ describe.skipIf(whyNot !== undefined)(
       await until(async () => (await read('memory', 'memory.limit_in_bytes', 'memory.max')) === undefined, {
         what: 'the end of its group',
       });
+    });
+
+    it.skipIf(!hasCrun)('run in the runtime of their class, and are given its overhead (needs crun)', async () => {
+      const classOf = (name: string, handler: string, more: object = {}) => ({
+        apiVersion: 'node.k8s.io/v1',
+        kind: 'RuntimeClass',
+        metadata: { name },
+        handler,
+        ...more,
+      });
+      await apply(classOf('small', 'crun', { overhead: { podFixed: { memory: '16Mi' } } }), classOf('unknown', 'no-such-handler'));
+      const podOf = (name: string, runtimeClassName: string) => ({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name },
+        spec: {
+          runtimeClassName,
+          terminationGracePeriodSeconds: 1,
+          containers: [
+            {
+              name: 'main',
+              image: busyboxImage,
+              command: ['sh', '-c', 'trap "exit 0" TERM; echo begun; sleep 600 & wait'],
+              resources: { limits: { memory: '32Mi', cpu: '500m' }, requests: { memory: '8Mi', cpu: '10m' } },
+            },
+          ],
+        },
+      });
+      await apply(podOf('by-crun', 'small'), podOf('by-nobody', 'unknown'));
+      await kubectl('wait', 'pod/by-crun', '--for=condition=Ready', '--timeout=30s');
+      expect(await kubectl('exec', 'by-crun', '--', 'sh', '-c', 'echo in; cat /proc/1/comm')).toBe('in\nsh\n');
+      expect(await kubectl('logs', 'by-crun')).toBe('begun\n');
+      const id = (await fieldOf('by-crun', '.status.containerStatuses[0].containerID')).replace('containerd://', '');
+      const records = join(dirname(await socketOf(cluster.dataDirectory)), 'crun', 'k8s.io', id);
+      expect(JSON.parse(await readFile(join(records, 'status'), 'utf8'))).toMatchObject({ pid: expect.any(Number) });
+      const uid = await fieldOf('by-crun', '.metadata.uid');
+      expect(await readGroup(uid, 'memory', 'memory.limit_in_bytes', 'memory.max')).toBe(String(48 * 1024 * 1024));
+      await until(async () => (await eventsOf('by-nobody')).includes('no runtime for "no-such-handler" is configured'), {
+        what: 'the refusal of the handler',
+      });
+      await kubectl('delete', 'pod', 'by-crun', 'by-nobody', '--wait=false');
     });
 
     it('are joined by kubectl debug, at the processes of one container, with logs, exec and a terminal', async () => {

@@ -10,6 +10,7 @@ import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import { isSameProcess, processStat } from '../../base/process-identity.ts';
 import { createCriClient } from './cri-client.ts';
+import { prepareCrun } from './crun.ts';
 import { pauseImage, pauseImageName } from './pause-image.ts';
 import { authText, hostsFiles, noRegistries, type Registries } from './registries.ts';
 import { removeWithMounts } from './sub-path.ts';
@@ -45,6 +46,8 @@ export interface ContainerdPrograms {
   readonly containerd: string;
   readonly ctr: string;
   readonly runc: string;
+  /** Another runtime, for pods whose RuntimeClass has the handler `crun`; undefined where it is not installed. */
+  readonly crun: string | undefined;
   /** Holds the CNI plugins. */
   readonly cniPlugins: string;
 }
@@ -78,15 +81,26 @@ const capSysResource = 24n;
 export async function findContainerdPrograms(searchPath: string): Promise<ContainerdPrograms> {
   if (process.getuid?.() !== 0) throw new ContainerdError('Containers need root.', 'Start as root, or use --runtime process.');
   const places = searchPath.split(delimiter).filter((place) => place !== '');
-  const find = async (name: string): Promise<string> => {
+  const tryFind = async (name: string): Promise<string | undefined> => {
     for (const place of [...places, '/usr/sbin', '/sbin']) if (await isProgram(join(place, name))) return join(place, name);
+    return undefined;
+  };
+  const find = async (name: string): Promise<string> => {
+    const found = await tryFind(name);
+    if (found !== undefined) return found;
     throw new ContainerdError(
       `The program ${name} was not found on PATH.`,
       'Install containerd and runc (Debian: apt install containerd runc).',
     );
   };
   const cniPlugins = await findPlugins();
-  return { containerd: await find('containerd'), ctr: await find('ctr'), runc: await find('runc'), cniPlugins };
+  return {
+    containerd: await find('containerd'),
+    ctr: await find('ctr'),
+    runc: await find('runc'),
+    crun: await tryFind('crun'),
+    cniPlugins,
+  };
 }
 
 async function findPlugins(): Promise<string> {
@@ -156,7 +170,8 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
   await mkdir(files.run, { recursive: true, mode: 0o711 });
   const { registries = noRegistries } = options;
   await writeHostsFiles(files.registries, registries);
-  const changed = await writeConfig({ files, programs, registries });
+  const handlers = await handlersOf(programs, files);
+  const changed = await writeConfig({ files, programs, registries, handlers });
   const abort = new AbortController();
 
   let daemon = await findRunning(files);
@@ -309,7 +324,15 @@ async function writeHostsFiles(directory: string, registries: Registries): Promi
   }
 }
 
+/** The runtimes of pods, by handler: the program that makes the containers. The first is that of pods without a RuntimeClass. */
+type Handlers = readonly (readonly [name: string, program: string])[];
+
+async function handlersOf({ runc, crun }: ContainerdPrograms, files: Files): Promise<Handlers> {
+  return [['runc', runc], ...(crun === undefined ? [] : [['crun', await prepareCrun(crun, files.run)] as const])];
+}
+
 interface ConfigOptions {
+  readonly handlers: Handlers;
   readonly files: Files;
   readonly programs: ContainerdPrograms;
   readonly registries: Registries;
@@ -326,8 +349,18 @@ async function writeConfig(options: ConfigOptions): Promise<boolean> {
 }
 
 /** Version 2 of the format, which containerd 1.7 writes and 2.x still reads. */
-function configText({ files, programs: { runc, cniPlugins }, registries }: ConfigOptions, raisesOomScore: boolean): string {
+function configText({ files, programs: { cniPlugins }, registries, handlers }: ConfigOptions, raisesOomScore: boolean): string {
   const cri = 'plugins."io.containerd.grpc.v1.cri"';
+  const runtimes = handlers.map(
+    ([name, program]) => `
+    [${cri}.containerd.runtimes.${name}]
+      runtime_type = "io.containerd.runc.v2"
+
+      [${cri}.containerd.runtimes.${name}.options]
+        BinaryName = ${JSON.stringify(program)}
+        Root = ${JSON.stringify(join(files.run, name))}
+`,
+  );
   return `version = 2
 root = ${JSON.stringify(files.root)}
 state = ${JSON.stringify(join(files.run, 'state'))}
@@ -357,14 +390,7 @@ oom_score = 0
 ${authText(registries, cri)}
   [${cri}.containerd]
     default_runtime_name = "runc"
-
-    [${cri}.containerd.runtimes.runc]
-      runtime_type = "io.containerd.runc.v2"
-
-      [${cri}.containerd.runtimes.runc.options]
-        BinaryName = ${JSON.stringify(runc)}
-        Root = ${JSON.stringify(join(files.run, 'runc'))}
-`;
+${runtimes.join('')}`;
 }
 
 /** Root of a container has no CAP_SYS_RESOURCE; runc then fails to make sandboxes hard to kill, with words that do not say so. */

@@ -41,7 +41,7 @@ export function createPodChanges(options: PodChangesOptions): PodChanges {
     if (before !== undefined) await removeSandbox(before.id);
     const cgroupParent = await cgroups.prepare(config.uid, config.linux?.resources);
     try {
-      const id = await client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent }), '');
+      const id = await client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent }), config.runtimeHandler ?? '');
       await shareCpu();
       return id;
     } catch (err) {

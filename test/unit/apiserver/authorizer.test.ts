@@ -177,6 +177,7 @@ describe('a node', () => {
     { verb: 'watch', resource: 'secrets', ...shop, fieldSelector: 'metadata.name=shown' },
     { verb: 'watch', group: 'networking.k8s.io', resource: 'ingresses' },
     { verb: 'list', group: 'networking.k8s.io', resource: 'ingressclasses' },
+    { verb: 'get', group: 'node.k8s.io', resource: 'runtimeclasses', name: 'crun' },
     { verb: 'watch', resource: 'services' },
     { verb: 'list', group: 'discovery.k8s.io', resource: 'endpointslices' },
   ];
