@@ -45,12 +45,10 @@ export function newRevision({ resource, owner, hashLabel, revision, collisionCou
   };
 }
 
-/**
- * The strategic merge patch that brings the template back: `kubectl rollout undo` sends it as it is. Its keys are sorted, since kubectl
- * compares the bytes with those that it makes of the object.
- */
-export const dataOf = (template: PodTemplateSpec): Readonly<Record<string, unknown>> =>
-  sorted({ spec: { template: { ...template, $patch: 'replace' } } }) as Readonly<Record<string, unknown>>;
+/** The strategic merge patch that brings the template back: `kubectl rollout undo` sends it as it is. */
+export const dataOf = (template: PodTemplateSpec): Readonly<Record<string, unknown>> => ({
+  spec: { template: { ...template, $patch: 'replace' } },
+});
 
 /** The template that a revision keeps. */
 export function templateIn({ data }: ControllerRevision): PodTemplateSpec | undefined {
@@ -83,14 +81,4 @@ function withoutNulls(value: unknown): unknown {
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
   const kept = Object.entries(value).filter(([, below]) => below !== null);
   return kept.length === Object.keys(value).length ? value : Object.fromEntries(kept);
-}
-
-function sorted(value: unknown): unknown {
-  if (Array.isArray(value)) return value.map(sorted);
-  if (typeof value !== 'object' || value === null) return value;
-  return Object.fromEntries(
-    Object.entries(value)
-      .sort(([a], [b]) => compare(a, b))
-      .map(([key, below]) => [key, sorted(below)]),
-  );
 }
