@@ -1,7 +1,8 @@
 import { daemonSets } from '../api/apps/v1/daemon-set.ts';
-import { type Deployment, deployments } from '../api/apps/v1/deployment.ts';
+import { deployments } from '../api/apps/v1/deployment.ts';
 import { replicaSets } from '../api/apps/v1/replica-set.ts';
 import { statefulSets } from '../api/apps/v1/stateful-set.ts';
+import { type Job, jobs } from '../api/batch/v1/job.ts';
 import { pods } from '../api/core/v1/pod.ts';
 import { replicationControllers } from '../api/core/v1/replication-controller.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
@@ -16,41 +17,28 @@ import type { ObjectName } from './user-api.ts';
 /** Counts the pods that the workloads of an app want, and those that are ready; undefined when it has no workload. */
 export type ReadyPods = (app: Kustomization) => PodCount | undefined;
 
-type Scaled = KubeObject & Pick<Deployment, 'spec' | 'status'>;
 type Count = (name: ObjectName) => PodCount | undefined;
 
-/** Counts from the caches, as the controllers of the workloads have counted. Jobs are left out, since they end. */
+/** Counts from the caches, as the controllers of the workloads have counted. */
 export function createReadyPods(informers: InformerSet): ReadyPods {
-  const bare = informers.get(pods);
-  const daemons = informers.get(daemonSets);
-  const scaled = [deployments, replicaSets, statefulSets, replicationControllers].map((kind): readonly [string, Count] => {
-    const informer = informers.get(kind as unknown as Resource<Scaled>);
+  function countOf<T extends KubeObject>(kind: Resource<T>, count: (object: T) => PodCount): readonly [string, Count] {
+    const informer = informers.get(kind);
     return [
       `${kind.group}/${kind.kind}`,
       (name) => {
         const found = informer.get(name);
-        return found === undefined ? undefined : { ready: found.status?.readyReplicas ?? 0, wanted: found.spec?.replicas ?? 1 };
+        return found === undefined ? undefined : count(found);
       },
     ];
-  });
+  }
   const counts: ReadonlyMap<string, Count> = new Map([
-    ...scaled,
-    [
-      'apps/DaemonSet',
-      (name) => {
-        const found = daemons.get(name);
-        return found === undefined
-          ? undefined
-          : { ready: found.status?.numberReady ?? 0, wanted: found.status?.desiredNumberScheduled ?? 0 };
-      },
-    ],
-    [
-      '/Pod',
-      (name) => {
-        const found = bare.get(name);
-        return found === undefined ? undefined : { ready: isConditionTrue(found.status?.conditions, 'Ready') ? 1 : 0, wanted: 1 };
-      },
-    ],
+    countOf(deployments, countReplicas),
+    countOf(replicaSets, countReplicas),
+    countOf(statefulSets, countReplicas),
+    countOf(replicationControllers, countReplicas),
+    countOf(daemonSets, ({ status }) => ({ ready: status?.numberReady ?? 0, wanted: status?.desiredNumberScheduled ?? 0 })),
+    countOf(jobs, countJob),
+    countOf(pods, ({ status }) => ({ ready: isConditionTrue(status?.conditions, 'Ready') ? 1 : 0, wanted: 1 })),
   ]);
   /** An app whose inventory changes is another object. */
   const workloads = new WeakMap<Kustomization, readonly (() => PodCount | undefined)[]>();
@@ -69,4 +57,20 @@ export function createReadyPods(informers: InformerSet): ReadyPods {
       ? undefined
       : found.reduce((sum, each) => ({ ready: sum.ready + each.ready, wanted: sum.wanted + each.wanted }));
   };
+}
+
+interface Scaled {
+  readonly spec?: { readonly replicas?: number };
+  readonly status?: { readonly readyReplicas?: number };
+}
+
+const countReplicas = ({ spec, status }: Scaled): PodCount => ({ ready: status?.readyReplicas ?? 0, wanted: spec?.replicas ?? 1 });
+
+/** Pods that succeeded count as ready, and those that are still to start after them do not count yet. */
+function countJob({ spec, status }: Job): PodCount {
+  const succeeded = status?.succeeded ?? 0;
+  const left =
+    spec.completions === undefined ? (succeeded > 0 ? (status?.active ?? 0) : Number.POSITIVE_INFINITY) : spec.completions - succeeded;
+  const running = spec.suspend === true ? 0 : Math.max(0, Math.min(spec.parallelism ?? 1, left));
+  return { ready: succeeded + Math.min(running, status?.ready ?? 0), wanted: succeeded + running };
 }
