@@ -90,8 +90,9 @@ function containerProblem(pod: string, status: ContainerStatus): string | undefi
   // Between its exit and the next start it is the same crash loop.
   if (waiting?.reason === 'CrashLoopBackOff' || (restartCount > 0 && (status.state?.terminated?.exitCode ?? 0) !== 0)) {
     const how = last?.reason === 'OOMKilled' ? 'ran out of memory' : `exited ${last?.exitCode ?? '?'}`;
-    const text = last?.message?.trim();
-    return `Container ${name} in ${pod} ${how}, restarted ${times(restartCount)}${text === undefined || text === '' ? '' : `: ${text}`}`;
+    // A kubelet may give 80 lines of the log, of which the last says most.
+    const text = last?.message?.trim().split('\n').at(-1)?.trim() ?? '';
+    return `Container ${name} in ${pod} ${how}, restarted ${times(restartCount)}${text === '' ? '' : `: ${text}`}`;
   }
   return undefined;
 }

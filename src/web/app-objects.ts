@@ -13,6 +13,7 @@ import { isConditionTrue } from '../machinery/conditions.ts';
 import { controllerOf, type KubeObject, keyOf } from '../machinery/object.ts';
 import type { Shown } from './state.ts';
 import type { ObjectName } from './user-api.ts';
+import { publicReason } from './without-values.ts';
 
 /** A pod of an app as the page draws it; `missing` is one that should be there. */
 export interface PodSquare {
@@ -90,7 +91,7 @@ export function createAppObjects(informers: InformerSet, inspection: () => AppIn
       const shown =
         isDifferent && (health === undefined || health.status === 'Healthy') ? differs : healthWords[health?.status ?? 'Unknown'];
       const wanted = object === undefined ? undefined : wantedOf(object);
-      return [{ ...name, ...shown, id, reason: health?.reason ?? '', pods: podsBelow(object?.metadata.uid ?? ''), wanted }];
+      return [{ ...name, ...shown, id, reason: publicReason(health?.reason ?? ''), pods: podsBelow(object?.metadata.uid ?? ''), wanted }];
     });
   }
 
@@ -149,6 +150,12 @@ export const podStates: Readonly<Record<PodSquare['state'], Shown>> = {
   failed: { state: 'failed', word: 'Failing' },
   missing: { state: 'unknown', word: 'Missing' },
 };
+
+/** The problem of a pod as anybody may read it; undefined when it is healthy or starting. */
+export function problemOf(pod: Pod): string | undefined {
+  const problem = podProblem(pod);
+  return problem === undefined ? undefined : publicReason(problem);
+}
 
 export function squareState(pod: Pod): PodSquare['state'] {
   if (pod.status?.phase === 'Succeeded') return 'done';

@@ -10,7 +10,6 @@ import type { AppInspection } from '../base/contracts/app-inspection.ts';
 import { appStateNames, appStates, isMatch, type VerdictState } from '../base/contracts/app-states.ts';
 import type { AppOverview, CommitOverview, NodeOverview, Overview } from '../base/contracts/overview.ts';
 import type { InformerSet } from '../client/informer.ts';
-import { podProblem } from '../lifecycle/reasons.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
 import { milliValueOf } from '../machinery/quantity.ts';
@@ -22,6 +21,7 @@ import {
   type PodSquare,
   parseInventoryId,
   podStates,
+  problemOf,
   squareState,
   squaresOf,
 } from './app-objects.ts';
@@ -32,7 +32,7 @@ import { branchOf, createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';
 import { containersOf, type ObjectName } from './user-api.ts';
-import { publicApp, publicMessage } from './without-values.ts';
+import { publicActivity, publicApp, publicMessage } from './without-values.ts';
 
 /** Data of the pages, computed when a page is rendered and not before. */
 export interface PageModel {
@@ -222,6 +222,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
   const ownersSource = createOverviewSource(informers);
   const objects = createAppObjects(informers, inspection);
   const recent = createRecentEvents(informers);
+  const recentActivity = (): readonly Activity[] => activity.recent().map(publicActivity);
   const healedDrifts = countHealedDrifts(informers);
   const apps = informers.get(kustomizations);
   const repositories = informers.get(gitRepositories);
@@ -289,7 +290,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
           return count === 0 ? [] : [{ name, ...shownOf(name), count }];
         }),
         apps: rows,
-        line: commitLine(activity.recent(), source.allApps()),
+        line: commitLine(recentActivity(), source.allApps()),
         nodes: overview.nodes
           .map(cardOf)
           .sort(
@@ -309,7 +310,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
         path: app.spec.path ?? './',
         source: app.spec.sourceRef.name,
         objects: owned,
-        history: withCommits(app, activity.recent()),
+        history: withCommits(app, recentActivity()),
         events: recent.list().filter(isAbout(app, owned)).slice(0, maxHomeEvents).map(eventRow),
         isSuspended: app.spec.suspend === true || holdOf(app) !== undefined,
         conditions: (publicApp(app).status?.conditions ?? []).map(({ type, status, reason, message }) => ({
@@ -386,7 +387,7 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
           namespace: pod.metadata.namespace ?? '',
           name: pod.metadata.name,
           state: squareState(pod),
-          problem: podProblem(pod) ?? '',
+          problem: problemOf(pod) ?? '',
         })),
       };
     },
@@ -469,7 +470,7 @@ function podModel(pod: Pod | undefined): PodModel | undefined {
     node: spec.nodeName ?? '',
     containers: containersOf(pod).map((name) => ({ name, restarts: statuses.find((each) => each.name === name)?.restartCount ?? 0 })),
     state: squareState(pod),
-    problem: podProblem(pod) ?? '',
+    problem: problemOf(pod) ?? '',
   };
 }
 

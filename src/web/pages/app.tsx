@@ -1,7 +1,6 @@
 import type { VNode } from 'preact';
 import type { Activity } from '../../base/contracts/activity.ts';
-import { podProblem } from '../../lifecycle/reasons.ts';
-import { type AppObject, podStates, squareState } from '../app-objects.ts';
+import { type AppObject, podStates, problemOf, squareState } from '../app-objects.ts';
 import { durationText } from '../commit-line.ts';
 import { type AppModel, appPath, type HistoryEntry, idOfPod, logsPath, type ObjectModel, objectPath } from '../page-model.ts';
 import type { State } from '../state.ts';
@@ -340,7 +339,7 @@ function PodsBelow({ object, path, chosen }: { readonly object: AppObject; reado
       {object.pods.slice(0, maxPods).map((pod) => {
         const { metadata, spec } = pod;
         const { state, word } = podStates[squareState(pod)];
-        const problem = podProblem(pod);
+        const problem = problemOf(pod);
         const id = idOfPod(metadata);
         return (
           <li key={metadata.uid ?? metadata.name}>
@@ -375,7 +374,7 @@ function Pods({ model: { objects } }: { readonly model: AppModel }): VNode {
         {pods.slice(0, maxPods).map((pod) => {
           const { metadata, spec } = pod;
           const { state, word } = podStates[squareState(pod)];
-          const problem = podProblem(pod);
+          const problem = problemOf(pod);
           const namespace = metadata.namespace ?? '';
           return (
             <li key={metadata.uid ?? metadata.name}>

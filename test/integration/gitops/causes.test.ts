@@ -118,6 +118,9 @@ describe('the cause of an unhealthy object', () => {
     expect(await find([crash])).toEqual({ place: 'instead', text: `${said}: FATAL: no database url in web`, fix });
     const silent = await newPod('silent', { phase: 'Running', containerStatuses: [container(crashed(1))] });
     expect(await find([silent])).toMatchObject({ text: 'Container web in silent exited 1, restarted 4 times' });
+    // A kubelet that falls back to the log gives many lines.
+    const told = await newPod('told', { phase: 'Running', containerStatuses: [container(crashed(1, 'starting\nFATAL: no disk\n'))] });
+    expect(await find([told])).toMatchObject({ text: 'Container web in told exited 1, restarted 4 times: FATAL: no disk' });
     const killed = await newPod('killed', { phase: 'Running', containerStatuses: [container(crashed(137))] });
     await failedProbe(killed, 'e3', 'Liveness probe failed: HTTP probe failed with statuscode: 503', 9, longAgo);
     expect(await find([killed])).toMatchObject({

@@ -5,8 +5,10 @@ import {
   changeWithoutValues,
   differenceWithoutValues,
   leftOverWithoutValues,
+  publicActivity,
   publicApp,
   publicMessage,
+  publicReason,
 } from '../../../src/web/without-values.ts';
 
 /** Values that look like the text around them. */
@@ -78,5 +80,49 @@ describe('texts about changed fields, for readers without rights', () => {
     expect(publicApp(drifted)).toBe(publicApp(drifted));
     const plain = app([condition('Ready', 'applied')]);
     expect(publicApp(plain)).toBe(plain);
+  });
+});
+
+describe('reasons of objects and refusals, for readers without rights', () => {
+  it.each([
+    ['Container web in web-1 exited 3, restarted twice: token hunter2', 'Container web in web-1 exited 3, restarted twice'],
+    ['Container web in web-1 ran out of memory, restarted once: hunter2', 'Container web in web-1 ran out of memory, restarted once'],
+    [
+      'Container web in web-1 exited 137, restarted 4 times: liveness probe failed 9 times: HTTP 503 from :8080/healthz',
+      'Container web in web-1 exited 137, restarted 4 times: liveness probe failed 9 times: HTTP 503 from :8080/healthz',
+    ],
+    [
+      'Container web in web-1 exited 137, restarted 4 times: liveness probe failed 9 times: hunter2',
+      'Container web in web-1 exited 137, restarted 4 times: liveness probe failed 9 times',
+    ],
+    [
+      '0 of 1 pods ready; web-1: readiness probe failed 34 times: hunter2: HTTP 500 from :1',
+      '0 of 1 pods ready; web-1: readiness probe failed 34 times',
+    ],
+    [
+      'web/a.yaml:3:1 Deployment web/a: spec.replicas: Invalid value: -1: must be greater than 0',
+      'web/a.yaml:3:1 Deployment web/a: spec.replicas: Invalid value: must be greater than 0',
+    ],
+    ['env[0].name: Invalid value: "hunter2: \\"hunter2": must be short', 'env[0].name: Invalid value: must be short'],
+    ['spec: Invalid value: {"a":"hunter2"}: field is immutable', 'spec: Invalid value: field is immutable'],
+    ['type: Unsupported value: "hunter2": supported values: "A"', 'type: Unsupported value: supported values: "A"'],
+    [
+      'Image nginx:9 of container web in web-1 cannot be used: not found',
+      'Image nginx:9 of container web in web-1 cannot be used: not found',
+    ],
+  ])('%s', (text, shown) => {
+    expect(publicReason(text)).toBe(shown);
+    expect(publicReason(`${text}\nhunter-free line`)).toBe(`${shown}\nhunter-free line`);
+  });
+
+  it('are the same in Events, conditions and activity', () => {
+    expect(publicMessage('Unhealthy', 'Readiness probe failed: hunter2\nhunter2')).toBe('Readiness probe failed');
+    expect(publicMessage('Unhealthy', 'Readiness probe failed: HTTP probe failed with statuscode: 500')).toContain('500');
+    const reason = 'Container web in web-1 exited 3, restarted twice: hunter2';
+    expect(JSON.stringify(publicActivity({ type: 'degraded', at: 0, app: 'web', sha: '', reason }))).not.toContain('hunter2');
+    expect(JSON.stringify(publicActivity({ type: 'failed', at: 0, app: 'web', sha: '', errors: [reason] }))).not.toContain('hunter2');
+    const condition = { type: 'Healthy', status: 'False', reason: 'Degraded', message: `${reason}\nkubectl logs`, lastTransitionTime: '' };
+    const app = { metadata: { name: 'a' }, spec: {}, status: { conditions: [condition] } } as unknown as Kustomization;
+    expect(JSON.stringify(publicApp(app))).not.toContain('hunter2');
   });
 });

@@ -146,8 +146,9 @@ function suspensionText({ metadata }: Kustomization, waiting: string | undefined
 function healthCondition(health: Health, generation: number): Omit<Condition, 'lastTransitionTime'> {
   const status =
     health.status === 'Healthy' ? 'True' : health.status === 'Progressing' || health.status === 'Unknown' ? 'Unknown' : 'False';
-  // The second line is for whoever looks for what to do.
-  const message = health.fix === undefined ? sentenceOf(health) : `${sentenceOf(health)}\n${health.fix}`;
+  // The second line is the next step, so the reason has one.
+  const sentence = sentenceOf(health).replace(/\s*\n\s*/g, ' ');
+  const message = health.fix === undefined ? sentence : `${sentence}\n${health.fix}`;
   const reason = health.isOfApp === true ? appNotReady : health.status;
   return { type: 'Healthy', status, reason, message, observedGeneration: generation };
 }
