@@ -1,5 +1,5 @@
 // Compiles src to dist, copies the files that are read at run time (schemas, styles, fonts), and bundles the program.
-import { cpSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, rmSync } from 'node:fs';
 import { join, relative } from 'node:path';
 import { root, run } from './setup.mjs';
 
@@ -74,3 +74,5 @@ await bundle.write({
   sourcemap: true,
 });
 await bundle.close();
+// npm makes the command executable when it links or installs it; a copy of dist is used without npm.
+chmodSync(join(root, 'dist/main.js'), 0o755);

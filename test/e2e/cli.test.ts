@@ -10,6 +10,10 @@ it.each([['--help'], ['build', examples]])('midship %s whose reader is gone ends
   expect(await run('bash', ['-c', command])).toEqual({ code: 141, stdout: '', stderr: '' });
 });
 
+it('the built program runs by its path, without npm', async () => {
+  expect(await run(program, ['--version'])).toMatchObject({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/) });
+});
+
 const dist = dirname(program);
 
 /** Modules that a file of the bundle was made of: paths below `dist`, packages as `node_modules/NAME/…`. */
