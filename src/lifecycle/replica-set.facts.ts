@@ -1,8 +1,21 @@
-import type { ReplicaSet, ReplicaSetCondition, ReplicaSetStatus } from '../api/apps/v1/replica-set.ts';
+import type { ReplicaSetCondition, ReplicaSetStatus } from '../api/apps/v1/replica-set.ts';
+import type { PodTemplateSpec } from '../api/core/v1/pod.ts';
+import type { KubeObject } from '../machinery/object.ts';
 import type { ReplicaSetEvent, replicaSetMachine } from './replica-set.machine.ts';
 import type { StateValueOf } from './step.ts';
 
 export type ReplicaSetState = StateValueOf<typeof replicaSetMachine>;
+
+/** A ReplicaSet or a ReplicationController: they differ in how they select pods. */
+export interface Replicated extends KubeObject {
+  readonly spec: {
+    readonly replicas?: number;
+    readonly minReadySeconds?: number;
+    readonly selector?: unknown;
+    readonly template?: PodTemplateSpec;
+  };
+  readonly status?: ReplicaSetStatus;
+}
 
 /** Pods of one ReplicaSet, counted. Finished and terminating pods count as `terminating` or not at all. */
 export interface PodCounts {
@@ -31,7 +44,7 @@ export interface Refusal {
 
 type ReplicaSetStatusFields = ReplicaSetStatus & { readonly terminatingReplicas?: number };
 
-export function stateOf(replicaSet: ReplicaSet): ReplicaSetState {
+export function stateOf(replicaSet: Replicated): ReplicaSetState {
   const { metadata, status } = replicaSet;
   if (metadata.deletionTimestamp !== undefined) return 'Deleting';
   if (failureOf(status) !== undefined) return { Live: 'Failing' };
@@ -42,7 +55,7 @@ export function stateOf(replicaSet: ReplicaSet): ReplicaSetState {
   return { Live: (status.availableReplicas ?? 0) < desired ? 'Starting' : 'Available' };
 }
 
-export function eventsOf(replicaSet: ReplicaSet, { counts, expecting }: ReplicaSetWorld): readonly ReplicaSetEvent[] {
+export function eventsOf(replicaSet: Replicated, { counts, expecting }: ReplicaSetWorld): readonly ReplicaSetEvent[] {
   if (replicaSet.metadata.deletionTimestamp !== undefined) return [{ type: 'DELETED' }];
   const missing = desiredReplicas(replicaSet) - counts.active;
   if (missing === 0) return [{ type: counts.available < counts.active ? 'PODS_UNAVAILABLE' : 'PODS_AVAILABLE' }];
@@ -53,7 +66,7 @@ export function eventsOf(replicaSet: ReplicaSet, { counts, expecting }: ReplicaS
 /** The status of a state. `refusal` tells why the state is `Failing`; without one the condition that is there stays. */
 export function statusOf(
   state: ReplicaSetState,
-  replicaSet: ReplicaSet,
+  replicaSet: Replicated,
   { counts, refusal, timestamp }: { readonly counts: PodCounts; readonly refusal?: Refusal | undefined; readonly timestamp: string },
 ): ReplicaSetStatusFields {
   const others = (replicaSet.status?.conditions ?? []).filter(({ type }) => type !== replicaFailure);
@@ -65,14 +78,15 @@ export function statusOf(
     ...positive('fullyLabeledReplicas', counts.fullyLabeled),
     ...positive('readyReplicas', counts.ready),
     ...positive('availableReplicas', counts.available),
-    terminatingReplicas: counts.terminating,
+    // A ReplicationController has no field for them.
+    ...(replicaSet.kind === 'ReplicationController' ? {} : { terminatingReplicas: counts.terminating }),
     ...(replicaSet.metadata.generation === undefined ? {} : { observedGeneration: replicaSet.metadata.generation }),
     ...(conditions.length === 0 ? {} : { conditions }),
   };
 }
 
 /** `spec.replicas`, which defaulting has filled in. */
-export const desiredReplicas = (replicaSet: ReplicaSet): number => replicaSet.spec.replicas ?? 1;
+export const desiredReplicas = (replicaSet: Replicated): number => replicaSet.spec.replicas ?? 1;
 
 const replicaFailure = 'ReplicaFailure';
 

@@ -31,6 +31,7 @@ import {
   createVolumeProtectionController,
 } from '../../controllers/protection/protection-controller.ts';
 import { createReplicaSetController } from '../../controllers/replica-set/replica-set-controller.ts';
+import { createReplicationController } from '../../controllers/replication-controller/replication-controller.ts';
 import { createResourceQuotaController } from '../../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
@@ -96,6 +97,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createEndpointSliceMirroringController(dependencies('endpoint-slice-mirroring-controller')),
     createEndpointsController(dependencies('endpoint-controller')),
     createReplicaSetController(dependencies('replicaset-controller')),
+    createReplicationController(dependencies('replication-controller')),
     createDeploymentController(dependencies('deployment-controller')),
     createStatefulSetController(dependencies('statefulset-controller')),
     createDaemonSetController(dependencies('daemonset-controller')),

@@ -1,8 +1,7 @@
-import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
-import type { PodCounts } from '../../lifecycle/replica-set.facts.ts';
+import type { PodCounts, Replicated } from '../../lifecycle/replica-set.facts.ts';
 import { deepEqual } from '../../machinery/object.ts';
-import { compileLabelSelector, type Labels } from '../../machinery/selector.ts';
+import type { LabelSelector, Labels } from '../../machinery/selector.ts';
 import { isPodActive, isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
 
 /**
@@ -15,14 +14,14 @@ export interface PodCounter {
   /** A pod came, changed or went. */
   change(uid: string, before: Pod | undefined, after: Pod | undefined): void;
   /** Counts from the start: the owner came into the cache after its pods, or its labels changed. */
-  recount(owner: ReplicaSet, pods: Iterable<Pod>): void;
+  recount(owner: Replicated, pods: Iterable<Pod>): void;
   forget(uid: string): void;
   /** `released` pods do not match the selector any more. */
-  countsOf(owner: ReplicaSet, pods: () => Iterable<Pod>): PodCounts & { readonly released: number };
+  countsOf(owner: Replicated, pods: () => Iterable<Pod>): PodCounts & { readonly released: number };
 }
 
 interface Counts {
-  readonly owner: ReplicaSet;
+  readonly owner: Replicated;
   active: number;
   fullyLabeled: number;
   ready: number;
@@ -30,11 +29,11 @@ interface Counts {
   released: number;
 }
 
-export function createPodCounter(): PodCounter {
+export function createPodCounter(selectorOf: (owner: Replicated) => LabelSelector): PodCounter {
   const byUid = new Map<string, Counts>();
 
   function add(counts: Counts, pod: Pod, sign: 1 | -1): void {
-    if (!isPodTerminating(pod) && !compileLabelSelector(counts.owner.spec.selector).matches(pod.metadata.labels)) counts.released += sign;
+    if (!isPodTerminating(pod) && !selectorOf(counts.owner).matches(pod.metadata.labels)) counts.released += sign;
     if (isPodActive(pod)) {
       counts.active += sign;
       if (hasLabels(pod.metadata.labels, counts.owner.spec.template?.metadata?.labels)) counts.fullyLabeled += sign;
@@ -42,7 +41,7 @@ export function createPodCounter(): PodCounter {
     } else if (isPodTerminating(pod) && !isPodFinished(pod)) counts.terminating += sign;
   }
 
-  function recount(owner: ReplicaSet, pods: Iterable<Pod>): Counts {
+  function recount(owner: Replicated, pods: Iterable<Pod>): Counts {
     const counts: Counts = { owner, active: 0, fullyLabeled: 0, ready: 0, terminating: 0, released: 0 };
     for (const pod of pods) add(counts, pod, 1);
     byUid.set(owner.metadata.uid ?? '', counts);
@@ -70,7 +69,7 @@ export function createPodCounter(): PodCounter {
 }
 
 /** True when the fields behind the counts are unchanged. Mostly these are the very same frozen parts. */
-function sameLabels(a: ReplicaSet, b: ReplicaSet): boolean {
+function sameLabels(a: Replicated, b: Replicated): boolean {
   return (
     a === b ||
     (deepEqual(a.spec.selector, b.spec.selector) && deepEqual(a.spec.template?.metadata?.labels, b.spec.template?.metadata?.labels))
