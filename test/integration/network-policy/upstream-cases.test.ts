@@ -1,5 +1,4 @@
 import { type ChildProcess, spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Namespace } from '../../../src/api/core/v1/namespace.ts';
@@ -8,40 +7,22 @@ import type { NetworkPolicy } from '../../../src/api/networking/v1/network-polic
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createNftKeeper, type NftKeeper } from '../../../src/base/nft/keeper.ts';
-import { type RunProgram, whyNoNft } from '../../../src/base/nft/run-program.ts';
 import { compilePolicies } from '../../../src/network-policy/compile.ts';
 import { type PoliciesOnNode, policyFrame, policyRulesOf } from '../../../src/network-policy/policy-rules.ts';
 import { run } from '../../support/cluster.ts';
+import { KernelNetwork, whyNoKernelNetwork } from '../../support/kernel-network.ts';
 import { type PolicyPod, policyNamespace, policyOf, policyPod, policyPods } from '../../support/policy-world.ts';
 
-const prefix = `mspol${process.pid}`;
 const table = 'midship-policy-208';
 const gateway = '10.208.16.1';
 const outside = { node: '192.0.2.1', client: '192.0.2.2' };
-const netns = (name: string): string => `${prefix}-${name.replace('/', '')}`;
+const network = new KernelNetwork('mspol');
+const { runInNode } = network;
 const keys = Object.keys(policyPods) as PolicyPod[];
 
-async function inside(name: string, script: string): Promise<string> {
-  const { code, stdout, stderr } = await run('nsenter', [`--net=/run/netns/${netns(name)}`, 'bash', '-c', script]);
-  if (code !== 0) throw new Error(`${script}: ${stderr}`);
-  return stdout;
-}
+const inside = (name: string, script: string): Promise<string> => network.inside(name, 'bash', '-c', script);
 
-const runInNode: RunProgram = async (program, args, input) => {
-  const child = spawn('nsenter', [`--net=/run/netns/${netns('node')}`, program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
-  let output = '';
-  let complaint = '';
-  child.stdout.setEncoding('utf8').on('data', (part: string) => (output += part));
-  child.stderr.setEncoding('utf8').on('data', (part: string) => (complaint += part));
-  child.stdin.end(input ?? '');
-  const [code] = (await once(child, 'close')) as [number];
-  if (code !== 0) throw new Error(`${program} ended with ${code}: ${complaint}\n${input ?? ''}`);
-  return output;
-};
-
-const hasTools =
-  process.getuid?.() === 0 && (await run('sh', ['-c', 'command -v nft ip nsenter bash']).catch(() => ({ code: 1 }))).code === 0;
-const why = hasTools ? await whyNoNft(policyFrame(table)) : 'no root, or no nft, ip, nsenter and bash';
+const why = await whyNoKernelNetwork(policyFrame(table));
 
 /** Answers on two ports by TCP, and prints which of the addresses on its input it reaches. */
 const server = `
@@ -55,6 +36,41 @@ require('readline').createInterface({ input: process.stdin }).on('line', async (
   console.log((await Promise.all(line.split(' ').map(reaches))).filter(Boolean).join(' ')));
 createServer((socket) => socket.on('error', () => {})).listen(81, '0.0.0.0');
 createServer((socket) => socket.on('error', () => {}).pipe(socket)).listen(80, '0.0.0.0', () => console.log('up'));`;
+
+/**
+ * Sends the first packet of an association. No kernel that runs this has to know SCTP: the rules look at packets.
+ *
+ * @see RFC 9260, sections 3.1 and 3.3.2; the checksum is CRC32c
+ */
+const sctp = `
+import socket, struct, sys
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8): crc = (crc >> 1) ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, 132)
+if len(sys.argv) > 1:
+    for port in sys.argv[2:]:
+        head, chunk = struct.pack('!HHI', 40000, int(port), 0), struct.pack('!BBHIIHHI', 1, 0, 20, 7, 65536, 1, 1, 7)
+        raw.sendto(head + struct.pack('<I', crc32c(head + bytes(4) + chunk)) + chunk, (sys.argv[1], 0))
+else:
+    print('up', flush=True)
+    while True:
+        packet, peer = raw.recvfrom(1500)
+        print(peer[0], struct.unpack('!H', packet[22:24])[0], flush=True)`;
+/** Prints address and port of each packet that arrives at ports 80 and 81. */
+const udp = `
+const { createSocket } = require('dgram');
+for (const port of [80, 81]) createSocket('udp4').on('message', (_, from) => console.log(from.address, port)).bind(port, port === 81 ? () => console.log('up') : undefined);`;
+const whyNoSctp = (await run('sh', ['-c', 'command -v python3'])).code === 0 ? undefined : 'no python3, which can send such packets';
+const receiverOf = { UDP: [process.execPath, '-e', udp], SCTP: ['python3', '-SE', '-c', sctp] } as const;
+/** Sends a packet to each of the ports. */
+const senderOf = (protocol: 'UDP' | 'SCTP', address: string, ports: readonly number[]): [string, ...string[]] =>
+  protocol === 'UDP'
+    ? ['bash', '-c', ports.map((port) => `echo x > /dev/udp/${address}/${port}`).join('; ')]
+    : ['python3', '-SE', '-c', sctp, address, ...ports.map(String)];
 
 interface World {
   readonly policies: readonly NetworkPolicy[];
@@ -300,29 +316,13 @@ describe.skipIf(why !== undefined)(
     let keeper: NftKeeper<PoliciesOnNode>;
 
     beforeAll(async () => {
-      const ip = async (...args: string[]): Promise<void> => {
-        const { code, stderr } = await run('ip', args);
-        if (code !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
-      };
-      const connect = async (name: string, address: string, [link, via]: readonly [string, string]): Promise<void> => {
-        await ip('netns', 'add', netns(name));
-        await ip('link', 'add', link, 'netns', netns('node'), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns(name));
-        await ip('-n', netns('node'), 'addr', 'add', `${via}/32`, 'dev', link);
-        await ip('-n', netns('node'), 'link', 'set', link, 'up');
-        await ip('-n', netns('node'), 'route', 'add', address, 'dev', link, 'src', via);
-        await ip('-n', netns(name), 'addr', 'add', `${address}/32`, 'dev', 'eth0');
-        for (const each of ['lo', 'eth0']) await ip('-n', netns(name), 'link', 'set', each, 'up');
-        await ip('-n', netns(name), 'route', 'add', via, 'dev', 'eth0', 'scope', 'link');
-        await ip('-n', netns(name), 'route', 'add', 'default', 'via', via);
-      };
-      await ip('netns', 'add', netns('node'));
-      await ip('-n', netns('node'), 'link', 'set', 'lo', 'up');
-      await inside('node', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
-      for (const [index, key] of keys.entries()) await connect(key, policyPods[key], [`veth${index}`, gateway]);
-      await connect('client', outside.client, ['lan', outside.node]);
+      await network.create();
+      for (const [index, key] of keys.entries()) await network.connect(key, policyPods[key], { link: `veth${index}`, gateway });
+      await network.connect('client', outside.client, { link: 'lan', gateway: outside.node });
       await Promise.all(
         [...keys, 'node', 'client'].map(async (name) => {
-          const child = spawn('nsenter', [`--net=/run/netns/${netns(name)}`, process.execPath, '-e', server], {
+          const [enter, where] = network.entry(name);
+          const child = spawn(enter, [where, process.execPath, '-e', server], {
             stdio: ['pipe', 'pipe', 'inherit'],
           });
           const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]();
@@ -346,7 +346,7 @@ describe.skipIf(why !== undefined)(
     afterAll(async () => {
       await keeper?.stop();
       for (const { child } of servers.values()) child.kill('SIGKILL');
-      for (const name of [...keys, 'client', 'node']) await run('ip', ['netns', 'delete', netns(name)]);
+      await network.remove();
     });
 
     const addressesOf = (pods: readonly Pod[]): ReadonlyMap<string, string> =>
@@ -417,14 +417,10 @@ describe.skipIf(why !== undefined)(
 
     it('let connections go on that were open, and judge clients from outside by their address', async () => {
       await enforce({ policies: [] });
+      const [enter, where] = network.entry('y/b');
       const held = spawn(
-        'nsenter',
-        [
-          `--net=/run/netns/${netns('y/b')}`,
-          'bash',
-          '-c',
-          `exec 3<>/dev/tcp/${policyPods['x/a']}/80; echo open; read -r _; echo hello >&3; timeout 5 head -n 1 <&3`,
-        ],
+        enter,
+        [where, 'bash', '-c', `exec 3<>/dev/tcp/${policyPods['x/a']}/80; echo open; read -r _; echo hello >&3; timeout 5 head -n 1 <&3`],
         { stdio: ['pipe', 'pipe', 'inherit'] },
       );
       const lines = held.stdout.setEncoding('utf8')[Symbol.asyncIterator]();
@@ -440,12 +436,62 @@ describe.skipIf(why !== undefined)(
       expect([...(await reached('client'))].filter((line) => line.startsWith('x/a'))).toEqual([]);
     });
 
+    describe.each([
+      ['UDP', undefined],
+      ['SCTP', whyNoSctp],
+    ] as const)('using %s', (protocol, whyNotHere) => {
+      const port = (number: number) => ({ protocol, port: number });
+      /** Pods whose packets arrive at `x/a`, with the port. A packet of the node, which always passes, ends the look. */
+      async function arriving(): Promise<readonly string[]> {
+        const [enter, where] = network.entry('x/a');
+        const receiver = spawn(enter, [where, ...receiverOf[protocol]], { stdio: ['ignore', 'pipe', 'inherit'] });
+        const lines = createInterface({ input: receiver.stdout })[Symbol.asyncIterator]();
+        await lines.next();
+        const send = (from: string, ...ports: readonly number[]) => network.inside(from, ...senderOf(protocol, policyPods['x/a'], ports));
+        await Promise.all(keys.filter((from) => from !== 'x/a').map((from) => send(from, 80, 81)));
+        await send('node', 81);
+        const seen: string[] = [];
+        for (;;) {
+          const [address, number] = String((await lines.next()).value).split(' ');
+          if (address === gateway) break;
+          seen.push(`${keys.find((key) => policyPods[key] === address)} ${number}`);
+        }
+        receiver.kill();
+        return seen.sort();
+      }
+      const all = ['x/b 80', 'x/b 81', 'y/a 80', 'y/a 81', 'y/b 80', 'y/b 81'];
+
+      it.skipIf(whyNotHere !== undefined)(
+        `should support a 'default-deny-ingress' policy (${whyNotHere ?? 'it can run here'})`,
+        async () => {
+          await enforce({ policies: [] });
+          expect(await arriving()).toEqual(all);
+          await enforce({ policies: [policyOf('p', everything)] });
+          expect(await arriving()).toEqual([]);
+        },
+      );
+
+      it.skipIf(whyNotHere !== undefined)(`should enforce policy based on Ports (${whyNotHere ?? 'it can run here'})`, async () => {
+        await enforce({ policies: [policyOf('p', { ...toA, ingress: [{ from: [inNamespace('y')], ports: [port(81)] }] })] });
+        expect(await arriving()).toEqual(['y/a 81', 'y/b 81']);
+      });
+
+      it.skipIf(whyNotHere !== undefined)(
+        `should enforce policy to allow traffic only from a pod in a different namespace based on PodSelector and NamespaceSelector (${whyNotHere ?? 'it can run here'})`,
+        async () => {
+          await enforce({ policies: [policyOf('p', { ...toA, ingress: [{ from: [{ ...inNamespace('y'), ...pod('a') }] }] })] });
+          expect(await arriving()).toEqual(['y/a 80', 'y/a 81']);
+        },
+      );
+    });
+
     it('drop packets of a pod that names the address of another', async () => {
       await enforce({ policies: [policyOf('p', { ...toA, ingress: [{ from: [pod('b')] }] })] });
+      const [enter, where] = network.entry('x/a');
       const receive = spawn(
-        'nsenter',
+        enter,
         [
-          `--net=/run/netns/${netns('x/a')}`,
+          where,
           process.execPath,
           '-e',
           `const s = require('dgram').createSocket('udp4'); s.on('message', (m, f) => console.log(String(m) + ' ' + f.address)); s.bind(9, () => console.log('up'));`,
@@ -458,8 +504,7 @@ describe.skipIf(why !== undefined)(
       await inside('node', 'for f in /proc/sys/net/ipv4/conf/*/rp_filter; do echo 0 > $f; done');
       await inside('y/b', `ip addr add ${policyPods['x/b']}/32 dev lo`);
       const send = `const s = require('dgram').createSocket('udp4'); s.bind(0, '${policyPods['x/b']}', () => s.send(process.argv[1], 9, '${policyPods['x/a']}', () => s.close()));`;
-      const sendFrom = (key: PolicyPod, text: string) =>
-        run('nsenter', [`--net=/run/netns/${netns(key)}`, process.execPath, '-e', send, text]);
+      const sendFrom = (key: PolicyPod, text: string) => network.inside(key, process.execPath, '-e', send, text);
       await sendFrom('y/b', 'forged');
       await sendFrom('x/b', 'real');
       expect((await lines.next()).value).toBe(`real ${policyPods['x/b']}\n`);

@@ -5,42 +5,20 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
-import { type RunProgram, removeNftTable, whyNoNft } from '../../../src/base/nft/run-program.ts';
+import { removeNftTable } from '../../../src/base/nft/run-program.ts';
 import type { ProxyBackend } from '../../../src/proxy/backend.ts';
 import { createNftBackend } from '../../../src/proxy/nft-backend.ts';
 import { frameOf } from '../../../src/proxy/nft-rules.ts';
 import type { Forward } from '../../../src/proxy/table.ts';
-import { run } from '../../support/cluster.ts';
+import { KernelNetwork, whyNoKernelNetwork } from '../../support/kernel-network.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
-const prefix = `msnft${process.pid}`;
 const table = { name: 'midship-proxy-209', podCidr: '10.209.16.0/24', clusterCidr: '10.209.0.0/16', serviceCidr: '10.209.0.0/20' };
 const pods = { a: '10.209.16.2', b: '10.209.16.3' };
 const outside = { node: '192.0.2.1', client: '192.0.2.2' };
-const netns = (name: string): string => `${prefix}-${name}`;
-
-/** Runs a program in the network of a namespace. Its output, or a rejection with what it complained about. */
-async function inside(name: string, program: string, ...args: string[]): Promise<string> {
-  const { code, stdout, stderr } = await run('nsenter', [`--net=/run/netns/${netns(name)}`, program, ...args]);
-  if (code !== 0) throw new Error(`${program} ${args.join(' ')}: ${stderr}`);
-  return stdout;
-}
-
-const runInNode: RunProgram = async (program, args, input) => {
-  const child = spawn('nsenter', [`--net=/run/netns/${netns('node')}`, program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
-  let output = '';
-  let complaint = '';
-  child.stdout.setEncoding('utf8').on('data', (part: string) => (output += part));
-  child.stderr.setEncoding('utf8').on('data', (part: string) => (complaint += part));
-  child.stdin.end(input ?? '');
-  const [code] = (await once(child, 'close')) as [number];
-  if (code !== 0) throw new Error(`${program} ended with ${code}: ${complaint}\n${input ?? ''}`);
-  return output;
-};
-
-const hasTools =
-  process.getuid?.() === 0 && (await run('sh', ['-c', 'command -v nft ip nsenter bash']).catch(() => ({ code: 1 }))).code === 0;
-const why = hasTools ? await whyNoNft(frameOf(table)) : 'no root, or no nft, ip, nsenter and bash';
+const network = new KernelNetwork('msnft');
+const { inside, runInNode } = { inside: network.inside.bind(network), runInNode: network.runInNode };
+const why = await whyNoKernelNetwork(frameOf(table));
 
 /** Answers each connection with its name and the client's address, by TCP and UDP. */
 const server = `
@@ -56,34 +34,15 @@ describe.skipIf(why !== undefined)(
     let backend: ProxyBackend;
 
     beforeAll(async () => {
-      const ip = async (...args: string[]): Promise<void> => {
-        const { code, stderr } = await run('ip', args);
-        if (code !== 0) throw new Error(`ip ${args.join(' ')}: ${stderr}`);
-      };
-      const connect = async (
-        name: string,
-        { address, gateway, link }: { address: string; gateway: string; link: string },
-      ): Promise<void> => {
-        await ip('netns', 'add', netns(name));
-        await ip('link', 'add', link, 'netns', netns('node'), 'type', 'veth', 'peer', 'name', 'eth0', 'netns', netns(name));
-        await ip('-n', netns('node'), 'addr', 'add', `${gateway}/32`, 'dev', link);
-        await ip('-n', netns('node'), 'link', 'set', link, 'up');
-        await ip('-n', netns('node'), 'route', 'add', address, 'dev', link, 'src', gateway);
-        await ip('-n', netns(name), 'addr', 'add', `${address}/32`, 'dev', 'eth0');
-        for (const each of ['lo', 'eth0']) await ip('-n', netns(name), 'link', 'set', each, 'up');
-        await ip('-n', netns(name), 'route', 'add', gateway, 'dev', 'eth0', 'scope', 'link');
-        await ip('-n', netns(name), 'route', 'add', 'default', 'via', gateway);
-      };
-      await ip('netns', 'add', netns('node'));
-      await ip('-n', netns('node'), 'link', 'set', 'lo', 'up');
-      await inside('node', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
-      await ip('-n', netns('node'), 'route', 'add', 'local', table.serviceCidr, 'dev', 'lo');
-      await connect('a', { address: pods.a, gateway: '10.209.16.1', link: 'pod-a' });
-      await connect('b', { address: pods.b, gateway: '10.209.16.1', link: 'pod-b' });
-      await connect('client', { address: outside.client, gateway: outside.node, link: 'lan' });
+      await network.create();
+      await inside('node', 'ip', 'route', 'add', 'local', table.serviceCidr, 'dev', 'lo');
+      await network.connect('a', pods.a, { link: 'pod-a', gateway: '10.209.16.1' });
+      await network.connect('b', pods.b, { link: 'pod-b', gateway: '10.209.16.1' });
+      await network.connect('client', outside.client, { link: 'lan', gateway: outside.node });
       await Promise.all(
         (['a', 'b'] as const).map(async (name) => {
-          const child = spawn('nsenter', [`--net=/run/netns/${netns(name)}`, process.execPath, '-e', server, name], {
+          const [enter, where] = network.entry(name);
+          const child = spawn(enter, [where, process.execPath, '-e', server, name], {
             stdio: ['ignore', 'pipe', 'inherit'],
           });
           servers.push(child);
@@ -93,7 +52,7 @@ describe.skipIf(why !== undefined)(
     }, 120_000);
     afterAll(async () => {
       for (const child of servers) child.kill('SIGKILL');
-      for (const name of ['a', 'b', 'client', 'node']) await run('ip', ['netns', 'delete', netns(name)]);
+      await network.remove();
     });
 
     beforeEach(() => {
@@ -120,12 +79,12 @@ describe.skipIf(why !== undefined)(
       ...changes,
     });
     /** `NAME CLIENT` of the server that answers each of `count` connections. Rejects when one fails. */
-    const dialMany = async (from: string, address: string, { port = 80, count = 16 } = {}): Promise<string[]> => {
+    const dialMany = async (from: string, address: string, { port = 80, count = 16, seconds = 15 } = {}): Promise<string[]> => {
       const script = `for _ in $(seq ${count}); do exec 3<>/dev/tcp/${address}/${port} && cat <&3 || exit 1; done`;
-      return (await inside(from, 'timeout', '15', 'bash', '-c', script)).trim().split('\n');
+      return (await inside(from, 'timeout', String(seconds), 'bash', '-c', script)).trim().split('\n');
     };
-    const dial = async (from: string, address: string, port = 80): Promise<string> =>
-      (await dialMany(from, address, { port, count: 1 }))[0] ?? '';
+    const dial = async (from: string, address: string, port = 80, seconds = 15): Promise<string> =>
+      (await dialMany(from, address, { port, count: 1, seconds }))[0] ?? '';
     const namesOf = (answers: readonly string[]): string[] => [...new Set(answers.map((answer) => answer.split(' ')[0] ?? ''))].sort();
     const clientsOf = (answers: readonly string[]): string[] => [...new Set(answers.map((answer) => answer.split(' ')[1] ?? ''))].sort();
 
@@ -181,11 +140,41 @@ describe.skipIf(why !== undefined)(
       expect(namesOf(await dialMany('a', '10.209.0.5'))).toEqual(['b']);
     });
 
+    it('let clients of the source ranges of a load balancer in, and drop all others', async () => {
+      const balancer = (sources: string[]) => forward({ address: '198.51.100.7', masquerade: 'always', sources });
+      await backend.set('default/web', [forward({}), balancer(['192.0.2.0/30', '192.0.2.0/24'])]);
+      expect(namesOf(await dialMany('client', '198.51.100.7'))).toEqual(['a', 'b']);
+      // The rule is of that address: pods go on to reach the Service by its own.
+      await expect(dial('a', '198.51.100.7', 80, 1)).rejects.toThrow();
+      expect(namesOf(await dialMany('a', '10.209.0.5'))).toEqual(['a', 'b']);
+      await backend.set('default/web', [forward({}), balancer(['203.0.113.0/24'])]);
+      await expect(dial('client', '198.51.100.7', 80, 1)).rejects.toThrow();
+      await backend.set('default/web', [forward({}), forward({ address: '198.51.100.7', masquerade: 'always' })]);
+      expect(namesOf(await dialMany('client', '198.51.100.7'))).toEqual(['a', 'b']);
+    });
+
+    it('drop packets for a policy Local without an endpoint here, and lead pods of the node to all endpoints', async () => {
+      const balancer: Partial<Forward> = { address: '198.51.100.7', masquerade: 'never' };
+      // As the node that announces it has it.
+      await inside('node', 'ip', 'addr', 'add', '198.51.100.7/32', 'dev', 'lan');
+      await backend.set('default/web', [forward({ ...balancer, endpoints: [], isElsewhere: true })]);
+      // A refusal would come at once.
+      await expect(dial('client', '198.51.100.7', 80, 1)).rejects.not.toThrow(/refused/i);
+      const all = forward({}).endpoints;
+      await backend.set('default/web', [forward({ ...balancer, endpoints: [{ address: pods.a, port: 8_080 }], insideEndpoints: all })]);
+      expect(namesOf(await dialMany('client', '198.51.100.7'))).toEqual(['a']);
+      expect(clientsOf(await dialMany('client', '198.51.100.7'))).toEqual([outside.client]);
+      expect(namesOf(await dialMany('b', '198.51.100.7'))).toEqual(['a', 'b']);
+      expect(namesOf(await dialMany('node', '198.51.100.7'))).toEqual(['a', 'b']);
+      await inside('node', 'ip', 'addr', 'del', '198.51.100.7/32', 'dev', 'lan');
+    });
+
     it('lead UDP of one client to another endpoint when its own is gone', async () => {
       const udp = (address: string): Forward => forward({ protocol: 'UDP', port: 53, endpoints: [{ address, port: 5_353 }] });
       await backend.set('default/dns', [udp(pods.a)]);
       const script = 'exec 3<>/dev/udp/10.209.0.5/53; while read -r _; do echo x >&3; timeout 5 head -n 1 <&3 || echo lost; done';
-      const client = spawn('nsenter', [`--net=/run/netns/${netns('client')}`, 'bash', '-c', script], {
+      const [enter, where] = network.entry('client');
+      const client = spawn(enter, [where, 'bash', '-c', script], {
         stdio: ['pipe', 'pipe', 'inherit'],
       });
       const lines = createInterface({ input: client.stdout })[Symbol.asyncIterator]();
