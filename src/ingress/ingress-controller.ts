@@ -2,8 +2,8 @@ import { type Node, nodes } from '../api/core/v1/node.ts';
 import { secrets } from '../api/core/v1/secret.ts';
 import { services } from '../api/core/v1/service.ts';
 import { type Ingress, ingresses } from '../api/networking/v1/ingress.ts';
-import { ingressClasses } from '../api/networking/v1/ingress-class.ts';
-import { isServedHere } from '../api/networking/v1/ingress-ownership.ts';
+import { type IngressClass, ingressClasses } from '../api/networking/v1/ingress-class.ts';
+import { classOf, isServedHere, namedClassOf, ownIngressClass } from '../api/networking/v1/ingress-ownership.ts';
 import { tryAddress } from '../machinery/addresses.ts';
 import { isConditionTrue } from '../machinery/conditions.ts';
 import { deepEqual, keyOf, refOf } from '../machinery/object.ts';
@@ -19,11 +19,17 @@ import { type Backend, buildRoutingTable, type IngressProblem } from './routing-
 /** The one pass works on all Ingresses, since each may be in the way of another. */
 const everything = 'ingresses';
 
+/** How an Ingress controller of a cluster works. */
+export interface IngressControllerOptions extends ControllerDependencies {
+  /** False: no machine serves Ingresses any more, and the addresses go from those that had some. Absent: true. */
+  readonly isServed?: boolean;
+}
+
 /**
  * Writes the addresses of the nodes that serve into the status of each Ingress of the class, and tells of problems in Events. The
  * proxies themselves write nothing about Ingresses, so that each has one writer.
  */
-export function createIngressController(dependencies: ControllerDependencies): Controller {
+export function createIngressController({ isServed = true, ...dependencies }: IngressControllerOptions): Controller {
   const { client, informers, clock, recorder } = dependencies;
   const ingressInformer = informers.get(ingresses);
   const classInformer = informers.get(ingressClasses);
@@ -61,6 +67,7 @@ export function createIngressController(dependencies: ControllerDependencies): C
     workers: 1,
     async reconcile(_, { signal }) {
       const classes = [...classInformer.list()];
+      if (!isServed) return release(classes, signal);
       const served = [...ingressInformer.list()].filter(
         (ingress) => ingress.metadata.deletionTimestamp === undefined && isServedHere(ingress, classes),
       );
@@ -76,6 +83,15 @@ export function createIngressController(dependencies: ControllerDependencies): C
       return undefined;
     },
   });
+
+  /** The class went with the machines that served it, so its name alone says whose an Ingress was. */
+  async function release(classes: readonly IngressClass[], signal: AbortSignal): Promise<undefined> {
+    for (const ingress of ingressInformer.list()) {
+      const wasOurs =
+        isServedHere(ingress, classes) || (classOf(ingress, classes) === undefined && namedClassOf(ingress) === ownIngressClass);
+      if (wasOurs && (ingress.status?.loadBalancer?.ingress ?? []).length > 0) await writeStatus(ingress, [], signal);
+    }
+  }
 
   async function writeStatus(ingress: Ingress, addresses: readonly { readonly ip: string }[], signal: AbortSignal): Promise<void> {
     const body = { status: { loadBalancer: { ingress: addresses } } };

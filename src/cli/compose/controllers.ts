@@ -114,7 +114,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createLocalPathClaimController(dependencies(localPathProvisioner)),
     createLocalPathVolumeController(dependencies(localPathProvisioner)),
     createNetworkPolicyController(dependencies('network-policy-controller')),
-    ...(options.servesIngresses ? [createIngressController(dependencies('midship-ingress-controller'))] : []),
+    createIngressController({ ...dependencies('midship-ingress-controller'), isServed: options.servesIngresses }),
     ...createCloudControllers({ dependencies, settings: options.cloud, clusterCidr }),
     createNoControllerEvents(dependencies('midship')),
     createScheduler({ ...scheduler, informers, clock, log, steps }),

@@ -25,6 +25,8 @@ let plane: ControlPlane;
 let proxy: IngressProxy;
 let blocker: NetServer;
 let blockedPort: number;
+/** Read at each start of the controllers. */
+let areServed = true;
 
 /** A second proxy of the same node whose port another program has. */
 const createBlocked = (dependencies: Parameters<typeof createIngressController>[0]) =>
@@ -45,7 +47,7 @@ beforeAll(async () => {
   blockedPort = (blocker.address() as { port: number }).port;
   plane = await startControlPlane({
     controllers: [
-      createIngressController,
+      (dependencies) => createIngressController({ ...dependencies, isServed: areServed }),
       (dependencies) => {
         proxy = createIngressProxy({
           ...dependencies,
@@ -236,4 +238,16 @@ it('closes the ports when the class goes, and opens them when it comes back', as
   await until(async () => (await conditionOn('serving'))?.reason === 'NoIngressClass', { what: 'the condition' });
   await keepIngressClass(plane.client, true);
   await until(async () => (await conditionOn('serving'))?.status === 'True', { what: 'the condition of a node that serves' });
+});
+
+it('takes the addresses away when no machine serves Ingresses any more, and leaves those of other classes', async () => {
+  const foreign = [{ ip: '198.51.100.9' }];
+  const body = { status: { loadBalancer: { ingress: foreign } } };
+  await plane.client.patch(ingresses, { namespace, name: 'foreign' }, { type: 'merge', body }, { subresource: 'status' });
+  await until(async () => ((await addressesOf('plain')) ?? []).length > 0, { what: 'an address before' });
+  await keepIngressClass(plane.client, false);
+  areServed = false;
+  await plane.restart();
+  await until(async () => ((await addressesOf('plain')) ?? []).length === 0, { what: 'the address goes' });
+  expect(await addressesOf('foreign')).toEqual(foreign);
 });
