@@ -19,7 +19,7 @@ import { type Backend, buildRoutingTable, type IngressProblem } from './routing-
 /** The one pass works on all Ingresses, since each may be in the way of another. */
 const everything = 'ingresses';
 
-/** How an Ingress controller of a cluster works. */
+/** Settings of the Ingress controller of a cluster. */
 export interface IngressControllerOptions extends ControllerDependencies {
   /** False: no machine serves Ingresses any more, and the addresses go from those that had some. Absent: true. */
   readonly isServed?: boolean;
