@@ -27,7 +27,9 @@ beforeEach(async () => {
   const metrics = createMetrics();
   const informers = createInformerSet({ client, clock: systemClock, log });
   const queue = createEventQueue({ client, clock: systemClock, log, metrics });
-  proxy = createServiceProxy({ informers, nodeAddresses, clock: systemClock, log, recorder: queue.recorder('kube-proxy'), metrics });
+  const ownAddresses = ['127.64.31.1'];
+  const recorder = queue.recorder('kube-proxy');
+  proxy = createServiceProxy({ informers, nodeAddresses, ownAddresses, clock: systemClock, log, recorder, metrics });
   informers.start({ signal: abort.signal });
   await queue.start({ signal: abort.signal });
   await proxy.start({ signal: abort.signal });
@@ -221,5 +223,59 @@ describe('a node port', () => {
     await expect(ask('127.64.31.1', 'x', 30_411)).rejects.toMatchObject({ code: 'ECONNREFUSED' });
     await client.patch(services, ref, { type: 'merge', body: { spec: { type: 'ClusterIP' } } });
     await until(() => proxy.listening.every((key) => !key.endsWith(':30412')), { what: 'closed node port', intervalMs: 5 });
+  });
+});
+
+describe('a load balancer with the address of a node', () => {
+  const setAddress = (ip: string) =>
+    client.patch(
+      services,
+      { namespace: 'default', name: 'web' },
+      { type: 'merge', body: { status: { loadBalancer: { ingress: [{ ip }] } } } },
+      { subresource: 'status' },
+    );
+  const answers = (wanted: string, host = '127.64.31.1') =>
+    until(async () => (await ask(host, 'x').catch((err: NodeJS.ErrnoException) => err.code)) === wanted, {
+      what: `the answer ${wanted}`,
+      intervalMs: 5,
+    });
+
+  it('opens the port of the Service there, to clients of its source ranges alone', async () => {
+    const own = await serve('127.64.16.10', named('a'));
+    await setEndpoints(own, [{ addresses: ['127.64.16.10'], conditions: { ready: true } }]);
+    await createService({ type: 'LoadBalancer' });
+    await setAddress('127.64.31.1');
+    await answers('a');
+    await answers('ECONNREFUSED', '127.64.32.1');
+    const ranges = (loadBalancerSourceRanges: readonly string[]) =>
+      client.patch(services, { namespace: 'default', name: 'web' }, { type: 'merge', body: { spec: { loadBalancerSourceRanges } } });
+    await ranges(['192.0.2.0/24']);
+    await answers('ECONNRESET');
+    await ranges(['192.0.2.0/24', '127.0.0.0/8']);
+    await answers('a');
+    await setAddress('192.0.2.9');
+    await answers('ECONNREFUSED');
+  });
+
+  it('says at its health check port whether the node has an endpoint', async () => {
+    await createService({ type: 'LoadBalancer', externalTrafficPolicy: 'Local', healthCheckNodePort: 30_413 });
+    const check = () => fetch('http://127.64.31.1:30413/healthz').catch(() => undefined);
+    const says = (status: number) => until(async () => (await check())?.status === status, { what: `status ${status}`, intervalMs: 5 });
+    await says(503);
+    await setEndpoints(80, [
+      { addresses: ['127.64.16.10'], nodeName: 'a', conditions: { ready: true } },
+      { addresses: ['127.64.16.11'], nodeName: 'a', conditions: { ready: false } },
+      { addresses: ['127.64.16.12'], nodeName: 'b', conditions: { ready: true } },
+    ]);
+    await says(200);
+    const answer = await check();
+    expect(answer?.headers.get('x-load-balancing-endpoint-weight')).toBe('1');
+    expect(await answer?.json()).toEqual({
+      service: { namespace: 'default', name: 'web' },
+      localEndpoints: 1,
+      serviceProxyHealthy: true,
+    });
+    await client.delete(services, { namespace: 'default', name: 'web' });
+    await until(async () => (await check()) === undefined, { what: 'the port closes', intervalMs: 5 });
   });
 });
