@@ -5,6 +5,7 @@
 //   --fuzz N        rounds of odd objects of every kind, and a restart after each
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
+//   --scheduler N   random clusters in which the scheduler has to decide as a plain model does
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace
 //   --clients system  everyday commands by the kubectl of the system; npm test runs a newer one
 //   --target 'in process'  the suites of the GitOps engine on that target; npm test runs the others
@@ -13,6 +14,7 @@
 //
 // Without any of them every suite runs at the size of the gate, after `npm test`, which leaves them out. With some, only
 // those run.
+// `npm run fault -- scheduler` runs that suite alone, over 10,000 clusters.
 // npm run fault -- soak [--minutes M]: two hours of churn, which check that memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
@@ -30,6 +32,7 @@ const suites = [
   { flag: 'clients', path: 'test/e2e/clients/kubectl.test.ts', variable: 'MIDSHIP_CLIENTS', gate: 'system' },
   { flag: 'target', path: 'test/conformance/gitops/', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
   { flag: 'target', path: 'test/integration/gitops/custom-resources.test.ts', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
+  { flag: 'scheduler', path: 'test/unit/scheduler/model.test.ts', variable: 'MIDSHIP_SCHEDULER_CLUSTERS', gate: '300', full: '10000' },
   { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 
@@ -47,12 +50,13 @@ if (positionals[0] === 'soak') {
   process.exit(0);
 }
 if (values.seed !== undefined) process.env.MIDSHIP_SEED = values.seed;
+for (const { flag, full } of suites) if (full !== undefined && positionals[0] === flag) values[flag] ??= full;
 const named = suites.filter(({ flag }) => values[flag] !== undefined);
 const wanted = named.length > 0 ? named : suites;
 for (const { flag, variable, gate } of wanted) process.env[variable] = values[flag] ?? gate;
 // All of the folder, so that the gate misses none that has no flag.
 const files = [...(named.length > 0 ? [] : ['test/fault/']), ...wanted.map(({ path }) => path)];
-const projects = ['fault', 'integration', 'conformance', 'e2e'].flatMap((name) => ['--project', name]);
+const projects = ['fault', 'unit', 'integration', 'conformance', 'e2e'].flatMap((name) => ['--project', name]);
 const reporters = ['--reporter=default', '--reporter=./scripts/test-report.mjs'];
 run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...projects, ...reporters, ...files], {
   cwd: root,
