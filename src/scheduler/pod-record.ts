@@ -1,4 +1,4 @@
-import type { Affinity, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
+import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../lifecycle/node-selector.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
@@ -86,11 +86,13 @@ export interface ShapeReader {
   read(pod: Pod, known?: PodShape): PodRecord;
 }
 
-/** Owners remembered; beyond that the oldest is forgotten, which costs one more parse. */
+/** Owners, and shapes by content, that are remembered. Beyond that the oldest is forgotten, which costs one more parse. */
 const maxOwners = 10_000;
+const maxContents = 2_000;
 
 export function createShapeReader(): ShapeReader {
   const byOwner = new BoundedMap<string, PodShape>(maxOwners);
+  const byContent = new BoundedMap<string, PodShape>(maxContents);
 
   return {
     read(pod, known) {
@@ -101,12 +103,32 @@ export function createShapeReader(): ShapeReader {
       // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
       let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && isSameSource(shape.source, source));
       if (shape === undefined) {
-        shape = shapeOf(source, owner);
+        // Pods without an owner, and replicas whose parts are not shared, are alike when they read alike.
+        const content = contentOf(source, ownerUid);
+        shape = byContent.use(content) ?? shapeOf(source, owner);
+        byContent.set(content, shape);
         if (ownerUid !== undefined) byOwner.set(ownerUid, shape);
       }
       return { key: keyOf(pod), uid: pod.metadata.uid ?? '', namespace: source.namespace, pod, shape };
     },
   };
+}
+
+/** All that a shape is made from. Names of volumes for tokens are drawn for each pod, and such volumes make no difference. */
+function contentOf({ containers, initContainers, volumes, ...rest }: ShapeSource, ownerUid: string | undefined): string {
+  const essence = (container: Container) => {
+    const { image, resources, ports, restartPolicy } = container as Container & { readonly restartPolicy?: string };
+    return { image, resources, ports, restartPolicy };
+  };
+  return JSON.stringify([
+    ownerUid,
+    rest,
+    containers.map(essence),
+    initContainers?.map(essence),
+    volumes?.filter(({ projected, configMap, secret, emptyDir, downwardAPI, hostPath }) => {
+      return (projected ?? configMap ?? secret ?? emptyDir ?? downwardAPI ?? hostPath) === undefined;
+    }),
+  ]);
 }
 
 function isSameSource(a: ShapeSource, b: ShapeSource): boolean {

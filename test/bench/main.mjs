@@ -8,10 +8,11 @@ import { gitops } from './gitops.mjs';
 import { kustomize } from './kustomize.mjs';
 import { pods } from './pods.mjs';
 import { push } from './push.mjs';
+import { scheduler } from './scheduler.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, api, pods, push, apps, large, gitops, kustomize, floods };
+const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));

@@ -73,3 +73,17 @@ describe('scheduler cache', () => {
     expect(cache.setNode(nodeOf('n3')).changes).toContain('NodeAdded');
   });
 });
+
+describe('shapes', () => {
+  it('are one for pods without an owner that differ in names alone, also those of their volumes', () => {
+    const shapes = createShapeReader();
+    const withToken = (name: string, cpu = '1') => {
+      const pod = podOf(name, { cpu, volumes: [{ name: `kube-api-access-${name}`, projected: { sources: [] } }] });
+      const [main] = pod.spec.containers;
+      const volumeMounts = [{ name: `kube-api-access-${name}`, mountPath: '/token' }];
+      return shapes.read({ ...pod, spec: { ...pod.spec, containers: main === undefined ? [] : [{ ...main, volumeMounts }] } }).shape;
+    };
+    expect(withToken('a')).toBe(withToken('b'));
+    expect(withToken('c', '2')).not.toBe(withToken('a'));
+  });
+});
