@@ -9,6 +9,7 @@
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace
 //   --clients system  everyday commands by the kubectl of the system; npm test runs a newer one
 //   --target 'in process'  the suites of the GitOps engine on that target; npm test runs the others
+//   --store N       seeded runs of the store in a real etcd among broken connections, kills and halts
 //   --kustomize all  every pair of fields of a kustomization and all drawn ones, compared with the real program
 //   --seed S        the same run again
 //
