@@ -9,9 +9,9 @@ import { createRandom } from '../support/random.ts';
 import { until } from '../support/until.ts';
 
 /**
- * Writers and readers of a store in a real etcd, while connections break and etcd is killed and halted. A history is right when every
- * acknowledged write is where it says, replaced what it expected, and every answer was true at some moment of its call. The store numbers
- * its writes, so that needs no search.
+ * Writers and readers of a store in a real etcd, while connections break and etcd is killed and halted. Every acknowledged write has to be
+ * where it says, and to replace what it expected. Every answer has to be true at some moment of its call. The store numbers its writes, so
+ * that needs no search.
  */
 const runs = Number(process.env.MIDSHIP_STORE_RUNS ?? 4);
 const firstSeed = Number(process.env.MIDSHIP_SEED ?? 1);
