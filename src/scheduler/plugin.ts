@@ -143,7 +143,8 @@ export type ClusterChange =
   | 'PodChanged'
   | `${VolumeKind}${'Added' | 'Changed' | 'Deleted'}`;
 
-type VolumeKind =
+/** Kinds of objects that plugins for volumes follow. */
+export type VolumeKind =
   | 'PersistentVolumeClaim'
   | 'PersistentVolume'
   | 'StorageClass'

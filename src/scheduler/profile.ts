@@ -7,10 +7,13 @@ import { nodePorts } from './plugins/node-ports.ts';
 import { nodeResourcesBalancedAllocation } from './plugins/node-resources-balanced-allocation.ts';
 import { nodeResourcesFit } from './plugins/node-resources-fit.ts';
 import { nodeUnschedulable } from './plugins/node-unschedulable.ts';
+import { nodeVolumeLimits } from './plugins/node-volume-limits.ts';
 import { podTopologySpread } from './plugins/pod-topology-spread.ts';
 import { supportedFeatures } from './plugins/supported-features.ts';
 import { taintToleration } from './plugins/taint-toleration.ts';
 import { volumeBinding } from './plugins/volume-binding.ts';
+import { volumeRestrictions } from './plugins/volume-restrictions.ts';
+import { volumeZone } from './plugins/volume-zone.ts';
 import { defaultSchedulerName } from './pod-record.ts';
 
 /** The pods that a scheduler owns, and its plugins. */
@@ -43,7 +46,10 @@ const defaultPlugins: readonly { readonly make: PluginFactory; readonly weight: 
   { make: nodeAffinity, weight: 2 },
   { make: nodePorts, weight: 0 },
   { make: nodeResourcesFit, weight: 1 },
+  { make: volumeRestrictions, weight: 0 },
+  { make: nodeVolumeLimits, weight: 0 },
   { make: volumeBinding, weight: 0 },
+  { make: volumeZone, weight: 0 },
   { make: podTopologySpread, weight: 2 },
   { make: interPodAffinity, weight: 2 },
   { make: defaultPreemption, weight: 0 },

@@ -39,6 +39,7 @@ import { createStatefulSetController } from '../../controllers/stateful-set/stat
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
 import { createClaimBindingController } from '../../controllers/volume-binding/claim-controller.ts';
 import { createVolumeBindingController } from '../../controllers/volume-binding/volume-controller.ts';
+import { createEphemeralVolumeController } from '../../controllers/volume-ephemeral/ephemeral-volume-controller.ts';
 import { createIngressController } from '../../ingress/ingress-controller.ts';
 import { localPathProvisioner } from '../../lifecycle/local-path-volume.ts';
 import { createNetworkPolicyController } from '../../network-policy/policy-controller.ts';
@@ -110,6 +111,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createAttributesClassProtectionController(dependencies('vac-protection-controller')),
     createClaimBindingController(dependencies('persistentvolume-controller')),
     createVolumeBindingController(dependencies('persistentvolume-controller')),
+    createEphemeralVolumeController(dependencies('ephemeral_volume')),
     createLocalPathClassController(dependencies(localPathProvisioner)),
     createLocalPathClaimController(dependencies(localPathProvisioner)),
     createLocalPathVolumeController(dependencies(localPathProvisioner)),

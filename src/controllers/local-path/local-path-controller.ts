@@ -135,8 +135,10 @@ export function createLocalPathVolumeController(dependencies: ControllerDependen
       return;
     }
     if (metadata.finalizers?.includes(finalizers.externalProvisioner) !== true) return;
-    if (spec.persistentVolumeReclaimPolicy === 'Delete' && nodeInformer.getByKey(localPathNodeOf(volume) ?? '') !== undefined) return;
-    if (spec.persistentVolumeReclaimPolicy === 'Delete') {
+    const node = nodeInformer.getByKey(localPathNodeOf(volume) ?? '');
+    // Its agent removes the directory first.
+    if (spec.persistentVolumeReclaimPolicy === 'Delete' && node !== undefined && !isPretended(node)) return;
+    if (spec.persistentVolumeReclaimPolicy === 'Delete' && node === undefined) {
       const message = `node ${localPathNodeOf(volume) ?? ''} is gone: its directory is left as it is`;
       recorder.record(volume, { type: 'Warning', reason: 'VolumeFailedDelete', message });
     }
@@ -169,9 +171,15 @@ function whyNoVolume({ spec }: PersistentVolumeClaim, nodeName: string, node: No
   if ((spec.accessModes ?? []).some((mode) => mode !== 'ReadWriteOnce' && mode !== 'ReadWriteOncePod')) {
     return 'NodePath only supports ReadWriteOnce and ReadWriteOncePod (1.22+) access modes';
   }
-  if (node.metadata.annotations?.[known.storageDirectory] !== undefined) return undefined;
+  if (storageDirectoryOf(node) !== undefined) return undefined;
   return `node ${nodeName} has no agent that makes directories for volumes`;
 }
+
+/** Absent for a node whose agent makes no directories. Those of pretended pods are pretended, too. */
+const storageDirectoryOf = (node: Node): string | undefined =>
+  isPretended(node) ? '/var/lib/midship/storage' : node.metadata.annotations?.[known.storageDirectory];
+
+const isPretended = ({ metadata }: Node): boolean => metadata.labels?.[labels.midshipSimulated] === 'true';
 
 interface NewVolume {
   readonly claim: PersistentVolumeClaim;
@@ -185,7 +193,7 @@ const volumeTypeAnnotations = ['volumeType', 'defaultVolumeType'] as const;
 
 function volumeOf({ claim, storageClass, node, name }: NewVolume): New<PersistentVolume> {
   const { accessModes, resources, volumeMode } = claim.spec;
-  const path = `${node.metadata.annotations?.[known.storageDirectory]}/${localPathDirectoryOf(claim.metadata)}`;
+  const path = `${storageDirectoryOf(node)}/${localPathDirectoryOf(claim.metadata)}`;
   const [ofClaim, ofClass] = volumeTypeAnnotations;
   const isLocal = (claim.metadata.annotations?.[ofClaim] ?? storageClass.metadata.annotations?.[ofClass]) === 'local';
   const hostname = node.metadata.labels?.[labels.hostname] ?? node.metadata.name;

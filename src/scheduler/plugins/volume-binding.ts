@@ -13,9 +13,10 @@ import { keyOf } from '../../machinery/object.ts';
 import { compareQuantities, tryQuantity } from '../../machinery/quantity.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import type { NodeRecord } from '../cache.ts';
-import type { Changed, ChangeListener, PluginFactory, Rejection } from '../plugin.ts';
+import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
 import type { PodRecord } from '../pod-record.ts';
-import { claimsOf, type PodClaims } from './volume-claims.ts';
+import { reporterOf } from './volume-changes.ts';
+import { claimsOf, hasClaims, type PodClaims } from './volume-claims.ts';
 import { waitForClaims } from './volume-waits.ts';
 
 const noMatch = "node(s) didn't find available persistent volumes to bind";
@@ -217,21 +218,6 @@ export const volumeBinding: PluginFactory = ({ client, informers, clock }) => {
     },
   };
 };
-
-/** Tells a listener of objects that came, changed or went. */
-export function reporterOf(
-  kind: 'PersistentVolumeClaim' | 'PersistentVolume' | 'StorageClass' | 'CSIDriver' | 'CSIStorageCapacity' | 'CSINode' | 'VolumeAttachment',
-  onChange: ChangeListener,
-): (changed: Pick<Changed, 'before' | 'after'>) => void {
-  return (changed) => {
-    if (changed.after === undefined) onChange(`${kind}Deleted`, changed);
-    else onChange(changed.before === undefined ? `${kind}Added` : `${kind}Changed`, changed);
-  };
-}
-
-export const hasClaims = ({ shape }: PodRecord): boolean =>
-  shape.source.volumes?.some(({ persistentVolumeClaim, ephemeral }) => (persistentVolumeClaim ?? ephemeral ?? undefined) !== undefined) ===
-  true;
 
 /** True when the changed claim is one of the pod's. */
 const hasClaim = ({ pod }: PodRecord, { before, after }: Changed): boolean => {

@@ -5,6 +5,7 @@ import type { StorageClass } from '../../api/storage/v1/storage-class.ts';
 import type { Informer } from '../../client/informer.ts';
 import { isBindCompleted } from '../../lifecycle/persistent-volume-claim.facts.ts';
 import { controllerOf } from '../../machinery/object.ts';
+import type { PodRecord } from '../pod-record.ts';
 
 /** The claims of a pod, by who gives them their volume. */
 export interface PodClaims {
@@ -53,3 +54,7 @@ export function claimsOf(pod: Pod, { claims, classOf }: ClaimSources): PodClaims
 }
 
 export const isBound = (claim: PersistentVolumeClaim): boolean => (claim.spec.volumeName ?? '') !== '' && isBindCompleted(claim);
+
+export const hasClaims = ({ shape }: PodRecord): boolean =>
+  shape.source.volumes?.some(({ persistentVolumeClaim, ephemeral }) => (persistentVolumeClaim ?? ephemeral ?? undefined) !== undefined) ===
+  true;

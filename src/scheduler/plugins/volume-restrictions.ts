@@ -1,0 +1,75 @@
+import { persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
+import { type Pod, pods } from '../../api/core/v1/pod.ts';
+import { claimKeysOf } from '../../api/core/v1/pod-claims.ts';
+import { keyOf } from '../../machinery/object.ts';
+import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
+import type { PodRecord } from '../pod-record.ts';
+import { hasClaims } from './volume-claims.ts';
+
+const inUse: Rejection = {
+  reasons: ['node has pod using PersistentVolumeClaim with the same name and ReadWriteOncePod access mode'],
+  // The pod that has it may have to make room.
+  resolvable: true,
+};
+
+const byClaim = 'scheduler-claims-of-placed';
+
+/** Lets one pod at a time use a claim with the access mode ReadWriteOncePod, wherever it is. */
+export const volumeRestrictions: PluginFactory = ({ informers }) => {
+  const claims = informers.get(persistentVolumeClaims);
+  const podInformer = informers.get(pods);
+  podInformer.addIndex(byClaim, claimsOfPlaced);
+  /** Claims of pods whose binding is under way, each with the key of the pod. */
+  const held = new Map<string, string>();
+
+  const exclusiveOf = ({ pod }: PodRecord): readonly string[] =>
+    claimKeysOf(pod).filter((key) => claims.getByKey(key)?.spec.accessModes?.includes('ReadWriteOncePod') === true);
+  const isFree = (key: string, pod: PodRecord): boolean =>
+    (held.get(key) ?? pod.key) === pod.key && podInformer.byIndex(byClaim, key).every((user) => keyOf(user) === pod.key);
+  const sharesClaim = (pod: PodRecord, { pod: other }: Changed): boolean => {
+    if (other === undefined) return true;
+    const theirs = new Set(claimKeysOf(other.pod));
+    return claimKeysOf(pod.pod).some((key) => theirs.has(key));
+  };
+
+  return {
+    name: 'VolumeRestrictions',
+    filter: {
+      helpedBy: {
+        AssignedPodDeleted: sharesClaim,
+        PersistentVolumeClaimAdded: 'always',
+        PersistentVolumeClaimChanged: 'always',
+      },
+      prepare(pod) {
+        if (!hasClaims(pod)) return undefined;
+        const exclusive = exclusiveOf(pod);
+        if (exclusive.length === 0) return undefined;
+        const rejection = exclusive.every((key) => isFree(key, pod)) ? undefined : inUse;
+        return { forThisPod: true, looksAround: true, filter: () => rejection };
+      },
+    },
+    reserve: {
+      concerns: hasClaims,
+      reserve(pod) {
+        for (const key of exclusiveOf(pod)) held.set(key, pod.key);
+        return undefined;
+      },
+      unreserve(pod) {
+        for (const [key, holder] of held) if (holder === pod.key) held.delete(key);
+      },
+    },
+    watch() {
+      // From then on the cache of pods says it.
+      return podInformer.addHandler(({ before, after }) => {
+        const pod = after ?? before;
+        if (pod === undefined || held.size === 0 || (after !== undefined && (after.spec.nodeName ?? '') === '')) return;
+        for (const key of claimKeysOf(pod)) if (held.get(key) === keyOf(pod)) held.delete(key);
+      });
+    },
+  };
+};
+
+function claimsOfPlaced(pod: Pod): readonly string[] {
+  const isOver = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
+  return isOver || (pod.spec.nodeName ?? '') === '' ? [] : claimKeysOf(pod);
+}
