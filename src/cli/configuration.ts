@@ -44,6 +44,8 @@ export interface Configuration {
   readonly tokenFile?: string;
   /** Absent: the audit log has the outcome of each request. */
   readonly auditPolicyFile?: string;
+  /** A KubeSchedulerConfiguration. Absent: upstream's defaults. */
+  readonly schedulerFile?: string;
   /** Absent: Secrets are encrypted with a key of the data directory. */
   readonly encryptionFile?: string;
   /** Absent: no ID tokens. */

@@ -48,6 +48,7 @@ interface UpFlags extends AccessFlags, BuildFlags, IngressFlags, OverrideFlags, 
   readonly writeKubeconfigMode: number;
   readonly disable: readonly DisablePart[];
   readonly memoryBudget?: number;
+  readonly schedulerConfig?: string;
   readonly storageQuota?: number;
   readonly detach: boolean;
   readonly detached: boolean;
@@ -163,6 +164,14 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       );
     withBuildFlags(command.optionsGroup('Build:')).addOption(overrideManagerOption());
     withAccessFlags(command.optionsGroup('Access to the API:'));
+    command
+      .optionsGroup('Scheduler:')
+      .addOption(
+        new Option(
+          '--scheduler-config <file>',
+          'profiles of the scheduler (kubescheduler.config.k8s.io/v1); default: one, as upstream has it',
+        ),
+      );
     return command
       .optionsGroup('Repair:')
       .addOption(
@@ -359,6 +368,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv): Omit<C
     ...(flags.enableAdmissionPlugins === undefined ? {} : { admissionPlugins: flags.enableAdmissionPlugins }),
     ...(flags.tokenAuthFile === undefined ? {} : { tokenFile: resolve(flags.tokenAuthFile) }),
     ...(flags.auditPolicyFile === undefined ? {} : { auditPolicyFile: resolve(flags.auditPolicyFile) }),
+    ...(flags.schedulerConfig === undefined ? {} : { schedulerFile: resolve(flags.schedulerConfig) }),
     ...(flags.encryptionProviderConfig === undefined ? {} : { encryptionFile: resolve(flags.encryptionProviderConfig) }),
     ...(oidc === undefined ? {} : { oidc }),
     overrideManagers: flags.overrideManager,

@@ -18,6 +18,7 @@ import { createSchedulerCache } from './cache.ts';
 import { createClusterFacts } from './cluster-facts.ts';
 import { watchCluster } from './cluster-watch.ts';
 import { createConditionWriter } from './condition-writer.ts';
+import { defaultProfile, type SchedulerConfiguration } from './configuration/configuration.ts';
 import { createEarlyRetries } from './early-retries.ts';
 import { createEvictor } from './evictor.ts';
 import { createFrameworks } from './frameworks.ts';
@@ -43,6 +44,8 @@ export interface SchedulerOptions {
   readonly steps: StepLog;
   /** Breaks ties between nodes; [0, 1). */
   readonly random?: () => number;
+  /** Profiles and back-off; absent: those of upstream's defaults. */
+  readonly configuration?: SchedulerConfiguration | undefined;
 }
 
 export interface Scheduler extends Component {
@@ -204,6 +207,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       );
       for (const { watch } of profiles.flatMap(({ plugins }) => plugins)) if (watch !== undefined) stopWatching.push(watch(onChange));
       stopWatching.push(startHousekeeping({ clock, log, cache, queue, advance, retry: retryAfterChange }));
+      const { ignored = [] } = options.configuration ?? {};
+      if (ignored.length > 0) log.warn({ fields: ignored }, 'Left out fields of the scheduler configuration that change nothing here');
       log.info({ nodes: cache.nodes.length, pending: queue.size }, 'Started scheduler');
     },
     async stop() {
@@ -224,8 +229,10 @@ function createParts(options: SchedulerOptions) {
   const podInformer = informers.get(pods);
   const nodeInformer = informers.get(nodes);
   const facts = createClusterFacts(informers);
-  const profiles = [createProfile({ client, informers, clock, log })];
-  const queue = createSchedulingQueue({ clock });
+  const { configuration } = options;
+  const handle = { client, informers, clock, log };
+  const profiles = (configuration?.profiles ?? [defaultProfile]).map((one) => createProfile(handle, one));
+  const queue = createSchedulingQueue({ clock, ...configuration });
   const cache = createSchedulerCache({ clock, ...facts });
   const nominator = createNominator();
   const measuresOf = createSchedulerMetrics({

@@ -3,6 +3,7 @@ import type { Pod } from '../../src/api/core/v1/pod.ts';
 import type { PodDisruptionBudget } from '../../src/api/policy/v1/pod-disruption-budget.ts';
 import { createAlgorithm } from '../../src/scheduler/algorithm.ts';
 import { createSchedulerCache } from '../../src/scheduler/cache.ts';
+import { defaultProfile } from '../../src/scheduler/configuration/configuration.ts';
 import { createFeasibility } from '../../src/scheduler/feasibility.ts';
 import { createNominator } from '../../src/scheduler/nominator.ts';
 import { createShapeReader } from '../../src/scheduler/pod-record.ts';
@@ -32,7 +33,7 @@ export function schedulingCluster(nodes: readonly Node[], placed: readonly (read
   });
   for (const node of nodes) cache.setNode(node);
   for (const [pod, node] of placed) cache.setPod(shapes.read(pod), node);
-  const profile = profileOf(createProfile(detachedHandle(clock)));
+  const profile = profileOf(createProfile(detachedHandle(clock), defaultProfile));
   const nominator = createNominator();
   const feasibility = createFeasibility(nominator);
   const algorithm = createAlgorithm({ profile, cluster: cache, feasibility, nominator, clock, random });

@@ -3,6 +3,8 @@ import { type AuditPolicy, parseAuditPolicy } from '../../apiserver/audit/policy
 import type { OidcOptions } from '../../apiserver/authentication/oidc.ts';
 import { ensureEncryptionConfiguration, parseEncryptionConfiguration } from '../../apiserver/encryption/configuration.ts';
 import type { EncryptedStorageOptions } from '../../apiserver/encryption/encrypted-storage.ts';
+import { parseSchedulerConfiguration, type SchedulerConfiguration } from '../../scheduler/configuration/configuration.ts';
+import { SchedulerConfigurationError } from '../../scheduler/configuration/fields.ts';
 import { readAuthorities } from '../access-flags.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
 import { Failure } from '../failure.ts';
@@ -13,14 +15,16 @@ export interface ControlPlaneInputs {
   /** Static bearer tokens. */
   readonly tokens: Awaited<ReturnType<typeof readTokenFile>>;
   readonly auditPolicy: AuditPolicy | undefined;
+  readonly scheduler: SchedulerConfiguration | undefined;
   readonly oidc: Omit<OidcOptions, 'clock' | 'log'> | undefined;
 }
 
 /** Reads them before anything starts. @throws Failure when one is missing or wrong */
-export async function readInputs({ tokenFile, auditPolicyFile, oidc }: Configuration): Promise<ControlPlaneInputs> {
+export async function readInputs({ tokenFile, auditPolicyFile, schedulerFile, oidc }: Configuration): Promise<ControlPlaneInputs> {
   return {
     tokens: tokenFile === undefined ? {} : await readTokenFile(tokenFile),
     auditPolicy: auditPolicyFile === undefined ? undefined : await readAuditPolicy(auditPolicyFile),
+    scheduler: schedulerFile === undefined ? undefined : await readSchedulerConfiguration(schedulerFile),
     oidc: oidc === undefined ? undefined : { ...oidc, caCertificate: await readAuthorities(oidc.caFile) },
   };
 }
@@ -32,6 +36,19 @@ async function readAuditPolicy(path: string): Promise<AuditPolicy> {
     throw new Failure(`${path} is no audit policy`, {
       why: cause instanceof Error ? cause.message : String(cause),
       fix: 'Name a Policy of audit.k8s.io/v1 with --audit-policy-file, or leave the flag out.',
+      cause,
+    });
+  }
+}
+
+/** @throws Failure when the file cannot be read, or a field of it is wrong */
+async function readSchedulerConfiguration(path: string): Promise<SchedulerConfiguration> {
+  try {
+    return parseSchedulerConfiguration(await readFile(path, 'utf8'), path);
+  } catch (cause) {
+    throw new Failure(`${path} is no configuration of the scheduler`, {
+      why: cause instanceof Error ? cause.message : String(cause),
+      fix: cause instanceof SchedulerConfigurationError ? cause.fix : 'Name a file that can be read with --scheduler-config.',
       cause,
     });
   }

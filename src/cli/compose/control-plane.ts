@@ -305,6 +305,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
         recorder: events.recorder('default-scheduler'),
         metrics: metrics.scheduler,
         random,
+        configuration: inputs.scheduler,
       },
     }),
   );

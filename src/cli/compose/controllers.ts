@@ -59,7 +59,7 @@ export interface ControllersOptions {
   /** Machines of the cluster have the proxy for Ingresses. */
   readonly servesIngresses: boolean;
   readonly cloud: CloudSettings;
-  readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random'>;
+  readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random' | 'configuration'>;
 }
 
 /** Controllers and the scheduler, in the order in which they start. */

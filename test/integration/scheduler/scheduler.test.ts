@@ -4,6 +4,7 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
+import { parseSchedulerConfiguration } from '../../../src/scheduler/configuration/configuration.ts';
 import { createScheduler, type Scheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
@@ -17,13 +18,18 @@ afterEach(async () => {
   plane = undefined;
 });
 
-async function start() {
+async function start(configuration?: string) {
   const metrics = createMetrics();
   let scheduler: Scheduler | undefined;
   plane = await startControlPlane({
     controllers: [
       (dependencies) => {
-        scheduler = createScheduler({ ...dependencies, metrics, random: () => 0.5 });
+        scheduler = createScheduler({
+          ...dependencies,
+          metrics,
+          random: () => 0.5,
+          configuration: configuration === undefined ? undefined : parseSchedulerConfiguration(configuration, 'scheduler.yaml'),
+        });
         return scheduler;
       },
     ],
@@ -195,6 +201,31 @@ describe('scheduler', () => {
     await client.delete(pods, { namespace, name: 'low' }, { gracePeriodSeconds: 0 });
     expect(await bound(cluster, 'high')).toBe('n1');
     expect(await cluster.metrics.text()).toContain('scheduler_preemption_attempts_total 1');
+  });
+
+  it('schedules the pods of each profile by its own plugins', async () => {
+    const cluster = await start(`apiVersion: kubescheduler.config.k8s.io/v1
+kind: KubeSchedulerConfiguration
+profiles:
+- schedulerName: default-scheduler
+- schedulerName: packed
+  plugins:
+    score:
+      disabled: [{name: '*'}]
+      enabled: [{name: NodeResourcesFit}]
+  pluginConfig:
+  - name: NodeResourcesFit
+    args: {scoringStrategy: {type: MostAllocated}}
+`);
+    await addNode(cluster, 'n1');
+    await addNode(cluster, 'n2');
+    await cluster.client.create(pods, newPod('there', { cpu: '1', nodeSelector: { 'kubernetes.io/hostname': 'n1' } }));
+    await bound(cluster, 'there');
+    await cluster.client.create(pods, newPod('packed', { cpu: '1', schedulerName: 'packed' }));
+    expect(await bound(cluster, 'packed')).toBe('n1');
+    await cluster.client.create(pods, newPod('spread', { cpu: '1' }));
+    expect(await bound(cluster, 'spread')).toBe('n2');
+    expect(await cluster.metrics.text()).toContain('scheduler_schedule_attempts_total{result="scheduled",profile="packed"} 1');
   });
 
   it('does not give away twice what it promised, when a thousand pods come at once', async () => {

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { defaultProfile } from '../../../src/scheduler/configuration/configuration.ts';
 import { createHelpedPods } from '../../../src/scheduler/helped-pods.ts';
 import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
 import { createProfile } from '../../../src/scheduler/profile.ts';
@@ -9,7 +10,7 @@ import { detachedHandle } from '../../support/scheduler-profile.ts';
 
 function setUp() {
   const clock = createManualClock();
-  const profile = createProfile(detachedHandle(clock));
+  const profile = createProfile(detachedHandle(clock), defaultProfile);
   const queue = createSchedulingQueue({ clock });
   const shapes = createShapeReader();
   const helped = createHelpedPods(() => profile);

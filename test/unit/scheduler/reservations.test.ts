@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { NodeRecord } from '../../../src/scheduler/cache.ts';
+import { defaultProfile } from '../../../src/scheduler/configuration/configuration.ts';
 import type { ReservePlugin } from '../../../src/scheduler/plugin.ts';
 import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
 import { createProfile } from '../../../src/scheduler/profile.ts';
@@ -20,7 +21,7 @@ function setUp(plugins: Readonly<Record<string, Partial<ReservePlugin>>>) {
     unreserve: () => void seen.push(`unreserve ${name}`),
     ...plugin,
   }));
-  const profile = { ...createProfile(detachedHandle(createManualClock())), reserves };
+  const profile = { ...createProfile(detachedHandle(createManualClock()), defaultProfile), reserves };
   return { seen, reservations: createReservations(() => profile) };
 }
 
