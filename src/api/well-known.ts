@@ -14,6 +14,8 @@ export const labels = {
   endpointsManagedBy: 'endpoints.kubernetes.io/managed-by',
   legacyTokenInvalidSince: 'kubernetes.io/legacy-token-invalid-since',
   headlessService: 'service.kubernetes.io/headless',
+  /** On a Service that another proxy serves. */
+  serviceProxyName: 'service.kubernetes.io/service-proxy-name',
   podTemplateHash: 'pod-template-hash',
   controllerRevisionHash: 'controller-revision-hash',
   /** On the ControllerRevisions of a StatefulSet. */

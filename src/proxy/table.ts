@@ -2,6 +2,7 @@ import { isIPv4 } from 'node:net';
 import type { Service } from '../api/core/v1/service.ts';
 import type { EndpointSlice } from '../api/discovery/v1/endpoint-slice.ts';
 import { type EndpointAddress, type Protocol, servingEndpoints } from '../api/discovery/v1/serving-endpoints.ts';
+import { labels } from '../api/well-known.ts';
 import { deepEqual } from '../machinery/object.ts';
 
 /** The endpoints behind one address and port of a Service. */
@@ -87,7 +88,7 @@ const tcpOnly: ProxyAbilities = { protocols: ['TCP'] };
 
 /**
  * Addresses of a Service and their endpoints: its own address, its node ports on `nodeAddresses`, and its external
- * addresses. Empty for headless Services and names of other hosts.
+ * addresses. Empty for headless Services, names of other hosts, and Services whose labels leave them to another proxy.
  */
 export function serviceTable(
   service: Service,
@@ -96,7 +97,8 @@ export function serviceTable(
 ): ServiceTable {
   const { metadata, spec } = service;
   const clusterIP = spec.clusterIP;
-  if (clusterIP === undefined || clusterIP === '' || clusterIP === 'None' || spec.type === 'ExternalName')
+  const isOthers = [labels.serviceProxyName, labels.headlessService].some((label) => metadata.labels?.[label] !== undefined);
+  if (isOthers || clusterIP === undefined || clusterIP === '' || clusterIP === 'None' || spec.type === 'ExternalName')
     return { forwards: [], unsupported: [] };
   const forwards: Forward[] = [];
   const unsupported: Unsupported[] = [];

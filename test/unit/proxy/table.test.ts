@@ -56,6 +56,11 @@ describe('the table of a Service', () => {
     expect(forwards[0]?.endpoints).toEqual([{ address: '127.64.16.4', port: 8080 }]);
   });
 
+  it.each(['service.kubernetes.io/service-proxy-name', 'service.kubernetes.io/headless'])('should implement %s', (label) => {
+    const labelled = { ...web, metadata: { ...web.metadata, labels: { [label]: 'other' } } };
+    expect(serviceTable(labelled, [slice([{ addresses: ['127.64.16.2'] }])])).toEqual({ forwards: [], unsupported: [] });
+  });
+
   it('is empty for headless Services and names elsewhere, and says what is not done', () => {
     expect(serviceTable(service({ clusterIP: 'None', ports: [{ port: 80 }] }), [])).toEqual({ forwards: [], unsupported: [] });
     expect(serviceTable(service({ type: 'ExternalName', externalName: 'example.org' }), [])).toEqual({ forwards: [], unsupported: [] });
