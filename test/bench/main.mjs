@@ -6,13 +6,14 @@ import { apps, large } from './apps.mjs';
 import { floods } from './floods.mjs';
 import { gitops } from './gitops.mjs';
 import { kustomize } from './kustomize.mjs';
+import { network } from './network.mjs';
 import { pods } from './pods.mjs';
 import { push } from './push.mjs';
 import { scheduler } from './scheduler.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods };
+const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods, network };
 
 const names = process.argv.slice(2);
 const unknown = names.filter((name) => !(name in suites));
