@@ -10,7 +10,6 @@ import { classOf, namedClassOf } from './networking/v1/ingress-ownership.ts';
  * controllers there are.
  */
 export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
-  ['autoscaling/HorizontalPodAutoscaler', 'it scales nothing'],
   ['storage.k8s.io/VolumeAttributesClass', 'it changes no volume'],
   ['storage.k8s.io/VolumeAttachment', 'it attaches no volume'],
   ['storage.k8s.io/CSIDriver', 'no driver is called'],

@@ -1,4 +1,4 @@
-import type { Client, WatchEvent, WriteOptions } from '../client/client.ts';
+import type { Client, GetOptions, WatchEvent, WriteOptions } from '../client/client.ts';
 import { type KindDefinition, listKindOf } from '../machinery/kind.ts';
 import type { KubeObject } from '../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../machinery/resource.ts';
@@ -52,9 +52,9 @@ export function createLocalClient({ kubeApi, user: given, userAgent }: LocalClie
     async get<T extends KubeObject>(
       resource: Resource<T>,
       ref: { readonly namespace?: string | undefined; readonly name: string },
-      options?: { readonly signal?: AbortSignal },
+      options?: GetOptions,
     ) {
-      return (await kubeApi.get(infoOf(resource, options?.signal), ref)) as T;
+      return (await kubeApi.get({ ...infoOf(resource, options?.signal), subresource: options?.subresource }, ref)) as T;
     },
     async list<T extends KubeObject>(resource: Resource<T>, options: Parameters<Client['list']>[1] = {}) {
       const request = infoOf(resource, options.signal);

@@ -8,7 +8,8 @@ import { groupResourceOf, type Resource } from '../machinery/resource.ts';
  * Objects that come back are frozen. Failures are `StatusError`.
  */
 export interface Client {
-  get<T extends KubeObject>(resource: Resource<T>, ref: ObjectRef, options?: { readonly signal?: AbortSignal }): Promise<T>;
+  /** With a `subresource` the answer is that of the subresource, such as a Scale. */
+  get<T extends KubeObject>(resource: Resource<T>, ref: ObjectRef, options?: GetOptions): Promise<T>;
 
   list<T extends KubeObject>(resource: Resource<T>, options?: ListOptions): Promise<List<T>>;
 
@@ -70,6 +71,11 @@ export function inPreferredVersion(resources: readonly DiscoveredResource[]): re
     if (!preferred.has(name)) preferred.set(name, resource);
   }
   return [...preferred.values()];
+}
+
+export interface GetOptions {
+  readonly signal?: AbortSignal;
+  readonly subresource?: 'scale';
 }
 
 export interface ListOptions {

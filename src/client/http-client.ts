@@ -50,6 +50,8 @@ export interface HttpClient extends Client {
    * @throws StatusError as the server says it, for example when there is no such container
    */
   openLog(pod: ObjectRef, options: LogOptions): Promise<AsyncIterable<Buffer>>;
+  /** The answer at any path of the server, such as those of metrics APIs, which no kind describes. */
+  readJson(path: string, options?: { readonly query?: URLSearchParams; readonly signal?: AbortSignal }): Promise<unknown>;
   /** The version that the server reports at `/version`. */
   serverVersion(): Promise<{ readonly gitVersion: string }>;
   /** Ends what is under way and releases the connections. */
@@ -121,7 +123,8 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
   };
 
   return {
-    get: (resource, ref, { signal } = {}) => callForObject({ method: 'GET', path: pathOf(resource, ref.namespace, ref.name), signal }),
+    get: (resource, ref, { signal, subresource } = {}) =>
+      callForObject({ method: 'GET', path: pathOf(resource, ref.namespace, ref.name, subresource), signal }),
 
     async list<T extends KubeObject>(resource: Resource<T>, listOptions: ListOptions = {}): Promise<List<T>> {
       const { signal, namespace } = listOptions;
@@ -191,6 +194,10 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       if (sinceSeconds !== undefined) query.set('sinceSeconds', String(sinceSeconds));
       if (limitBytes !== undefined) query.set('limitBytes', String(limitBytes));
       return connection.stream({ method: 'GET', path: pathOf(podPath, namespace, name, 'log'), query, signal });
+    },
+
+    async readJson(path, { query, signal } = {}) {
+      return parse((await call({ method: 'GET', path, ...(query === undefined ? {} : { query }), signal })).text);
     },
 
     async serverVersion() {

@@ -26,6 +26,7 @@ import { openPki, type Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
 import type { Client } from '../../client/client.ts';
+import { createHttpClient } from '../../client/http-client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
 import { learnSecrets } from '../../gitops/apply/plan/secret-values.ts';
@@ -290,7 +291,17 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     steps,
   });
 
-  // 4. Controllers and the scheduler.
+  // 4. Controllers and the scheduler. Metrics APIs are behind the wire alone, so the autoscalers have a connection of their own.
+  const account = 'horizontal-pod-autoscaler';
+  const rawReader = createHttpClient({
+    server: apiServer.url,
+    caCertificate: pki.caCertificate,
+    clientCertificate: await pki.clientCertificate({ name: account, commonName: `system:serviceaccount:kube-system:${account}` }),
+    userAgent: `${account}/${version}`,
+    clock,
+    random,
+  });
+  onClose(async () => rawReader.close());
   await start(
     createControllers({
       dependencies,
@@ -298,6 +309,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       clusterCidr: machines === undefined ? undefined : network.clusterCidr,
       nodeGraceMs: machines?.nodeGraceMs,
       accountTokens: kubeApi.tokens,
+      rawReader,
       servesIngresses: servesIngresses(configuration),
       cloud: cloudSettingsIn(configuration, Number(new URL(apiServer.url).port)),
       scheduler: {

@@ -16,6 +16,8 @@ import { createExpiryController } from '../../controllers/expiry/expiry-controll
 import { bootstrapTokens, certificateRequests, finishedJobs } from '../../controllers/expiry/rules.ts';
 import { createFlowSchemaController } from '../../controllers/flow-schema.ts';
 import { createGarbageCollector } from '../../controllers/garbage-collector/garbage-collector.ts';
+import { createHorizontalPodAutoscalerController } from '../../controllers/horizontal-pod-autoscaler/horizontal-pod-autoscaler-controller.ts';
+import type { RawReader } from '../../controllers/horizontal-pod-autoscaler/metrics-client.ts';
 import { createJobController } from '../../controllers/job/job-controller.ts';
 import { createLocalPathClassController } from '../../controllers/local-path/local-path-class.ts';
 import { createLocalPathClaimController, createLocalPathVolumeController } from '../../controllers/local-path/local-path-controller.ts';
@@ -56,6 +58,8 @@ export interface ControllersOptions {
   readonly nodeGraceMs: number | undefined;
   /** Absent: tokens of service accounts are not signed here. */
   readonly accountTokens: RunningKubeApi['tokens'];
+  /** Reads the metrics APIs, which are not behind the client of this process. */
+  readonly rawReader: RawReader;
   /** Machines of the cluster have the proxy for Ingresses. */
   readonly servesIngresses: boolean;
   readonly cloud: CloudSettings;
@@ -104,6 +108,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createDaemonSetController(dependencies('daemonset-controller')),
     createJobController(dependencies('job-controller')),
     createCronJobController(dependencies('cronjob-controller')),
+    createHorizontalPodAutoscalerController({ ...dependencies('horizontal-pod-autoscaler'), rawReader: options.rawReader }),
     createDisruptionController(dependencies('disruption-controller')),
     createResourceQuotaController(dependencies('resourcequota-controller')),
     createClaimProtectionController(dependencies('pvc-protection-controller')),

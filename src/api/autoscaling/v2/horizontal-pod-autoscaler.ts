@@ -237,6 +237,11 @@ function checkRules(errors: FieldError[], field: string, rules: DeepReadonly<V2B
       errors.push(invalidValue(at, stabilizationWindowSeconds, `must be less than or equal to ${maxWindowSeconds}`));
     }
   }
+  // Newer than the types.
+  const { tolerance } = rules as { readonly tolerance?: string | number | null };
+  if (!isAbsent(tolerance) && (tryQuantity(tolerance)?.nanos ?? 0n) < 0n) {
+    errors.push(invalidValue(`${field}.tolerance`, String(tolerance), 'must be greater than or equal to 0'));
+  }
   const choices = ['Disabled', 'Max', 'Min'];
   if (!isAbsent(selectPolicy) && !choices.includes(selectPolicy)) errors.push(notSupported(`${field}.selectPolicy`, selectPolicy, choices));
   if (policies.length === 0) errors.push(required(`${field}.policies`, 'must specify at least one Policy'));
@@ -262,9 +267,7 @@ function targetsText({ spec, status }: HorizontalPodAutoscaler): string {
   return texts.length > shownMetrics ? `${shown} + ${texts.length - shownMetrics} more...` : shown;
 }
 
-type CurrentMetric = NonNullable<HorizontalPodAutoscalerStatus['currentMetrics']>[number];
-
-function targetText(metric: MetricSpec, current: CurrentMetric | undefined): string {
+function targetText(metric: MetricSpec, current: MetricStatus | undefined): string {
   switch (metric.type) {
     case 'Resource':
     case 'ContainerResource': {
@@ -300,3 +303,4 @@ export type HorizontalPodAutoscalerStatus = Omit<DeepReadonly<V2HorizontalPodAut
   readonly currentMetrics?: DeepReadonly<V2HorizontalPodAutoscalerStatus['currentMetrics']> | null;
 };
 export type MetricSpec = DeepReadonly<V2MetricSpec>;
+export type MetricStatus = NonNullable<HorizontalPodAutoscalerStatus['currentMetrics']>[number];
