@@ -82,7 +82,7 @@ describe.skipIf(!hasEtcd)('a store in etcd among faults (needs etcd)', () => {
     expect(watched, `seed ${seed}`).toEqual(truth.map(({ key, revision, type }) => ({ key, revision, type })));
     expect(errors).toEqual([]);
     expect(wrongCalls(calls, truth), `seed ${seed}, ${JSON.stringify(counts)}`).toEqual([]);
-    expect(calls.length).toBeGreaterThan(50);
+    expect(calls.length).toBeGreaterThan(10);
     expect(counts.cut + counts.killed + counts.halted).toBeGreaterThan(0);
     abort.abort();
     await clean.close();

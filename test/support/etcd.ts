@@ -25,25 +25,38 @@ export interface EtcdOptions {
   readonly members?: number;
   /** Further flags of each member. */
   readonly flags?: readonly string[];
+  /** Files for TLS; clients need a certificate of the same authority. Members of a cluster speak plainly to each other. */
+  readonly tls?: (host: string) => Promise<EtcdFiles>;
+}
+
+export interface EtcdFiles {
+  readonly ca: string;
+  readonly certificate: string;
+  readonly key: string;
 }
 
 /** Writes are not synced to disk: a test that cuts the power has no use for these members. */
-export async function startEtcd({ members = 1, flags = [] }: EtcdOptions = {}): Promise<Etcd> {
+export async function startEtcd({ members = 1, flags = [], tls }: EtcdOptions = {}): Promise<Etcd> {
   const directory = await temporaryDirectory('etcd');
   // etcd has to know its ports in advance. An address of its own for each member leaves no other program that could take them.
   const hosts = Array.from({ length: members }, () => `127.33.${randomInt(1, 255)}.${randomInt(1, 255)}`);
   const peerOf = (host: string): string => `http://${host}:2380`;
   const cluster = hosts.map((host, at) => `m${at}=${peerOf(host)}`).join(',');
   const processes: ChildProcess[] = [];
+  const files = await Promise.all(hosts.map((host) => tls?.(host)));
   const start = (at: number): void => {
     const host = hosts[at] as string;
-    const client = `http://${host}:${clientPort}`;
+    const own = files[at];
+    const client = `${own === undefined ? 'http' : 'https'}://${host}:${clientPort}`;
     processes[at] = spawn(
       etcdPath,
       [
         ...['--name', `m${at}`, '--data-dir', `${directory}/m${at}`, '--log-level', 'error', '--unsafe-no-fsync'],
         ...['--listen-client-urls', client, '--advertise-client-urls', client],
         ...['--listen-peer-urls', peerOf(host), '--initial-advertise-peer-urls', peerOf(host), '--initial-cluster', cluster],
+        ...(own === undefined
+          ? []
+          : ['--cert-file', own.certificate, '--key-file', own.key, '--trusted-ca-file', own.ca, '--client-cert-auth']),
         ...flags,
       ],
       { stdio: 'ignore' },

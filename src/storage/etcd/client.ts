@@ -159,6 +159,9 @@ export const isOpen = (err: unknown): boolean =>
     err.code === grpcCodes.internal ||
     err.code === grpcCodes.cancelled);
 
+/** True when one side refuses the certificate of the other, which no later try changes. */
+export const isOfCertificates = (err: unknown): boolean => err instanceof GrpcError && /certificate/i.test(err.message);
+
 export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOptions): EtcdClient {
   const calls = loadCalls();
   let token: string | undefined;
@@ -206,7 +209,7 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
       try {
         return await call(method, request, triesMs[Math.min(attempt, triesMs.length - 1)] as number);
       } catch (err) {
-        if (!isOpen(err) || clock.monotonicMs() > deadline) throw err;
+        if (!isOpen(err) || isOfCertificates(err) || clock.monotonicMs() > deadline) throw err;
         if (current === used) moveOn();
         // A member that refuses connections is asked again a moment later, not thousands of times.
         if ((attempt + 1) % members.length === 0) await new Promise<void>((resolve) => void clock.after(100, resolve));

@@ -13,7 +13,15 @@ import type {
   WatchOptions,
 } from '../storage.ts';
 import { StorageError } from '../storage-error.ts';
-import { createEtcdClient, type EtcdClient, type EtcdClientOptions, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
+import {
+  createEtcdClient,
+  type EtcdClient,
+  type EtcdClientOptions,
+  type EtcdEvent,
+  isOfCertificates,
+  isOpen,
+  type KeyValue,
+} from './client.ts';
 import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
 import { createEtcdWrites, type EtcdWrites } from './writes.ts';
@@ -90,8 +98,14 @@ function openError(err: GrpcError, { endpoints, prefix }: EtcdStorageOptions): S
       cause: err,
     });
   }
+  if (isOfCertificates(err)) {
+    return new StorageError(`etcd at ${where} and this server do not trust each other: ${err.message}`, {
+      hint: 'Check --store-ca against the certificate of etcd, and --store-cert and --store-key against its --trusted-ca-file.',
+      cause: err,
+    });
+  }
   return new StorageError(`etcd at ${where} does not answer: ${err.message}`, {
-    hint: 'Check that etcd runs and has a quorum ("etcdctl endpoint status --cluster"), and the certificates of --store-ca and --store-cert.',
+    hint: 'Check that etcd runs there and has a quorum: etcdctl endpoint status --cluster. With TLS it needs --store-ca.',
     cause: err,
   });
 }

@@ -1,0 +1,180 @@
+import { execFile } from 'node:child_process';
+import { readFile, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { promisify } from 'node:util';
+import { afterEach, describe, expect, it } from 'vitest';
+import { systemClock } from '../../../src/base/clock.ts';
+import { createLog } from '../../../src/base/log.ts';
+import { openPki } from '../../../src/base/pki.ts';
+import { isExpired, isInsufficientStorage } from '../../../src/machinery/status-error.ts';
+import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
+import { type EtcdStorageOptions, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
+import type { Storage } from '../../../src/storage/storage.ts';
+import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
+import { temporaryDirectory } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
+
+const owner = { serverId: 'one', host: 'here', directory: '/data' };
+const run = promisify(execFile);
+
+let ends: (() => Promise<unknown>)[] = [];
+afterEach(async () => {
+  for (const end of ends.reverse()) await end();
+  ends = [];
+});
+
+async function start(options: Parameters<typeof startEtcd>[0] = {}): Promise<Etcd> {
+  const etcd = await startEtcd(options);
+  ends.push(() => etcd.stop());
+  return etcd;
+}
+
+async function open(etcd: Pick<Etcd, 'endpoints'>, options: Partial<EtcdStorageOptions> = {}): Promise<Storage> {
+  const storage = await openEtcdStorage({
+    endpoints: etcd.endpoints,
+    tls: undefined,
+    login: undefined,
+    prefix: '/midship',
+    owner,
+    log: createLog({ level: 'silent' }),
+    ...options,
+  });
+  ends.push(() => storage.close());
+  return storage;
+}
+
+describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
+  it('writes on when a member of three is killed, the leader too', async () => {
+    const etcd = await start({ members: 3 });
+    const storage = await open(etcd);
+    const seen: number[] = [];
+    await storage.watch({
+      prefix: '',
+      afterRevision: storage.currentRevision,
+      signal: new AbortController().signal,
+      onEvents: (events) => seen.push(...events.map(({ revision }) => revision)),
+      onEnd: () => undefined,
+    });
+    const revisions: number[] = [];
+    for (let member = 0; member < 3; member += 1) {
+      for (let n = 0; n < 5; n += 1) {
+        const result = await storage.create(`k${member}-${n}`, { text: 'x' });
+        if (n === 1) await etcd.signal(member, 'SIGKILL');
+        revisions.push(result.ok ? result.revision : 0);
+      }
+      await etcd.restart(member);
+    }
+    expect((await storage.range({ prefix: 'k' })).entries).toHaveLength(15);
+    await until(() => seen.length === 15, { what: 'all writes were delivered' });
+    expect(seen).toEqual(revisions);
+  });
+
+  it('reaches etcd by certificates alone', async () => {
+    const directory = await temporaryDirectory('etcd-pki');
+    ends.push(() => rm(directory, { recursive: true, force: true }));
+    const pki = await openPki({ directory, clock: systemClock });
+    const write = async (name: string, text: string): Promise<string> => {
+      await writeFile(join(directory, name), text);
+      return join(directory, name);
+    };
+    const ca = await write('etcd-ca.pem', pki.caCertificate);
+    const etcd = await start({
+      tls: async (host) => {
+        const { certificate, key } = await pki.serverCertificate({ name: 'etcd', commonName: 'etcd', hosts: [host] });
+        return { ca, certificate: await write('etcd.pem', certificate), key: await write('etcd.key', key) };
+      },
+    });
+    const client = await pki.clientCertificate({ name: 'etcd-client', commonName: 'midship' });
+    const tls = { ca: await readFile(ca, 'utf8'), certificate: client.certificate, key: client.key };
+    const storage = await open(etcd, { tls });
+    expect((await storage.create('a', { text: '1' })).ok).toBe(true);
+    const stranger = await openPki({ directory: await temporaryDirectory('stranger-pki'), clock: systemClock });
+    for (const wrong of [
+      { ...tls, ca: stranger.caCertificate },
+      { ...tls, certificate: undefined, key: undefined },
+    ]) {
+      await expect(open(etcd, { tls: wrong })).rejects.toThrow('do not trust each other');
+    }
+  });
+
+  it('logs in, and says what a user may not do', async () => {
+    const etcd = await start();
+    const [{ host, port }] = etcd.endpoints as [{ host: string; port: number }];
+    const etcdctl = (...args: string[]) => run('etcdctl', ['--endpoints', `http://${host}:${port}`, ...args]);
+    await etcdctl('user', 'add', 'root:rootword');
+    await etcdctl('user', 'grant-role', 'root', 'root').catch(() => undefined);
+    await etcdctl('user', 'add', 'midship:secret');
+    await etcdctl('role', 'add', 'midship');
+    await etcdctl('role', 'grant-permission', 'midship', 'readwrite', '--prefix=true', '/midship/');
+    await etcdctl('user', 'grant-role', 'midship', 'midship');
+    await etcdctl('role', 'add', 'root').catch(() => undefined);
+    await etcdctl('user', 'grant-role', 'root', 'root').catch(() => undefined);
+    await etcdctl('auth', 'enable');
+    const login = { user: 'midship', password: 'secret' };
+    const storage = await open(etcd, { login });
+    expect((await storage.create('a', { text: '1' })).ok).toBe(true);
+    await expect(open(etcd, { login: { user: 'midship', password: 'wrong' } })).rejects.toThrow('refuses the login');
+    await expect(open(etcd, { login, prefix: '/other' })).rejects.toThrow('refuses the prefix /other');
+  });
+
+  it('refuses the prefix of another server, and a later format', async () => {
+    const etcd = await start();
+    await open(etcd);
+    await expect(open(etcd, { owner: { ...owner, serverId: 'two' } })).rejects.toThrow(
+      'the store belongs to the server on here with the data directory /data',
+    );
+    const client = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
+    ends.push(async () => client.close());
+    await client.txn({
+      compare: [],
+      success: { put: { key: '/newer/meta/format', text: JSON.stringify({ written: 9, oldestReader: 9 }) } },
+      read: '/newer/meta/format',
+    });
+    await expect(open(etcd, { prefix: '/newer' })).rejects.toThrow('is of format 9, which this version cannot read');
+  });
+
+  it('ends its watches when others have compacted what it has not seen', async () => {
+    const etcd = await start();
+    const storage = await open(etcd);
+    const first = await storage.create('a', { text: '1' });
+    for (let n = 0; n < 5; n += 1) await storage.create(`b${n}`, { text: '1' });
+    const client = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
+    ends.push(async () => client.close());
+    await client.compact(storage.currentRevision, false);
+    const errors: Error[] = [];
+    await storage.watch({
+      prefix: '',
+      afterRevision: first.ok ? first.revision : 0,
+      signal: new AbortController().signal,
+      onEvents: () => undefined,
+      onEnd: (err) => errors.push(err),
+    });
+    await until(() => errors.length === 1, { what: 'the watch ended' });
+    expect(isExpired(errors[0])).toBe(true);
+  });
+
+  it('says what to do when etcd is full, and still deletes', async () => {
+    const etcd = await start({ flags: ['--quota-backend-bytes', String(4 * 1024 * 1024)] });
+    const storage = await open(etcd);
+    const text = 'x'.repeat(400_000);
+    let failure: unknown;
+    for (let n = 0; n < 40 && failure === undefined; n += 1) {
+      failure = await storage.create(`k${n}`, { text }).then(
+        () => undefined,
+        (err: unknown) => err,
+      );
+    }
+    expect(isInsufficientStorage(failure)).toBe(true);
+    expect(String(failure)).toContain('etcdctl alarm disarm');
+    expect(storage.failure).toBe(failure);
+    const [entry] = (await storage.range({ prefix: 'k', limit: 1 })).entries;
+    expect((await storage.delete('k0', entry?.revision ?? 0)).ok).toBe(true);
+  });
+
+  it('takes no value that etcd would refuse', async () => {
+    const storage = await open(await start());
+    await expect(storage.create('a', { text: 'x'.repeat(1.5 * 1024 * 1024) })).rejects.toMatchObject({ code: 413 });
+    expect((await storage.create('a', { text: 'x'.repeat(1.4 * 1024 * 1024) })).ok).toBe(true);
+    expect(storage.failure).toBeUndefined();
+  });
+});
