@@ -11,6 +11,7 @@ import type { ReplicationController } from '../../../api/core/v1/replication-con
 import type { Service } from '../../../api/core/v1/service.ts';
 import type { Condition } from '../../../api/flux.ts';
 import type { Ingress } from '../../../api/networking/v1/ingress.ts';
+import { volumeAnnotations } from '../../../api/well-known.ts';
 import type { DiscoveredResource } from '../../../client/client.ts';
 import {
   firstProblem,
@@ -85,7 +86,7 @@ export function healthOf(object: KubeObject, view: HealthView): Health {
     case 'Ingress.networking.k8s.io/v1':
       return ingressHealth(object as Ingress);
     case 'PersistentVolumeClaim.v1':
-      return claimHealth(object as PersistentVolumeClaim);
+      return claimHealth(object as PersistentVolumeClaim, view);
     case 'PersistentVolume.v1':
       return volumeHealth(object as PersistentVolume);
     case 'CustomResourceDefinition.apiextensions.k8s.io/v1':
@@ -197,10 +198,26 @@ function ingressHealth(ingress: Ingress): Health {
   return progressing(`Ingress ${ingress.metadata.name} has no address yet`);
 }
 
-function claimHealth({ metadata: { name }, status }: PersistentVolumeClaim): Health {
+/** By then somebody was asked for a volume, if anybody will be before a pod uses the claim. */
+const claimGraceMs = 15_000;
+
+/**
+ * A claim of a class that waits for its first pod has no volume until then. Nothing is wrong with it, and the pod says what is wrong
+ * later.
+ */
+function claimHealth(
+  { metadata: { name, annotations, creationTimestamp }, spec, status }: PersistentVolumeClaim,
+  { now }: HealthView,
+): Health {
   if (status?.phase === 'Bound') return healthy;
   if (status?.phase === 'Lost') return degraded(`PersistentVolumeClaim ${name} has lost its volume`);
-  return progressing(`PersistentVolumeClaim ${name} waits for a volume`);
+  const waiting = progressing(`PersistentVolumeClaim ${name} waits for a volume`);
+  const { storageProvisioner, selectedNode } = volumeAnnotations;
+  const isAsked = annotations?.[storageProvisioner] !== undefined || annotations?.[selectedNode] !== undefined;
+  const { storageClassName = '', volumeName = '' } = spec ?? {};
+  if (isAsked || storageClassName === '' || volumeName !== '' || creationTimestamp === undefined) return waiting;
+  const recheckAt = Date.parse(creationTimestamp) + claimGraceMs;
+  return now() < recheckAt ? { ...waiting, recheckAt } : healthy;
 }
 
 function volumeHealth({ metadata: { name }, status }: PersistentVolume): Health {

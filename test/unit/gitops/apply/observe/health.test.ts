@@ -358,6 +358,18 @@ describe('health of workloads, volumes, Services and definitions', () => {
     expect(says(of('v1', 'PersistentVolumeClaim', { status: { phase: 'Pending' } }))).toBe(
       'Progressing: PersistentVolumeClaim x waits for a volume',
     );
+    const claim = (ageMs: number, annotations: object = {}) =>
+      of('v1', 'PersistentVolumeClaim', {
+        metadata: { name: 'x', creationTimestamp: new Date(now - ageMs).toISOString(), annotations },
+        spec: { storageClassName: 'local-path' },
+        status: { phase: 'Pending' },
+      });
+    // A class that waits for the first pod asks nobody before.
+    expect(says(claim(1_000))).toBe('Progressing: PersistentVolumeClaim x waits for a volume');
+    expect(says(claim(60_000))).toBe('Healthy');
+    expect(says(claim(60_000, { 'volume.kubernetes.io/storage-provisioner': 'd.example' }))).toBe(
+      'Progressing: PersistentVolumeClaim x waits for a volume',
+    );
     expect(says(of('v1', 'PersistentVolumeClaim', { status: { phase: 'Lost' } }))).toBe(
       'Degraded: PersistentVolumeClaim x has lost its volume',
     );
