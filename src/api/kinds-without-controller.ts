@@ -10,11 +10,6 @@ import { classOf, namedClassOf } from './networking/v1/ingress-ownership.ts';
  * controllers there are.
  */
 export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
-  ['storage.k8s.io/VolumeAttributesClass', 'it changes no volume'],
-  ['storage.k8s.io/VolumeAttachment', 'it attaches no volume'],
-  ['storage.k8s.io/CSIDriver', 'no driver is called'],
-  ['storage.k8s.io/CSINode', 'no driver is called'],
-  ['storage.k8s.io/CSIStorageCapacity', 'no driver is called'],
   ['resource.k8s.io/DeviceClass', 'it allocates no device'],
   ['resource.k8s.io/ResourceClaim', 'it gets no device'],
   ['resource.k8s.io/ResourceClaimTemplate', 'it makes no claims'],

@@ -39,6 +39,8 @@ import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
 import { createStatefulSetController } from '../../controllers/stateful-set/stateful-set-controller.ts';
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
+import { createAttachDetachController } from '../../controllers/volume-attachment/attach-detach-controller.ts';
+import { createExpansionController } from '../../controllers/volume-attachment/expansion-controller.ts';
 import { createClaimBindingController } from '../../controllers/volume-binding/claim-controller.ts';
 import { createVolumeBindingController } from '../../controllers/volume-binding/volume-controller.ts';
 import { createEphemeralVolumeController } from '../../controllers/volume-ephemeral/ephemeral-volume-controller.ts';
@@ -117,6 +119,8 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createClaimBindingController(dependencies('persistentvolume-controller')),
     createVolumeBindingController(dependencies('persistentvolume-controller')),
     createEphemeralVolumeController(dependencies('ephemeral_volume')),
+    createAttachDetachController(dependencies('attachdetach-controller')),
+    createExpansionController(dependencies('volume_expand')),
     createLocalPathClassController(dependencies(localPathProvisioner)),
     createLocalPathClaimController(dependencies(localPathProvisioner)),
     createLocalPathVolumeController(dependencies(localPathProvisioner)),
