@@ -1,8 +1,10 @@
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { daemonSets } from '../../src/api/apps/v1/daemon-set.ts';
 import { deployments } from '../../src/api/apps/v1/deployment.ts';
 import { replicaSets } from '../../src/api/apps/v1/replica-set.ts';
+import { statefulSets } from '../../src/api/apps/v1/stateful-set.ts';
 import { jobs } from '../../src/api/batch/v1/job.ts';
 import { nodes } from '../../src/api/core/v1/node.ts';
 import { pods as podResource } from '../../src/api/core/v1/pod.ts';
@@ -10,6 +12,7 @@ import { kustomizations } from '../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../src/api/source/v1/git-repository.ts';
 import { createHttpClient } from '../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../src/client/kubeconfig.ts';
+import * as daemonSet from '../../src/lifecycle/daemon-set.facts.ts';
 import * as deployment from '../../src/lifecycle/deployment.facts.ts';
 import * as gitRepository from '../../src/lifecycle/git-repository.facts.ts';
 import * as job from '../../src/lifecycle/job.facts.ts';
@@ -18,6 +21,7 @@ import * as node from '../../src/lifecycle/node.facts.ts';
 import * as podRun from '../../src/lifecycle/pod-run.facts.ts';
 import * as podScheduling from '../../src/lifecycle/pod-scheduling.facts.ts';
 import * as replicaSet from '../../src/lifecycle/replica-set.facts.ts';
+import * as statefulSet from '../../src/lifecycle/stateful-set.facts.ts';
 import { stateNameOf } from '../../src/lifecycle/step.ts';
 import type { KubeObject } from '../../src/machinery/object.ts';
 import type { Resource } from '../../src/machinery/resource.ts';
@@ -101,12 +105,26 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
   it('runs five pods after a push of replicas 3 to 5, and three after its revert', async () => {
     await quiet();
     const before = await get('deploy,svc,cm', '-n', 'web');
+    // The same commit changes a StatefulSet, whose volume goes from pod to pod.
+    const backup = join(clone.directory, 'apps/cache/backup.yaml');
+    await writeFile(
+      backup,
+      (await readFile(backup, 'utf8')).replace('terminationGracePeriodSeconds: 5', 'terminationGracePeriodSeconds: 4'),
+    );
+    const backupWith = (seconds: number) =>
+      until(async () => (await readyPods('cache-backup', 1))[0]?.spec.terminationGracePeriodSeconds === seconds, {
+        what: () => `the backup with ${seconds} s; ${cluster.output()}`,
+      });
     await edit('storefront: 5 replicas', 'apps/storefront/deployment.yaml', (text) => text.replace('replicas: 3', 'replicas: 5'));
     const five = await readyPods('storefront', 5);
     // Simulated nodes never get a pod that somebody talks to.
     expect(five.every(({ spec }) => spec.nodeName === 'node-a' || spec.nodeName === 'node-b')).toBe(true);
+    await backupWith(4);
     await revert();
     await readyPods('storefront', 3);
+    await backupWith(5);
+    const { stdout: log } = await cluster.kubectl('logs', '-n', 'web', 'cache-backup-0');
+    expect(log).toContain('saved before: ["sextant","chronometer","lead line"]');
     const after = await get('deploy,svc,cm', '-n', 'web');
     const shape = ({ items }: KubeList) => items.map(({ metadata, spec }) => ({ name: metadata.name, uid: metadata.uid, spec }));
     expect(shape(after)).toEqual(shape(before));
@@ -203,6 +221,8 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
     ): Promise<readonly string[]> => [...new Set((await client.list(resource)).items.map((object) => stateNameOf(stateOf(object))))];
     expect(await statesOf(deployments, deployment.stateOf)).toEqual(['Active.Complete']);
     expect(await statesOf(replicaSets, replicaSet.stateOf)).toEqual(['Live.Available']);
+    expect(await statesOf(statefulSets, statefulSet.stateOf)).toEqual(['Live.Available']);
+    expect(await statesOf(daemonSets, daemonSet.stateOf)).toEqual(['Live.Available']);
     expect(await statesOf(jobs, job.stateOf)).toEqual(['Complete']);
     expect((await statesOf(podResource, podRun.stateOf)).toSorted()).toEqual(['Running', 'Succeeded']);
     expect(await statesOf(podResource, (pod) => podScheduling.stateOf(pod, undefined))).toEqual(['Bound']);

@@ -66,6 +66,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('docs/tutorials/tour.md (needs us
       outputs.set(title, stdout);
       if (title.startsWith('The tour') || environment.KUBECONFIG === undefined) environment.KUBECONFIG = cluster.endpoints.kubeconfig;
     }
+    expect(outputs.get('4. Delete something')).toContain('saved before: ["sextant","chronometer","lead line"]');
     expect(outputs.get('5. Break it')).toMatch(/storefront .*Does not work.*nginx/);
     expect(outputs.get('7. A typing error')).toMatch(
       /apps\/storefront\/deployment\.yaml:\d+:\d+ .*unknown field "spec\.template\.spec\.containers\[0\]\.resource"/,
