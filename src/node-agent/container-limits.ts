@@ -1,9 +1,7 @@
 import type { Container, Pod } from '../api/core/v1/pod.ts';
+import { type QosClass, qosClassOf } from '../api/core/v1/qos.ts';
 import { milliValueOf, tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
 import type { ContainerLimits } from './container-runtime.ts';
-import { qosClassOf } from './pod-status.ts';
-
-type QosClass = ReturnType<typeof qosClassOf>;
 
 const lowestScore = 900;
 const highestScore = 1_000;
@@ -39,7 +37,7 @@ export function limitsOf(pod: Pod, { resources }: Container, capacity: string | 
   const cpuRequestMilli = milliOf(requests.cpu ?? limits.cpu);
   return {
     oomScoreAdjust: oomScoreOf(
-      pod.status?.qosClass === undefined ? qosClassOf(pod) : (pod.status.qosClass as QosClass),
+      pod.status?.qosClass === undefined ? qosClassOf(pod.spec) : (pod.status.qosClass as QosClass),
       bytesOf(requests.memory ?? limits.memory) ?? 0,
       bytesOf(capacity) ?? 0,
     ),

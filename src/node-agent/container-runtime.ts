@@ -95,6 +95,17 @@ export interface ContainerRuntime {
   /** Kills the container if it runs, then forgets it and its log. Its name is free again. */
   removeContainer(container: ContainerId): Promise<void>;
 
+  /**
+   * Gives a pod, and containers of it that run, other amounts of CPU and memory. Safe to repeat. Absent where amounts cannot be changed.
+   *
+   * @throws Error of the kernel, such as for less memory than is in use; some amounts may have changed then
+   */
+  readonly resize?: (
+    sandbox: SandboxId,
+    resources: PodResources,
+    containers: readonly { readonly id: ContainerId; readonly limits: ContainerLimits }[],
+  ) => Promise<void>;
+
   /** Everything this runtime holds for this node, also from before a restart; of one pod when `podUid` is given. */
   list(options?: { readonly podUid?: string }): Promise<readonly SandboxStatus[]>;
 

@@ -8,6 +8,7 @@ import { readFallbackMessages } from './fallback-messages.ts';
 import { recordPodEvent } from './pod-events.ts';
 import { createPodProbes } from './pod-probes.ts';
 import { allContainers } from './pod-references.ts';
+import type { PodResize } from './pod-resize.ts';
 import type { PodSandboxes } from './pod-sandboxes.ts';
 import { containersToStop, createTerminations, type StopRequest } from './pod-termination.ts';
 import type { PodVolumes } from './pod-volumes.ts';
@@ -22,6 +23,8 @@ export interface PodContainersOptions {
   readonly graceSeconds: (reason: PodStopReason) => number;
   readonly sandboxes: PodSandboxes;
   readonly volumes: PodVolumes;
+  /** The amounts of CPU and memory of containers change. */
+  readonly resize: Pick<PodResize, 'needsRestart'>;
   /** Waits for what the pod refers to. */
   readonly configReady: () => Promise<void>;
   readonly wake: () => void;
@@ -112,7 +115,9 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
     const why = {
       LivenessProbeFailed: `Container ${container.name} failed liveness probe, will be restarted`,
       StartupProbeFailed: `Container ${container.name} failed startup probe, will be restarted`,
-      SpecChanged: `Container ${container.name} definition changed, will be restarted`,
+      SpecChanged: options.resize.needsRestart(options.pod(), container.name)
+        ? `Container ${container.name} resize requires restart`
+        : `Container ${container.name} definition changed, will be restarted`,
       Deleted: `Stopping container ${container.name}`,
     }[reason];
     begin({ status, why, graceMs: (ofProbe ?? graceSeconds('Finished')) * 1_000, isDeleted: false });
@@ -142,7 +147,7 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
         pod,
         sandbox: sandboxes.newest,
         memories,
-        hashOf: hashOfContainer,
+        hashOf: (container) => (options.resize.needsRestart(pod, container.name) ? '' : hashOfContainer(container)),
         now: clock.now(),
         deleting,
         runsEphemeral: runtime.hasContainers,

@@ -6,6 +6,7 @@ import type {
   PodCondition,
   PodStatus,
 } from '../api/core/v1/pod.ts';
+import { qosClassOf } from '../api/core/v1/qos.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { timestampOf } from '../base/clock.ts';
 import { backOffReasons } from '../lifecycle/container.facts.ts';
@@ -14,6 +15,7 @@ import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
 import { apiStatusOf, type ContainerMemory, latestOf } from './container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { ephemeralContainersOf, isSidecar } from './pod-references.ts';
+import { type PodResize, resizeConditions } from './pod-resize.ts';
 
 export interface PodStatusOptions {
   readonly pod: Pod;
@@ -22,6 +24,7 @@ export interface PodStatusOptions {
   readonly initialized: boolean;
   /** False: containers that want to join the pod are not started. */
   readonly runsEphemeral: boolean;
+  readonly resize: Pick<PodResize, 'statusOf' | 'conditions'>;
   readonly memories: ReadonlyMap<string, ContainerMemory>;
   /** `process`, the scheme of container ids. */
   readonly runtimeName: string;
@@ -66,7 +69,7 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
     ...(initStatuses.length === 0 ? {} : { initContainerStatuses: keep(initStatuses, before.initContainerStatuses) }),
     containerStatuses: keep(statuses, before.containerStatuses),
     ...(ephemeralStatuses.length === 0 ? {} : { ephemeralContainerStatuses: keep(ephemeralStatuses, before.ephemeralContainerStatuses) }),
-    qosClass: before.qosClass ?? qosClassOf(pod),
+    qosClass: before.qosClass ?? qosClassOf(pod.spec),
     ...(verdict === undefined ? {} : { reason: verdict.reason, message: verdict.message }),
   };
   return sameJson(status, before) ? before : status;
@@ -92,7 +95,7 @@ function keep<T>(next: T, before: T | undefined): T {
 
 /** Nothing waits for such a container, so it is never ready; it has no resources of its own. */
 function ephemeralStatusOf(options: PodStatusOptions, container: Container): KubeContainerStatus {
-  const { started: _, resources: __, ...status } = containerStatusOf(options, container, false);
+  const { started: _, resources: __, allocatedResources: ___, ...status } = containerStatusOf(options, container, false);
   return { ...status, ready: false };
 }
 
@@ -114,6 +117,7 @@ function containerStatusOf(options: PodStatusOptions, container: Container, isIn
   const ready = isInit && !isSidecar(container) ? state.terminated?.exitCode === 0 : started && probed?.ready === true;
   const containerID = latest === undefined ? known?.containerID : `${runtimeName}://${latest.id}`;
   const mounts = container.volumeMounts ?? [];
+  const resourceStatus = options.resize.statusOf(container);
   return {
     name: container.name,
     state: keep(state, known?.state),
@@ -124,7 +128,7 @@ function containerStatusOf(options: PodStatusOptions, container: Container, isIn
     imageID: latest?.imageRef ?? known?.imageID ?? '',
     ...(containerID === undefined ? {} : { containerID }),
     started,
-    ...(latest === undefined ? {} : { resources: container.resources ?? {} }),
+    ...(latest === undefined ? {} : resourceStatus),
     ...(mounts.length === 0
       ? {}
       : {
@@ -285,12 +289,12 @@ function conditionsOf(
     { type: 'Ready', ...readyOf(pod, containersReady) },
     { type: 'ContainersReady', ...containersReady },
   ];
-  const own = drafts.map((draft) => withTime(options, draft));
+  const own = [...drafts, ...options.resize.conditions(pod)].map((draft) => withTime(options, draft));
   // Others write conditions too: the scheduler, readiness gates, those who evict.
   const scheduled =
     pod.status?.conditions?.find(({ type }) => type === 'PodScheduled') ?? withTime(options, { type: 'PodScheduled', status: 'True' });
   const others = (pod.status?.conditions ?? []).filter(
-    ({ type }) => type !== 'PodScheduled' && !own.some((condition) => condition.type === type),
+    ({ type }) => type !== 'PodScheduled' && !resizeConditions.has(type) && !own.some((condition) => condition.type === type),
   );
   return [...own, scheduled, ...others];
 }
@@ -323,21 +327,4 @@ function withTime({ pod, now }: PodStatusOptions, { type, ...draft }: Draft & { 
   const condition = { type, ...draft, lastTransitionTime, ...more } as unknown as PodCondition;
   if (id !== '') plainConditions.set(id, Object.freeze(condition));
   return condition;
-}
-
-/** @see Kubernetes documentation, "Pod Quality of Service Classes" */
-export function qosClassOf(pod: Pod): 'Guaranteed' | 'Burstable' | 'BestEffort' {
-  const containers = [...pod.spec.containers, ...(pod.spec.initContainers ?? [])];
-  let any = false;
-  let guaranteed = true;
-  for (const { resources } of containers) {
-    for (const name of ['cpu', 'memory']) {
-      const limit = resources?.limits?.[name];
-      const request = resources?.requests?.[name] ?? limit;
-      if (limit !== undefined || request !== undefined) any = true;
-      if (limit === undefined || String(limit) !== String(request)) guaranteed = false;
-    }
-  }
-  if (!any) return 'BestEffort';
-  return guaranteed ? 'Guaranteed' : 'Burstable';
 }

@@ -1,5 +1,6 @@
 import { rm } from 'node:fs/promises';
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
+import { podResources, type ResourceAmounts } from '../api/core/v1/pod-resources.ts';
 import { eventsOf, type PodRunState, stateOf } from '../lifecycle/pod-run.facts.ts';
 import { type PodStopReason, podRunMachine } from '../lifecycle/pod-run.machine.ts';
 import { nameOf } from '../lifecycle/step.ts';
@@ -13,6 +14,7 @@ import { warnOfOpenListeners } from './listen-check.ts';
 import { createPodContainers, type PodContainers } from './pod-containers.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
 import { referencesOf } from './pod-references.ts';
+import { createPodResize, type PodResize } from './pod-resize.ts';
 import { createPodSandboxes, type PodSandboxes, podLogs } from './pod-sandboxes.ts';
 import { podStatusOf, sameJson } from './pod-status.ts';
 import { createPodStatusWriter, type PodStatusWriter } from './pod-status-writer.ts';
@@ -22,6 +24,8 @@ import { createPodVolumes, type PodVolumes } from './pod-volumes.ts';
 import { createStartFailures } from './start-failures.ts';
 
 export interface PodWorkerOptions {
+  /** Requests of the other pods of the node. */
+  readonly usedByOthers: () => ResourceAmounts;
   readonly context: AgentContext;
   readonly pod: Pod;
   /** Asks for a pass over this pod, now or after a delay. */
@@ -50,6 +54,7 @@ export class PodWorker {
   readonly #onGone: () => void;
   readonly #containers: PodContainers;
   readonly #verdict: PodVerdict;
+  readonly #resize: PodResize;
   readonly #volumes: PodVolumes;
   readonly #statusWriter: PodStatusWriter;
   readonly #effects: Effects<typeof podRunMachine>;
@@ -65,7 +70,7 @@ export class PodWorker {
   #passing: Promise<void> = Promise.resolve();
   #wasRunning: boolean;
 
-  constructor({ context, pod, wake, onGone }: PodWorkerOptions) {
+  constructor({ context, pod, wake, onGone, usedByOthers }: PodWorkerOptions) {
     this.#context = context;
     this.#pod = pod;
     this.#wake = wake;
@@ -78,9 +83,11 @@ export class PodWorker {
     this.#sandboxes = createPodSandboxes(context, this.uid);
     this.#verdict = createPodVerdict(context);
     this.#volumes = createPodVolumes(context);
+    this.#resize = createPodResize({ context, pod, usedByOthers });
     this.#containers = createPodContainers({
       context,
-      pod: () => this.#pod,
+      pod: () => this.#given,
+      resize: this.#resize,
       isDeleted: () => this.#deleted,
       graceSeconds: (reason) => this.#graceSeconds(reason),
       sandboxes: this.#sandboxes,
@@ -106,6 +113,17 @@ export class PodWorker {
 
   get pod(): Pod {
     return this.#pod;
+  }
+
+  /** With the amounts of CPU and memory that the node gave it. */
+  get #given(): Pod {
+    return this.#resize.given(this.#pod);
+  }
+
+  /** CPU and memory that the node keeps for it. */
+  get requests(): ResourceAmounts {
+    const isOver = this.#state === 'Succeeded' || this.#state === 'Failed';
+    return isOver ? new Map() : podResources(this.#given.spec, 'requests', { overhead: true });
   }
 
   get state(): PodRunState {
@@ -206,6 +224,7 @@ export class PodWorker {
     for (let round = 0; round < maxRounds; round += 1) {
       this.#acted = false;
       await this.#observe();
+      if (round === 0) await this.#changeAmounts();
       const plan = this.#replan();
       const snapshot = await advance({
         machine: podRunMachine,
@@ -242,6 +261,13 @@ export class PodWorker {
     this.#wakeWhenDue();
   }
 
+  async #changeAmounts(): Promise<void> {
+    const { newest } = this.#sandboxes;
+    if (this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    this.#resize.decide(this.#pod);
+    if (newest?.ready === true) await this.#resize.apply(this.#pod, newest);
+  }
+
   get #deleted(): boolean {
     return this.#removed || this.#pod.metadata.deletionTimestamp !== undefined;
   }
@@ -263,7 +289,7 @@ export class PodWorker {
   }
 
   async #runSandbox(): Promise<void> {
-    const attempt = await this.#sandboxes.run(this.#pod, this.#graceSeconds('Finished') * 1_000);
+    const attempt = await this.#sandboxes.run(this.#given, this.#graceSeconds('Finished') * 1_000);
     this.#acted = true;
     // Its predecessor's containers ended with it; init containers run once a sandbox.
     this.#containers.renew(attempt);
@@ -348,6 +374,7 @@ export class PodWorker {
       state: this.#state,
       sandbox: this.#sandboxes.newest,
       runsEphemeral: runtime.hasContainers,
+      resize: this.#resize,
       initialized: this.#containers.plan?.initialized ?? false,
       memories: this.#containers.memories,
       runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
@@ -380,7 +407,12 @@ export class PodWorker {
     if (this.#state === 'Succeeded' || this.#state === 'Failed') return;
     const now = this.#context.clock.now();
     const { plan, memories } = this.#containers;
-    const at = Math.min(plan?.requeueAt ?? Number.POSITIVE_INFINITY, this.#deadline(), this.#failures.nextAt(memories, now));
+    const at = Math.min(
+      plan?.requeueAt ?? Number.POSITIVE_INFINITY,
+      this.#deadline(),
+      this.#failures.nextAt(memories, now),
+      this.#resize.nextAt(),
+    );
     if (at !== Number.POSITIVE_INFINITY) this.#wake(Math.max(1, at - now));
   }
 

@@ -1,4 +1,5 @@
 import type { Pod } from '../api/core/v1/pod.ts';
+import { sumAmounts } from '../api/core/v1/pod-resources.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { PodQueue } from './pod-queue.ts';
 import { PodWorker } from './pod-worker.ts';
@@ -24,6 +25,7 @@ export function createPodWorkers(context: AgentContext, queue: PodQueue): PodWor
     const worker = new PodWorker({
       context,
       pod,
+      usedByOthers: () => sumAmounts([...workers.values()].filter((each) => each.uid !== uid).map(({ requests }) => requests)),
       wake: (delayMs) => queue.wake(uid, delayMs),
       onGone: () => {
         workers.delete(uid);

@@ -613,6 +613,58 @@ describe.skipIf(whyNot !== undefined)(
       await kubectl('delete', 'pod', 'by-crun', 'by-nobody', '--wait=false');
     });
 
+    it('get other amounts of CPU and memory while they run, or by a restart where they ask for that', async () => {
+      const resources = { requests: { cpu: '50m', memory: '16Mi' }, limits: { cpu: '200m', memory: '32Mi' } };
+      const command = ['sh', '-c', 'trap "exit 0" TERM; sleep 600 & wait'];
+      const resizePolicy = [{ resourceName: 'memory', restartPolicy: 'RestartContainer' }];
+      await apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'resized' },
+        spec: {
+          terminationGracePeriodSeconds: 1,
+          containers: [
+            { name: 'main', image: busyboxImage, command, resources },
+            { name: 'beside', image: busyboxImage, command, resources, resizePolicy },
+          ],
+        },
+      });
+      await kubectl('wait', 'pod/resized', '--for=condition=Ready', '--timeout=30s');
+      const resize = (name: string, memory: string, cpu: string): Promise<string> => {
+        const containers = [{ name, resources: { requests: { cpu: '50m', memory: '16Mi' }, limits: { cpu, memory } } }];
+        return kubectl('patch', 'pod', 'resized', '--subresource=resize', '-p', JSON.stringify({ spec: { containers } }));
+      };
+      const see = (container: string): Promise<string> => {
+        const version1 = 'cd /sys/fs/cgroup; cat memory/memory.limit_in_bytes cpu/cpu.cfs_quota_us 2>/dev/null';
+        return kubectl('exec', 'resized', '-c', container, '--', 'sh', '-c', `${version1} || cat memory.max cpu.max`);
+      };
+      const restarts = (): Promise<string> => fieldOf('resized', '.status.containerStatuses[*].restartCount');
+      const uid = await fieldOf('resized', '.metadata.uid');
+      await resize('main', '64Mi', '400m');
+      await until(async () => /^67108864\n40000\b/.test(await see('main')), { what: 'more for the container' });
+      expect(await readGroup(uid, 'memory', 'memory.limit_in_bytes', 'memory.max')).toBe(String(96 * 1024 * 1024));
+      await until(async () => (await fieldOf('resized', '.status.containerStatuses[1].resources.limits.memory')) === '64Mi', {
+        what: 'the report of it',
+      });
+      await resize('main', '48Mi', '100m');
+      await until(async () => /^50331648\n10000\b/.test(await see('main')), { what: 'less for the container' });
+      await until(async () => (await readGroup(uid, 'memory', 'memory.limit_in_bytes', 'memory.max')) === String(80 * 1024 * 1024), {
+        what: 'less for the pod',
+      });
+      expect(await restarts()).toBe('0 0');
+
+      await resize('beside', '40Mi', '200m');
+      await until(async () => (await restarts()) === '1 0', { what: 'the restart' });
+      await until(async () => /^41943040\n20000\b/.test(await see('beside').catch(() => '')), { what: 'its memory' });
+
+      const tooMuch = [{ name: 'main', resources: { requests: { cpu: '900' }, limits: { cpu: '900' } } }];
+      await kubectl('patch', 'pod', 'resized', '--subresource=resize', '-p', JSON.stringify({ spec: { containers: tooMuch } }));
+      const pending = '.status.conditions[?(@.type=="PodResizePending")]';
+      await until(async () => (await fieldOf('resized', `${pending}.reason`)) === 'Infeasible', { what: 'the refusal' });
+      expect(await fieldOf('resized', `${pending}.message`)).toContain("Node didn't have enough capacity: cpu, requested: 900");
+      await kubectl('delete', 'pod', 'resized', '--wait=false');
+    });
+
     it('are joined by kubectl debug, at the processes of one container, with logs, exec and a terminal', async () => {
       const see = 'tr "\\0" " " < /proc/1/cmdline; cat /proc/1/root/etc/hostname; echo; sleep 600';
       const quiet = ['--attach=false', '--quiet'];

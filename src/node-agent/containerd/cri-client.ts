@@ -42,6 +42,7 @@ export interface CriClient {
   listImages(): Promise<readonly CriImage[]>;
   /** Removes every name of the image. One that is not here is fine. */
   removeImage(id: string): Promise<void>;
+  updateContainer(containerId: string, resources: CriResources): Promise<void>;
   containerStats(): Promise<readonly CriContainerStats[]>;
   /** Something happened to a container. One consumer for each runtime: two would share the events between them. */
   containerEvents(signal: AbortSignal): AsyncIterable<CriEvent>;
@@ -129,13 +130,7 @@ export interface CriContainerConfig {
   readonly stdinOnce: boolean;
   readonly tty: boolean;
   readonly linux: {
-    readonly resources: {
-      readonly cpuPeriod: number;
-      readonly cpuQuota: number;
-      readonly cpuShares: number;
-      readonly memoryLimitInBytes: number;
-      readonly oomScoreAdj: number;
-    };
+    readonly resources: CriResources;
     readonly securityContext: {
       readonly capabilities: { readonly addCapabilities: readonly string[]; readonly dropCapabilities: readonly string[] };
       readonly privileged: boolean;
@@ -150,6 +145,16 @@ export interface CriContainerConfig {
       readonly seccomp: CriSecurityProfile;
     };
   };
+}
+
+export interface CriResources {
+  readonly cpuPeriod: number;
+  readonly cpuQuota: number;
+  readonly cpuShares: number;
+  readonly memoryLimitInBytes: number;
+  /** Memory and swap together. */
+  readonly memorySwapLimitInBytes?: number;
+  readonly oomScoreAdj: number;
 }
 
 export interface CriContainer {
@@ -274,6 +279,7 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     'ListContainersResponse',
   );
   const containerStatus = runtime<object, { status: CriContainerStatus }>('ContainerStatus', 'ContainerId', 'ContainerStatusResponse');
+  const updateContainer = runtime<object, object>('UpdateContainerResources', 'UpdateContainerResourcesRequest', 'Empty');
   const reopenContainerLog = runtime<object, object>('ReopenContainerLog', 'ContainerId', 'Empty');
   const execSync = runtime<object, CriExecResult>('ExecSync', 'ExecSyncRequest', 'ExecSyncResponse');
   const exec = runtime<object, { url: string }>('Exec', 'ExecRequest', 'StreamingUrl');
@@ -313,6 +319,7 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     removeContainer: async (containerId) => void (await grpc.call(removeContainer, { containerId }, usual)),
     listContainers: async (labelSelector) => (await grpc.call(listContainers, { filter: { labelSelector } }, usual)).containers,
     containerStatus: async (containerId) => (await grpc.call(containerStatus, { containerId }, usual)).status,
+    updateContainer: async (containerId, linux) => void (await grpc.call(updateContainer, { containerId, linux }, usual)),
     reopenContainerLog: async (containerId) => void (await grpc.call(reopenContainerLog, { containerId }, usual)),
     execSync: (containerId, cmd, timeoutMs) =>
       grpc.call(execSync, { containerId, cmd, timeout: Math.ceil(timeoutMs / 1_000) }, { timeoutMs: timeoutMs + slackMs }),

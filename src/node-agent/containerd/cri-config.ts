@@ -1,6 +1,6 @@
 import { join } from 'node:path';
-import type { ContainerConfig, ContainerSecurity, PodLinux, PodSandboxConfig } from '../container-runtime.ts';
-import type { CriContainerConfig, CriMount, CriNamespaces, CriSandbox, CriSandboxConfig } from './cri-client.ts';
+import type { ContainerConfig, ContainerLimits, ContainerSecurity, PodLinux, PodSandboxConfig } from '../container-runtime.ts';
+import type { CriContainerConfig, CriMount, CriNamespaces, CriResources, CriSandbox, CriSandboxConfig } from './cri-client.ts';
 
 /** Pods and containers as messages of the Container Runtime Interface, with the labels and annotations that find them again. */
 
@@ -187,13 +187,7 @@ export function containerConfig({ config, sandbox, mounts, place, seccompDirecto
     stdinOnce: stdin === 'once',
     tty: config.tty === true,
     linux: {
-      resources: {
-        cpuPeriod: cpuPeriodUs,
-        cpuQuota: limits?.cpuMilli === undefined ? 0 : Math.ceil((limits.cpuMilli * cpuPeriodUs) / 1_000),
-        cpuShares: Math.max(minCpuShares, Math.floor(((limits?.cpuRequestMilli ?? 0) * 1_024) / 1_000)),
-        memoryLimitInBytes: limits?.memoryBytes ?? 0,
-        oomScoreAdj: limits?.oomScoreAdjust ?? 1_000,
-      },
+      resources: criResources(limits),
       securityContext: {
         capabilities: { addCapabilities, dropCapabilities },
         privileged,
@@ -216,6 +210,15 @@ export function containerConfig({ config, sandbox, mounts, place, seccompDirecto
     },
   };
 }
+
+/** Amounts that are 0 stay as they are, or are not bounded. */
+export const criResources = (limits: ContainerLimits | undefined): CriResources => ({
+  cpuPeriod: cpuPeriodUs,
+  cpuQuota: limits?.cpuMilli === undefined ? 0 : Math.ceil((limits.cpuMilli * cpuPeriodUs) / 1_000),
+  cpuShares: Math.max(minCpuShares, Math.floor(((limits?.cpuRequestMilli ?? 0) * 1_024) / 1_000)),
+  memoryLimitInBytes: limits?.memoryBytes ?? 0,
+  oomScoreAdj: limits?.oomScoreAdjust ?? 1_000,
+});
 
 /** /etc/hosts as the kubelet writes it. */
 export function hostsText(sandbox: CriSandbox, ip: string): string {

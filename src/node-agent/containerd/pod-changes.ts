@@ -4,9 +4,16 @@ import { join } from 'node:path';
 import { createLimit, joinCall } from '../../base/concurrency.ts';
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import type { Log } from '../../base/log.ts';
-import { ContainerError, type ContainerId, type PodChanges, type PodSandboxConfig, type SandboxId } from '../container-runtime.ts';
+import {
+  ContainerError,
+  type ContainerId,
+  type ContainerRuntime,
+  type PodChanges,
+  type PodSandboxConfig,
+  type SandboxId,
+} from '../container-runtime.ts';
 import { placeOf, prepareMounts, removeLog, removePodFiles } from './container-files.ts';
-import { annotations, containerConfig, labels, linuxOf, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
+import { annotations, containerConfig, criResources, labels, linuxOf, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
 import type { PodList, PodListOptions } from './pod-list.ts';
 import type { QosCgroups } from './qos-cgroups.ts';
 import { removeWithMounts } from './sub-path.ts';
@@ -22,7 +29,7 @@ export interface PodChangesOptions extends PodListOptions {
   readonly log: Log;
 }
 
-export function createPodChanges(options: PodChangesOptions): PodChanges {
+export function createPodChanges(options: PodChangesOptions): PodChanges & Required<Pick<ContainerRuntime, 'resize'>> {
   const { client, own, directory, pods, cgroups, seccompDirectory, nodeName, log } = options;
   const limitStarts = createLimit(startsAtOnce);
   // Calls under way, so that those at the same time are one.
@@ -137,6 +144,16 @@ export function createPodChanges(options: PodChangesOptions): PodChanges {
       // The runtime takes an unknown id for one that is stopped.
       await client.containerStatus(id);
       await client.stopContainer(id, Math.ceil(gracePeriodMs / 1_000));
+    },
+
+    async resize(sandboxId, resources, containers) {
+      const { metadata } = await pods.sandboxOf(sandboxId);
+      await cgroups.resize(metadata.uid, resources, async () => {
+        for (const { id, limits } of containers) {
+          const amounts = criResources(limits);
+          await client.updateContainer(id, { ...amounts, memorySwapLimitInBytes: amounts.memoryLimitInBytes });
+        }
+      });
     },
 
     removeContainer: (id) => joinCall(removingContainers, id, () => removeContainer(id)),

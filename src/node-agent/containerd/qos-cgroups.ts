@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import type { QosClass } from '../../api/core/v1/qos.ts';
 import type { Log } from '../../base/log.ts';
 import type { PodResources } from '../container-runtime.ts';
-import { type CgroupAccess, makeGroup, openCgroups, settingsOf } from '../process/cgroups.ts';
+import { type CgroupAccess, makeGroup, openCgroups, settingsOf, tryChangeGroup } from '../process/cgroups.ts';
 
 /**
  * Control groups of pods by their class, as under a kubelet: `kubepods/podUID`, `kubepods/burstable/podUID` and
@@ -12,6 +12,8 @@ import { type CgroupAccess, makeGroup, openCgroups, settingsOf } from '../proces
 export interface QosCgroups {
   /** Makes the group of a pod with its limits, and gives its path below the root, which the runtime takes. */
   prepare(podUid: string, resources: PodResources | undefined): Promise<string>;
+  /** Changes the limits of a pod's group. @throws Error of the kernel, such as for less memory than is in use */
+  resize(podUid: string, resources: PodResources, containers: () => Promise<void>): Promise<void>;
   /** Sets the share of the pods of the class Burstable, the sum of their requests. */
   shareBurstable(cpuRequestMilli: number): Promise<void>;
   /** Removes the group of a pod, by its path; one that is in use stays. */
@@ -47,6 +49,15 @@ export async function openQosCgroups(log: Log): Promise<QosCgroups> {
         await makeGroup(access, { path, settings: podSettings(access, resources), isInner: true });
       }
       return join(own, ...path);
+    },
+
+    async resize(podUid, resources, containers) {
+      const group = { path: [...classes[resources.qosClass], `pod${podUid}`], isInner: true };
+      const settings = access === undefined ? [] : podSettings(access, resources);
+      // No container may have more than its pod, so a pod grows before its containers and shrinks after them. The kernel refuses the rest.
+      if (access !== undefined) await tryChangeGroup(access, { ...group, settings });
+      await containers();
+      if (access !== undefined) await makeGroup(access, { ...group, settings });
     },
 
     async shareBurstable(cpuRequestMilli) {

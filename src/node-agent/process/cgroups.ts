@@ -118,6 +118,8 @@ export interface PodCgroups {
    * @throws Error of the file system
    */
   prepare(pod: string, container: string, limits: ContainerLimits): Promise<void>;
+  /** Changes the group of a container that runs. @throws Error of the kernel, such as for less memory than is in use */
+  resize(pod: string, container: string, limits: ContainerLimits): Promise<void>;
   /** The files to which a process writes `0` to be in the group. */
   entrances(pod: string, container: string): readonly string[];
   /** True when the kernel has ended a process of the container because its memory was used up. */
@@ -180,6 +182,12 @@ export function createPodCgroups({ access: found, node, maxProcesses, clock }: P
       await make([pod, container], settingsOf(found, limits));
     },
 
+    async resize(pod, container, limits) {
+      const group = { path: [node, pod, container], settings: settingsOf(found, limits), isInner: false };
+      await tryChangeGroup(found, group);
+      await makeGroup(found, group);
+    },
+
     entrances: (pod, container) => hierarchies.map((root) => join(root, node, pod, container, 'cgroup.procs')),
 
     ranOutOfMemory,
@@ -234,6 +242,14 @@ export async function makeGroup(found: CgroupAccess, { path, settings, isInner }
       if (!optional) throw err;
     });
   }
+}
+
+/**
+ * Changes what the kernel lets it, last setting first. Amounts bound each other: swap bounds memory, and a group those in it. So one that
+ * grows has to follow its bound, and one that shrinks goes first.
+ */
+export async function tryChangeGroup(found: CgroupAccess, { settings, ...group }: GroupOptions): Promise<void> {
+  for (const each of settings.toReversed()) await makeGroup(found, { ...group, settings: [{ ...each, optional: true }] });
 }
 
 const hierarchiesOf = (found: CgroupAccess): readonly string[] => (found.version === 2 ? [found.root] : Object.values(found.roots));

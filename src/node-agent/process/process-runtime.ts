@@ -14,6 +14,7 @@ import { createKnownPods, isRunning, type KnownPods, type KnownPodsOptions, logO
 import { createPodChanges } from './pod-changes.ts';
 import { allProcesses, descendantsOf, listenersOf, pageSizeBytes, ticksPerSecond } from './proc.ts';
 import { describeIsolation } from './process-host.ts';
+import type { ResourceLimits } from './resource-limits.ts';
 import { connectTo, openPipe } from './sockets.ts';
 import { sendSignal } from './stray-processes.ts';
 
@@ -46,6 +47,7 @@ export async function openProcessRuntime({ version, ...options }: ProcessRuntime
     trouble: undefined,
     conditions: [limits.condition],
     ...createPodChanges({ pods, ends, launcher }),
+    ...(limits.resize === undefined ? {} : { resize: resizeBy(limits.resize) }),
     findImage: async (image) => ({ reference: acceptImage(image), sizeBytes: 0 }),
 
     list({ podUid } = {}) {
@@ -105,6 +107,13 @@ export async function openProcessRuntime({ version, ...options }: ProcessRuntime
     },
   };
 }
+
+/** Pods have no group of their own limits, but for the number of their processes. */
+const resizeBy =
+  (resize: NonNullable<ResourceLimits['resize']>): NonNullable<ContainerRuntime['resize']> =>
+  async (sandbox, _resources, containers) => {
+    for (const { id, limits } of containers) await resize(sandbox, id, limits);
+  };
 
 /** Images are names only, so a good one is there already. */
 function acceptImage(image: string): string {

@@ -29,6 +29,8 @@ export interface ResourceLimits {
   readonly condition: NodeConditionReport;
   /** Before the start of a container. */
   prepare(pod: string, container: string, limits: ContainerLimits): Promise<void>;
+  /** Changes what a container that runs may use; undefined where that is bounded at its start. */
+  readonly resize: ((pod: string, container: string, limits: ContainerLimits) => Promise<void>) | undefined;
   /** For the start of a container that was prepared, or of a command in it. */
   commandsOf(options: CommandsOptions): LimitCommands;
   ranOutOfMemory(pod: string, container: string): Promise<boolean>;
@@ -88,6 +90,8 @@ export function createResourceLimits({ cgroups, isolation, directory, clock, log
     condition: conditionOf(cgroups),
 
     prepare: (pod, container, limits) => groups?.prepare(pod, container, limits) ?? Promise.resolve(),
+
+    resize: groups === undefined ? undefined : (pod, container, limits) => groups.resize(pod, container, limits),
 
     commandsOf({ pod, container, limits, failure }) {
       if (groups === undefined)

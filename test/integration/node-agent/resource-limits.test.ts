@@ -63,6 +63,22 @@ describe.skipIf(!isolated || cgroups.version === undefined)('limits by control g
     expect(String(result.stdout)).not.toContain('took all');
   });
 
+  it('change while the container runs, up and down, and hold from then on', async () => {
+    const sandbox = await fixture.sandbox();
+    const limitsOf = (mebibytes: number) => ({ memoryBytes: mebibytes * mebibyte, cpuRequestMilli: 100, oomScoreAdjust: 950 });
+    const id = await fixture.run(sandbox, 'echo ready; exec sleep 60', { limits: limitsOf(64) });
+    await fixture.printed(id, 'ready');
+    const pod = { qosClass: 'Burstable', cpuRequestMilli: 100 } as const;
+    const takes = async (): Promise<boolean> => {
+      const { stdout } = await fixture.runtime.exec(id, ['node', '-e', greedy], { timeoutMs: 20_000, limitBytes: 10_000 });
+      return String(stdout).includes('took all');
+    };
+    await fixture.runtime.resize?.(sandbox, pod, [{ id, limits: limitsOf(1_024) }]);
+    expect(await takes()).toBe(true);
+    await fixture.runtime.resize?.(sandbox, pod, [{ id, limits: limitsOf(128) }]);
+    expect(await takes()).toBe(false);
+  });
+
   it('bound the processes of a pod that forks without end', { timeout: 60_000 }, forkWithoutEnd);
 
   it('leave no group behind', async () => {

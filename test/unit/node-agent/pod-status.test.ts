@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
 import type { ContainerMemory } from '../../../src/node-agent/container-plan.ts';
 import type { ContainerStatus, SandboxStatus } from '../../../src/node-agent/container-runtime.ts';
-import { durationText, type PodStatusOptions, podStatusOf, qosClassOf, sameJson } from '../../../src/node-agent/pod-status.ts';
+import { durationText, type PodStatusOptions, podStatusOf, sameJson } from '../../../src/node-agent/pod-status.ts';
 
 const now = Date.parse('2026-01-01T00:01:00Z');
 const at = '2026-01-01T00:01:00Z';
@@ -49,6 +49,7 @@ const status = (changes: Partial<PodStatusOptions>) =>
     sandbox: undefined,
     initialized: true,
     runsEphemeral: true,
+    resize: { statusOf: ({ resources = {} }) => ({ resources }), conditions: () => [] },
     memories: memory(),
     runtimeName: 'process',
     hostIP: '127.64.16.1',
@@ -286,13 +287,4 @@ it.each([
   [300_000, '5m0s'],
 ])('%i ms are %s', (ms, text) => {
   expect(durationText(ms)).toBe(text);
-});
-
-it.each([
-  [{}, 'BestEffort'],
-  [{ requests: { cpu: '1' } }, 'Burstable'],
-  [{ limits: { cpu: '1', memory: '1Gi' } }, 'Guaranteed'],
-  [{ limits: { cpu: '1', memory: '1Gi' }, requests: { cpu: '500m', memory: '1Gi' } }, 'Burstable'],
-])('resources %j are %s', (resources, qosClass) => {
-  expect(qosClassOf({ ...pod, spec: { containers: [{ name: 'main', resources }] } })).toBe(qosClass);
 });

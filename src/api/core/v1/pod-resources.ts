@@ -43,6 +43,12 @@ export function podResources(spec: PodSpec, part: Part, { overhead }: { readonly
   return total;
 }
 
+export function sumAmounts(all: readonly ResourceAmounts[]): ResourceAmounts {
+  const total = new Map<string, Quantity>();
+  for (const amounts of all) add(total, amounts);
+  return total;
+}
+
 const amountsOf = ({ resources }: Container, part: Part): ResourceAmounts => readAmounts(resources?.[part]);
 
 /** Amounts as an object says them; what cannot be read is left out, since validation tells of it. */
