@@ -41,6 +41,8 @@ const mayHelp: HelpTest = (pod, { pod: there }: Changed) => {
 const filter: FilterPlugin = {
   helpedBy: {
     NodeAdded: 'always',
+    // Its pods keep nobody away any more.
+    NodeRemoved: 'always',
     NodeLabelsChanged: 'always',
     AssignedPodAdded: mayHelp,
     // Its labels may have been others before.
