@@ -2,7 +2,7 @@ import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { type Answer, decode, encode } from 'dns-packet';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -518,6 +518,74 @@ describe.skipIf(whyNot !== undefined)(
       });
     });
 
+    it('keep the files of claims from pod to pod, with the group of the pod, and never leave the volume', async () => {
+      const claimOf = (name: string, volumeType: string) => ({
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata: { name, annotations: { volumeType } },
+        spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+      });
+      const volumesOf = (...names: string[]) => names.map((name) => ({ name, persistentVolumeClaim: { claimName: name } }));
+      const mountsOf = (...names: string[]) => names.map((name) => ({ name, mountPath: `/${name}` }));
+      await apply(claimOf('kept', 'hostPath'), claimOf('grouped', 'local'), {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'keeper' },
+        spec: {
+          terminationGracePeriodSeconds: 0,
+          volumes: volumesOf('kept'),
+          containers: [
+            {
+              name: 'main',
+              image: busyboxImage,
+              command: ['sh', '-c', 'echo start >> /kept/starts; ln -s /etc /kept/out; sleep 1000'],
+              volumeMounts: mountsOf('kept'),
+            },
+          ],
+        },
+      });
+      await kubectl('wait', 'pod/keeper', '--for=condition=Ready', '--timeout=60s');
+      const seen = await outputsOf(
+        {
+          name: 'grouped',
+          script: 'stat -c "%g %a" /grouped; touch /grouped/file; stat -c %g /grouped/file; cat /kept/starts; touch /kept/x 2>&1',
+          spec: {
+            securityContext: { runAsUser: 1234, fsGroup: 4567, runAsNonRoot: true },
+            volumes: [...volumesOf('grouped'), { name: 'kept', persistentVolumeClaim: { claimName: 'kept', readOnly: true } }],
+          },
+          container: { volumeMounts: mountsOf('grouped', 'kept') },
+        },
+        {
+          name: 'again',
+          script: 'stat -c %g /grouped/file 2>/dev/null || echo none; cat /part/starts',
+          spec: { volumes: volumesOf('grouped', 'kept') },
+          container: {
+            volumeMounts: [...mountsOf('grouped'), { name: 'kept', mountPath: '/part/starts', subPath: 'starts' }],
+          },
+        },
+      );
+      expect(seen.grouped?.split('\n')).toEqual(['4567 2777', '4567', 'start', 'touch: /kept/x: Read-only file system', '']);
+      expect(seen.again).toMatch(/^(?:4567|none)\nstart\n$/);
+      await apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'escapes' },
+        spec: {
+          volumes: volumesOf('kept'),
+          containers: [
+            {
+              name: 'main',
+              image: busyboxImage,
+              volumeMounts: [{ name: 'kept', mountPath: '/out', subPath: 'out' }],
+              command: ['ls', '/out'],
+            },
+          ],
+        },
+      });
+      await until(async () => (await eventsOf('escapes')).includes('leaves its volume'), { what: 'the refusal of a link' });
+      await kubectl('delete', 'pod', 'grouped', 'again', 'escapes', '--wait=false');
+    });
+
     it('see mounts of the machine as they come, and give theirs to it, where they ask for that', async () => {
       await mkdir(join(hostDirectory, 'shared'), { recursive: true });
       await run('mount', ['-t', 'tmpfs', 'shared-by-test', join(hostDirectory, 'shared')]);
@@ -854,6 +922,17 @@ describe.skipIf(whyNot !== undefined)(
       expect(await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].restartCount}')).toBe(
         '0 0',
       );
+    });
+
+    it('have the files of their claims after that, and lose the directory with the claim', async () => {
+      expect(await kubectl('exec', 'keeper', '--', 'cat', '/kept/starts')).toBe('start\n');
+      const volume = await kubectl('get', 'pvc', 'kept', '-o', 'jsonpath={.spec.volumeName}');
+      const directory = join(cluster.dataDirectory, 'storage', `${volume}_default_kept`);
+      expect(await readFile(join(directory, 'starts'), 'utf8')).toBe('start\n');
+      await kubectl('delete', 'pod', 'keeper');
+      await kubectl('delete', 'pvc', 'kept');
+      await kubectl('wait', `pv/${volume}`, '--for=delete', '--timeout=30s');
+      await expect(stat(directory)).rejects.toThrow('ENOENT');
     });
 
     it('are ended by down after a kill, and nothing of them stays on the machine', async () => {

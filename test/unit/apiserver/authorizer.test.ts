@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { ingresses } from '../../../src/api/networking/v1/ingress.ts';
@@ -13,6 +14,9 @@ const alice: UserInfo = { name: 'alice', groups: ['devs', 'system:authenticated'
 const anonymous: UserInfo = { name: 'system:anonymous', groups: ['system:unauthenticated'] };
 const node: UserInfo = { name: 'system:node:n1', groups: ['system:nodes', 'system:authenticated'] };
 
+const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
+const claimSpec = { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } };
+
 let api: TestApi;
 
 beforeAll(async () => {
@@ -26,9 +30,30 @@ beforeAll(async () => {
     spec: {
       nodeName: 'n1',
       containers: [{ name: 'c', image: 'host/x', envFrom: [{ secretRef: { name: 'env' } }] }],
-      volumes: [{ name: 'v', configMap: { name: 'conf' } }],
+      volumes: [
+        { name: 'v', configMap: { name: 'conf' } },
+        { name: 'data', persistentVolumeClaim: { claimName: 'data' } },
+        { name: 'tmp', ephemeral: { volumeClaimTemplate: { spec: claimSpec } } },
+      ],
     },
   });
+  for (const [name, claim, nodeName] of [
+    ['used', 'data', 'n2'],
+    ['own', 'unused', 'n1'],
+    ['other', 'unused', 'n2'],
+  ] as const) {
+    await client.create(persistentVolumes, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name, labels: { 'midship.dev/storage-node': nodeName }, finalizers: [finalizer] },
+      spec: {
+        accessModes: ['ReadWriteOnce'],
+        capacity: { storage: '1Gi' },
+        hostPath: { path: '/x' },
+        claimRef: { namespace: 'shop', name: claim },
+      },
+    });
+  }
   await client.create(pods, {
     ...base,
     metadata: { name: 'theirs', namespace: 'shop' },
@@ -178,6 +203,12 @@ describe('a node', () => {
     { verb: 'watch', group: 'networking.k8s.io', resource: 'ingresses' },
     { verb: 'list', group: 'networking.k8s.io', resource: 'ingressclasses' },
     { verb: 'get', group: 'node.k8s.io', resource: 'runtimeclasses', name: 'crun' },
+    { verb: 'get', resource: 'persistentvolumeclaims', ...shop, name: 'data' },
+    { verb: 'get', resource: 'persistentvolumeclaims', ...shop, name: 'mine-tmp' },
+    { verb: 'get', resource: 'persistentvolumes', name: 'used' },
+    { verb: 'get', resource: 'persistentvolumes', name: 'own' },
+    { verb: 'update', resource: 'persistentvolumes', name: 'own' },
+    { verb: 'watch', resource: 'persistentvolumes', labelSelector: 'midship.dev/storage-node=n1' },
     { verb: 'watch', resource: 'services' },
     { verb: 'list', group: 'discovery.k8s.io', resource: 'endpointslices' },
   ];
@@ -216,8 +247,39 @@ describe('a node', () => {
     { verb: 'get', resource: 'configmaps', ...shop, name: 'env' },
     { verb: 'update', resource: 'configmaps', ...shop, name: 'conf' },
     { verb: 'create', group: 'apps', resource: 'deployments', ...shop },
+    { verb: 'get', resource: 'persistentvolumeclaims', ...shop, name: 'unused' },
+    { verb: 'list', resource: 'persistentvolumeclaims', ...shop },
+    { verb: 'update', resource: 'persistentvolumeclaims', ...shop, name: 'data' },
+    { verb: 'update', resource: 'persistentvolumeclaims', ...shop, name: 'data', subresource: 'status' },
+    { verb: 'get', resource: 'persistentvolumes', name: 'other' },
+    { verb: 'update', resource: 'persistentvolumes', name: 'used' },
+    { verb: 'update', resource: 'persistentvolumes', name: 'own', subresource: 'status' },
+    { verb: 'create', resource: 'persistentvolumes', name: 'new' },
+    { verb: 'delete', resource: 'persistentvolumes', name: 'own' },
+    { verb: 'watch', resource: 'persistentvolumes' },
+    { verb: 'watch', resource: 'persistentvolumes', labelSelector: 'midship.dev/storage-node=n2' },
+    { verb: 'watch', resource: 'persistentvolumes', labelSelector: 'midship.dev/storage-node!=n2' },
+    { verb: 'watch', resource: 'persistentvolumes', labelSelector: 'midship.dev/storage-node in (n1,n2)' },
   ];
   test.each(denied)('may not $verb $resource $name $subresource $fieldSelector', (attributes) => {
     expect(denialOf(node, attributes)).toBeDefined();
+  });
+
+  test('takes nothing from a volume but its finalizer, and that only while the volume goes', async () => {
+    const [agent, client] = [api.clientFor(node), api.clientFor()];
+    const refusal = 'can only take its finalizer from a volume whose data are to be removed';
+    const kept = await agent.get(persistentVolumes, { name: 'own' });
+    const without = (volume: typeof kept) => ({ ...volume, metadata: { ...volume.metadata, finalizers: ['kubernetes.io/pv-protection'] } });
+    await expect(agent.update(persistentVolumes, without(kept))).rejects.toThrow(refusal);
+    await client.delete(persistentVolumes, { name: 'own' });
+    const going = await agent.get(persistentVolumes, { name: 'own' });
+    const { metadata, spec } = going;
+    for (const changed of [
+      { ...going, metadata: { ...metadata, finalizers: [] } },
+      { ...without(going), spec: { ...spec, claimRef: { namespace: 'shop', name: 'theirs' } } },
+      { ...without(going), metadata: { ...without(going).metadata, labels: { 'midship.dev/storage-node': 'n2' } } },
+    ])
+      await expect(agent.update(persistentVolumes, changed)).rejects.toThrow(refusal);
+    expect((await agent.update(persistentVolumes, without(going))).metadata.finalizers).toEqual(['kubernetes.io/pv-protection']);
   });
 });
