@@ -1,5 +1,5 @@
 import { stat } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { nodes } from '../api/core/v1/node.ts';
 import { type PersistentVolume, persistentVolumes } from '../api/core/v1/persistent-volume.ts';
 import { type PersistentVolumeClaim, persistentVolumeClaims } from '../api/core/v1/persistent-volume-claim.ts';
@@ -11,6 +11,7 @@ import { compileNodeSelector } from '../lifecycle/node-selector.ts';
 import { volumeModeOf } from '../lifecycle/volume-matching.ts';
 import { controllerOf } from '../machinery/object.ts';
 import { lstatOptional, makeEmptyDirectory } from './volume-directories.ts';
+import { canMapOwners, giveToOwner } from './volume-owners.ts';
 
 /** The volumes that claims of pods are bound to. */
 export interface ClaimedVolumes {
@@ -37,11 +38,31 @@ export interface ClaimedVolumesOptions {
   readonly nodeName: string;
   /** Holds the directories that the provisioner gives to claims; absent: none. */
   readonly storageDirectory: string | undefined;
-  /** The id that owns the files of a volume, by its UID; undefined when that is this process's own. */
-  ownerOf(volumeUid: string): number | undefined;
+  /** The id that a pod or a volume has on this machine, by its UID; undefined when that is this process's own. */
+  ownerOf(uid: string): number | undefined;
+  /** Defaults to a try. */
+  readonly canMapOwners?: (directory: string) => Promise<boolean>;
 }
 
-export function createClaimedVolumes({ client, nodeName, storageDirectory, ownerOf }: ClaimedVolumesOptions): ClaimedVolumes {
+export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVolumes {
+  const { client, nodeName, storageDirectory, ownerOf } = options;
+  let isMapped: Promise<boolean> | undefined;
+
+  /** The id of the files, when a mount shows them to the pod as its own. Else they become the pod's, and those of the pod before are no more. */
+  async function ownerFor(path: string, pod: Pod, volume: PersistentVolume): Promise<number | undefined> {
+    const owner = ownerOf(volume.metadata.uid ?? '');
+    await makeVolumeDirectory(path, owner);
+    if (owner === undefined) return undefined;
+    isMapped ??= (options.canMapOwners ?? canMapOwners)(dirname(path));
+    if (await isMapped) {
+      // A pod of a time without maps may have had it, or a container.
+      await giveToOwner(path, owner);
+      return owner;
+    }
+    await giveToOwner(path, ownerOf(pod.metadata.uid ?? '') ?? owner);
+    return undefined;
+  }
+
   async function claimOf(pod: Pod, volume: Volume): Promise<PersistentVolumeClaim> {
     const { namespace = '' } = pod.metadata;
     const name = claimNameOf(pod.metadata.name, volume) ?? '';
@@ -94,9 +115,7 @@ export function createClaimedVolumes({ client, nodeName, storageDirectory, owner
         isLocalPathVolume(volume) &&
         path === join(storageDirectory, localPathDirectoryOf(claim.metadata))
       ) {
-        const owner = ownerOf(volume.metadata.uid ?? '');
-        await makeVolumeDirectory(path, owner);
-        return { directory: { path, owner }, readOnly, takesGroup };
+        return { directory: { path, owner: await ownerFor(path, pod, volume) }, readOnly, takesGroup };
       }
       if (local !== undefined && (await lstatOptional(path)) === undefined) throw new Error(`path "${path}" does not exist`);
       return { hostPath: { path, type: hostPath?.type ?? '' }, readOnly, takesGroup };

@@ -14,7 +14,7 @@ import { podResourcesOf } from './pod-linux.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 import type { ClaimedVolumes } from './volume-claims.ts';
 import { isNoEntry, lstatOptional, makeEmptyDirectory, readlinkOptional, realpathOptional, statOptional } from './volume-directories.ts';
-import { giveToGroup } from './volume-group.ts';
+import { giveToGroup } from './volume-owners.ts';
 
 /**
  * The volumes of pods, as directories below `PODS/UID/volumes`. Volumes made of ConfigMaps, Secrets and pod fields are replaced in one

@@ -1,5 +1,5 @@
 import { existsSync, readdirSync } from 'node:fs';
-import { mkdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { events } from '../../../src/api/core/v1/event.ts';
@@ -9,6 +9,7 @@ import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../../src
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import type { New } from '../../../src/client/client.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
+import { createClaimedVolumes } from '../../../src/node-agent/volume-claims.ts';
 import { startTestNode, type TestNode, testNodeName } from '../../support/node-agent.ts';
 import { until } from '../../support/until.ts';
 
@@ -126,6 +127,29 @@ describe('[sig-storage] a claim of the class local-path', () => {
     );
     expect((await isOver('first')).status?.phase).toBe('Succeeded');
     expect((await isOver('second')).status?.phase).toBe('Succeeded');
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('goes to each next pod where mounts cannot map ids (needs root)', async () => {
+    await bound('given');
+    const ids = new Map([
+      ['p1', 70_001],
+      ['p2', 70_002],
+    ]);
+    const claimed = createClaimedVolumes({
+      client: node.client,
+      nodeName: testNodeName,
+      storageDirectory: storage,
+      ownerOf: (uid) => ids.get(uid) ?? 70_000,
+      canMapOwners: () => Promise.resolve(false),
+    });
+    const volume = { name: 'data', persistentVolumeClaim: { claimName: 'given' } };
+    for (const [uid, id] of ids) {
+      const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: uid, namespace, uid }, spec: { containers: [] } };
+      const { directory } = await claimed.find(pod, volume);
+      expect(directory?.owner).toBeUndefined();
+      if (uid === 'p1') await writeFile(join(directory?.path ?? '', 'file'), '');
+      expect((await stat(join(directory?.path ?? '', uid === 'p1' ? '' : 'file'))).uid).toBe(id);
+    }
   });
 
   it('is read-only for a pod that asks for it', async () => {
