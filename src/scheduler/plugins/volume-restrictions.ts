@@ -24,8 +24,14 @@ export const volumeRestrictions: PluginFactory = ({ informers }) => {
 
   const exclusiveOf = ({ pod }: PodRecord): readonly string[] =>
     claimKeysOf(pod).filter((key) => claims.getByKey(key)?.spec.accessModes?.includes('ReadWriteOncePod') === true);
-  const isFree = (key: string, pod: PodRecord): boolean =>
-    (held.get(key) ?? pod.key) === pod.key && podInformer.byIndex(byClaim, key).every((user) => keyOf(user) === pod.key);
+  /** Pods besides this one that have the claim. */
+  const usersOf = (key: string, pod: PodRecord): number => {
+    const users = new Set(podInformer.byIndex(byClaim, key).map(keyOf));
+    const holder = held.get(key);
+    if (holder !== undefined) users.add(holder);
+    users.delete(pod.key);
+    return users.size;
+  };
   const sharesClaim = (pod: PodRecord, { pod: other }: Changed): boolean => {
     if (other === undefined) return true;
     const theirs = new Set(claimKeysOf(other.pod));
@@ -44,8 +50,16 @@ export const volumeRestrictions: PluginFactory = ({ informers }) => {
         if (!hasClaims(pod)) return undefined;
         const exclusive = exclusiveOf(pod);
         if (exclusive.length === 0) return undefined;
-        const rejection = exclusive.every((key) => isFree(key, pod)) ? undefined : inUse;
-        return { forThisPod: true, looksAround: true, filter: () => rejection };
+        let conflicts = exclusive.reduce((sum, key) => sum + usersOf(key, pod), 0);
+        return {
+          forThisPod: true,
+          looksAround: true,
+          filter: () => (conflicts === 0 ? undefined : inUse),
+          shift(other, _node, sign) {
+            if (other.key === pod.key) return;
+            for (const key of claimKeysOf(other.pod)) if (exclusive.includes(key)) conflicts += sign;
+          },
+        };
       },
     },
     reserve: {

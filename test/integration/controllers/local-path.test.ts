@@ -4,6 +4,7 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type PersistentVolume, persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
 import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../../src/api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { type PriorityClass, priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { csiNodes } from '../../../src/api/storage/v1/csi-node.ts';
 import { type StorageClass, storageClasses } from '../../../src/api/storage/v1/storage-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
@@ -303,6 +304,25 @@ describe('[sig-scheduling] pods with volumes', () => {
     );
     await plane.client.delete(pods, { namespace, name: 'local' }, { gracePeriodSeconds: 0 });
     await boundTo('local-too');
+  });
+
+  it('should preempt lower priority pods using ReadWriteOncePod volumes', async () => {
+    await plane.client.create(priorityClasses, {
+      apiVersion: 'scheduling.k8s.io/v1',
+      kind: 'PriorityClass',
+      metadata: { name: 'high' },
+      value: 1000,
+    } as New<PriorityClass>);
+    await createPod('urgent', 'local', { priorityClassName: 'high' });
+    await until(async () => (await pod('local-too')).metadata.deletionTimestamp !== undefined, { what: 'the pod to make room' });
+    await plane.client.delete(pods, { namespace, name: 'local-too' }, { gracePeriodSeconds: 0 });
+    await boundTo('urgent');
+  });
+
+  it('Verify that scheduling of a pod that uses PVC that is being deleted fails and the pod becomes Unschedulable', async () => {
+    await plane.client.delete(persistentVolumeClaims, { namespace, name: 'local' });
+    await createPod('latecomer', 'local');
+    expect(await reasonOf('latecomer', 'local')).toContain('persistentvolumeclaim "local" is being deleted');
   });
 
   it('should stay in the zone of a volume, and below the limit of a driver', async () => {
