@@ -125,7 +125,7 @@ export interface IngressSettings {
 }
 
 /** Values of `--disable`: parts without which a cluster can be repaired, or that others do better. */
-export const disableParts = ['gitops', 'ingress', 'servicelb'] as const;
+export const disableParts = ['gitops', 'ingress', 'servicelb', 'controllers', 'scheduler', 'node'] as const;
 export type DisablePart = (typeof disableParts)[number];
 
 /** The files of a data directory; the directory itself is 0700. */

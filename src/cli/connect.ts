@@ -66,7 +66,8 @@ export async function noControllerTextAt(client: HttpClient): Promise<((object: 
   return (object) => noControllerText(object, { arePoliciesEnforced: () => areEnforced, ingressClasses: () => classes });
 }
 
-function explainKubeconfig(err: unknown): never {
+/** @throws Failure for a kubeconfig that cannot be used, and any other error as it is */
+export function explainKubeconfig(err: unknown): never {
   if (!(err instanceof Error && 'hint' in err && typeof err.hint === 'string')) throw err;
   throw new Failure(err.message, { why: 'The cluster cannot be reached with it.', fix: err.hint, cause: err });
 }

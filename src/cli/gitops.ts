@@ -10,10 +10,12 @@ import { createRedactor } from '../base/redactor.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import type { BuildTools } from '../gitops/render/tools.ts';
 import { isStatusError } from '../machinery/status-error.ts';
-import { engineLease, lostLease, managedSelector, startForeignEngine } from './compose/foreign-engine.ts';
+import { engineLease, managedSelector, startForeignEngine } from './compose/foreign-engine.ts';
 import { filesOf } from './configuration.ts';
+import { explainKubeconfig } from './connect.ts';
 import { ensureDataDirectory } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import { lostLease } from './lost-lease.ts';
 
 export interface GitOpsOptions {
   readonly kubeconfig: string;
@@ -100,9 +102,4 @@ export async function runGitOps(options: GitOpsOptions): Promise<ExitCode> {
     process.off('SIGINT', interrupted);
     process.off('SIGTERM', terminated);
   }
-}
-
-function explainKubeconfig(err: unknown): never {
-  if (!(err instanceof Error && 'hint' in err && typeof err.hint === 'string')) throw err;
-  throw new Failure(err.message, { why: 'The cluster cannot be reached with it.', fix: err.hint, cause: err });
 }

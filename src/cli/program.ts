@@ -11,7 +11,7 @@ import { findDataDirectory } from './find-cluster.ts';
 import { addServiceCommands } from './install-service-command.ts';
 import { addMachineCommands } from './machine-commands.ts';
 import { addManifestCommands } from './manifest-commands.ts';
-import { addRunCommands } from './run-commands.ts';
+import { addComponentCommands, addRunCommands } from './run-commands.ts';
 import { addSetupCommands } from './setup-commands.ts';
 
 export interface ProgramContext {
@@ -138,6 +138,7 @@ function groupsOf(context: ProgramContext, commandLine: readonly string[], done:
         addConfigCommand(program, asking);
       },
     },
+    { names: ['controllers', 'scheduler'], add: (program) => addComponentCommands(program, running) },
     { names: ['down', 'status', 'doctor'], add: (program) => addClusterCommands(program, asking) },
     { names: ['backup', 'restore', 'repair', 'certs'], add: (program) => addDataCommands(program, asking) },
     { names: ['kubeconfig', 'git-url', 'page-url', 'version'], add: (program) => addAddressCommands(program, asking) },

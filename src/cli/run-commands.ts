@@ -9,6 +9,7 @@ import { formatAddress, parseRange } from '../machinery/addresses.ts';
 import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { type CloudFlags, cloudSettingsOf, withCloudFlags } from './cloud-flags.ts';
+import type { ComponentsOptions } from './components.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts, type MachinesSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
@@ -164,18 +165,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       );
     withBuildFlags(command.optionsGroup('Build:')).addOption(overrideManagerOption());
     withAccessFlags(command.optionsGroup('Access to the API:'));
-    command
-      .optionsGroup('Scheduler:')
-      .addOption(
-        new Option(
-          '--scheduler-config <file>',
-          'profiles of the scheduler (kubescheduler.config.k8s.io/v1); default: one, as upstream has it',
-        ),
-      );
+    command.optionsGroup('Scheduler:').addOption(schedulerConfigOption());
     return command
       .optionsGroup('Repair:')
       .addOption(
-        new Option('--disable <parts>', `parts that are not started, to repair a cluster or to use others: ${disableParts.join(', ')}`)
+        new Option('--disable <parts>', `parts that are not started, to repair a cluster or to run others: ${disableParts.join(', ')}`)
           .argParser(parseParts)
           .default([], 'none'),
       );
@@ -242,14 +236,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
         .default('vxlan'),
     )
     .addOption(new Option('--service-cidr <range>', 'addresses of Services').argParser(parseRangeFlag).default('10.43.0.0/16'))
-    .addOption(
-      new Option(
-        '--node-monitor-grace-period <duration>',
-        'silence after which a Node counts as lost; its agent gives a sign of life every 10 s',
-      )
-        .argParser(parseGracePeriod)
-        .default(40_000, '40s'),
-    )
+    .addOption(graceOption('silence after which a Node counts as lost; its agent gives a sign of life every 10 s'))
     .addOption(
       new Option('--token <id.secret>', 'token by which machines join; default: one that is made')
         .env('MIDSHIP_TOKEN')
@@ -290,12 +277,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     .option('--context <name>', 'context of the kubeconfig')
     .addOption(httpPortOption('port of page and metrics; 0: any free'))
     .addOption(overrideManagerOption())
-    .addOption(
-      new Option('--leader-elect [boolean]', 'several may run on one cluster: one works, the others wait; false: this is the only one')
-        .choices(['true', 'false'])
-        .preset('true')
-        .default('true'),
-    )
+    .addOption(leaderElectOption())
     .action(async (flags: GitOpsFlags) => {
       const [{ runGitOps }, { toolsOf }] = await Promise.all([import('./gitops.ts'), import('./build-tools.ts')]);
       done(
@@ -314,6 +296,76 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       );
     });
 }
+
+interface ComponentFlags {
+  readonly kubeconfig: string;
+  readonly context?: string;
+  readonly leaderElect: 'true' | 'false';
+}
+
+interface ControllersFlags extends ComponentFlags {
+  readonly clusterCidr?: string;
+  readonly nodeMonitorGracePeriod: number;
+}
+
+/** The commands that run one component of a control plane by itself. */
+export function addComponentCommands(program: Command, { environment, stdout, version, done }: RunCommandContext): void {
+  const component = (name: string, description: string): Command =>
+    program
+      .command(name)
+      .description(description)
+      .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
+      .option('--context <name>', 'context of the kubeconfig')
+      .addOption(leaderElectOption());
+  const optionsOf = (flags: ComponentFlags): ComponentsOptions => ({
+    kubeconfig: resolve(flags.kubeconfig),
+    context: flags.context,
+    leaderElect: flags.leaderElect === 'true',
+    logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+    output: stdout,
+    version,
+  });
+  component('controllers', 'run only the controllers, on the cluster of a kubeconfig')
+    .addOption(
+      new Option('--cluster-cidr <range>', 'addresses of pods, of which each Node gets a /24; default: nodes have theirs').argParser(
+        parseRangeFlag,
+      ),
+    )
+    .addOption(graceOption('silence after which a Node counts as lost'))
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Example:',
+        '  midship up --disable controllers,scheduler',
+        '  midship controllers --kubeconfig .midship/kubeconfig',
+        '  midship scheduler --kubeconfig .midship/kubeconfig',
+      ].join('\n'),
+    )
+    .action(async (flags: ControllersFlags) => {
+      const { runControllers } = await import('./components.ts');
+      done(await runControllers({ ...optionsOf(flags), clusterCidr: flags.clusterCidr, nodeGraceMs: flags.nodeMonitorGracePeriod }));
+    });
+  component('scheduler', 'run only the scheduler, on the cluster of a kubeconfig')
+    .addOption(schedulerConfigOption())
+    .action(async (flags: ComponentFlags & { readonly schedulerConfig?: string }) => {
+      const { runScheduler } = await import('./components.ts');
+      const { schedulerConfig: file } = flags;
+      done(await runScheduler({ ...optionsOf(flags), configurationFile: file === undefined ? undefined : resolve(file) }));
+    });
+}
+
+const leaderElectOption = (): Option =>
+  new Option('--leader-elect [boolean]', 'several may run on one cluster: one works, the others wait; false: this is the only one')
+    .choices(['true', 'false'])
+    .preset('true')
+    .default('true');
+
+const schedulerConfigOption = (): Option =>
+  new Option('--scheduler-config <file>', 'profiles of the scheduler (kubescheduler.config.k8s.io/v1); default: one, as upstream has it');
+
+const graceOption = (description: string): Option =>
+  new Option('--node-monitor-grace-period <duration>', description).argParser(parseGracePeriod).default(40_000, '40s');
 
 const withRepositoryFlags = (command: Command): Command =>
   command

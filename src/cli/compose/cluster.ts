@@ -71,8 +71,9 @@ export async function startCluster(options: StartClusterOptions): Promise<Cluste
 }
 
 async function compose(options: StartClusterOptions, surroundings: Surroundings, { onClose }: PartStart): Promise<Omit<Cluster, 'stop'>> {
-  const { configuration, log, onStep, onWarning } = options;
+  const { log, onStep, onWarning } = options;
   const { clock } = surroundings;
+  const configuration = withoutOwnNode(options.configuration);
   const { repository, dataDirectory, tools, disabled, seedDirectory } = configuration;
   const metrics = createMetricsPaths();
   const redactor = options.redactor ?? createRedactor();
@@ -117,7 +118,8 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
       clientFor,
     }),
   );
-  if (configuration.runtime !== 'simulated') await running(startResourceMetrics({ ...surroundings, controlPlane }));
+  const hasKubelets = configuration.runtime !== 'simulated' || options.configuration.machines !== undefined;
+  if (hasKubelets) await running(startResourceMetrics({ ...surroundings, controlPlane }));
   onStep('Nodes', nodes.text);
   await running(
     startIngress({
@@ -202,3 +204,7 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
     waitFor: (fits, until) => waitForOverview(overview, fits, { clock, signal: until }),
   };
 }
+
+/** Without a node of this machine there are simulated ones at most, and those that join. */
+const withoutOwnNode = (configuration: Configuration): Configuration =>
+  configuration.disabled?.includes('node') === true ? { ...configuration, runtime: 'simulated' } : configuration;

@@ -42,7 +42,8 @@ async function readAuditPolicy(path: string): Promise<AuditPolicy> {
 }
 
 /** @throws Failure when the file cannot be read, or a field of it is wrong */
-async function readSchedulerConfiguration(path: string): Promise<SchedulerConfiguration> {
+/** @throws Failure when the file cannot be read, or is wrong */
+export async function readSchedulerConfiguration(path: string): Promise<SchedulerConfiguration> {
   try {
     return parseSchedulerConfiguration(await readFile(path, 'utf8'), path);
   } catch (cause) {

@@ -26,7 +26,7 @@ import { openPki, type Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
 import type { Client } from '../../client/client.ts';
-import { createHttpClient } from '../../client/http-client.ts';
+import { createHttpClient, type HttpClient } from '../../client/http-client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
 import { learnSecrets } from '../../gitops/apply/plan/secret-values.ts';
@@ -37,15 +37,16 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createEventQueue, type EventQueue } from '../../reconcile/event-recorder.ts';
 import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
 import { createStepLog, type StepLog } from '../../reconcile/step-log.ts';
+import { createScheduler } from '../../scheduler/scheduler.ts';
 import { describeDamage } from '../../storage/damage-report.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { openSnapshot } from '../backup-snapshot.ts';
-import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
+import { authoritiesOf, type Configuration, type DisablePart, filesOf } from '../configuration.ts';
 import { claimNetwork, type Network } from '../data-directory.ts';
 import { checkPort } from './check-port.ts';
 import { cloudAnnotations, cloudSettingsIn } from './cloud.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
-import { createControllers } from './controllers.ts';
+import { createControllers, createServerControllers } from './controllers.ts';
 import { keepIngressClass, servesIngresses } from './ingress.ts';
 import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
@@ -291,36 +292,55 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     steps,
   });
 
-  // 4. Controllers and the scheduler. Metrics APIs are behind the wire alone, so the autoscalers have a connection of their own.
-  const account = 'horizontal-pod-autoscaler';
-  const rawReader = createHttpClient({
-    server: apiServer.url,
-    caCertificate: pki.caCertificate,
-    clientCertificate: await pki.clientCertificate({ name: account, commonName: `system:serviceaccount:kube-system:${account}` }),
-    userAgent: `${account}/${version}`,
-    clock,
-    random,
-  });
-  onClose(async () => rawReader.close());
-  await start(
-    createControllers({
+  // 4. Controllers and the scheduler, unless other processes run them.
+  const isOn = (part: DisablePart): boolean => configuration.disabled?.includes(part) !== true;
+  const ofMachines = machines === undefined ? undefined : network.clusterCidr;
+  // Metrics APIs are behind the wire alone, so the autoscalers have a connection of their own.
+  const openRawReader = async (): Promise<HttpClient> => {
+    const account = 'horizontal-pod-autoscaler';
+    const client = createHttpClient({
+      server: apiServer.url,
+      caCertificate: pki.caCertificate,
+      clientCertificate: await pki.clientCertificate({ name: account, commonName: `system:serviceaccount:kube-system:${account}` }),
+      userAgent: `${account}/${version}`,
+      clock,
+      random,
+    });
+    onClose(async () => client.close());
+    return client;
+  };
+  await start([
+    ...createServerControllers({
       dependencies,
       pki,
-      clusterCidr: machines === undefined ? undefined : network.clusterCidr,
-      nodeGraceMs: machines?.nodeGraceMs,
+      clusterCidr: ofMachines,
       accountTokens: kubeApi.tokens,
-      rawReader,
       servesIngresses: servesIngresses(configuration),
       cloud: cloudSettingsIn(configuration, Number(new URL(apiServer.url).port)),
-      scheduler: {
-        client: clientFor('system:kube-scheduler'),
-        recorder: events.recorder('default-scheduler'),
-        metrics: metrics.scheduler,
-        random,
-        configuration: inputs.scheduler,
-      },
     }),
-  );
+    ...(isOn('controllers')
+      ? createControllers({
+          dependencies,
+          caCertificate: pki.caCertificate,
+          admitsMachines: machines !== undefined,
+          clusterCidr: ofMachines,
+          nodeGraceMs: machines?.nodeGraceMs,
+          rawReader: await openRawReader(),
+        })
+      : []),
+    ...(isOn('scheduler')
+      ? [
+          createScheduler({
+            ...dependencies('scheduler'),
+            client: clientFor('system:kube-scheduler'),
+            recorder: events.recorder('default-scheduler'),
+            metrics: metrics.scheduler,
+            random,
+            configuration: inputs.scheduler,
+          }),
+        ]
+      : []),
+  ]);
   return { url: apiServer.url, storage, network, pki, frontProxy, kubelet, informers, events, steps, ownClient, clientFor, dependencies };
 }
 

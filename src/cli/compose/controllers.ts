@@ -48,53 +48,37 @@ import { createIngressController } from '../../ingress/ingress-controller.ts';
 import { localPathProvisioner } from '../../lifecycle/local-path-volume.ts';
 import { createNetworkPolicyController } from '../../network-policy/policy-controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
-import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
 
 export interface ControllersOptions {
   /** The parts of a controller, for the component of that name. */
   dependencies(component: string): ControllerDependencies;
-  readonly pki: Pki;
-  /** Other machines join, and each Node gets its part of this range. Absent: the nodes of this machine have their addresses. */
+  /** PEM: the authority of the API's certificate; undefined: one that machines trust anyway. */
+  readonly caCertificate: string | undefined;
+  /** Machines may ask for the certificate of their Node. */
+  readonly admitsMachines: boolean;
+  /** Each Node gets its part of this range. Absent: nodes have their addresses from elsewhere. */
   readonly clusterCidr: string | undefined;
   /** Silence after which a Node counts as lost; undefined: upstream's 40 s. */
   readonly nodeGraceMs: number | undefined;
-  /** Absent: tokens of service accounts are not signed here. */
-  readonly accountTokens: RunningKubeApi['tokens'];
-  /** Reads the metrics APIs, which are not behind the client of this process. */
+  /** Reads the metrics APIs, which are behind the wire alone. */
   readonly rawReader: RawReader;
-  /** Machines of the cluster have the proxy for Ingresses. */
-  readonly servesIngresses: boolean;
-  readonly cloud: CloudSettings;
-  readonly scheduler: Pick<SchedulerOptions, 'client' | 'recorder' | 'metrics' | 'random' | 'configuration'>;
 }
 
-/** Controllers and the scheduler, in the order in which they start. */
+/** The controllers of kube-controller-manager, in the order in which they start. They need the API alone. */
 export function createControllers(options: ControllersOptions): readonly Component[] {
-  const { dependencies, pki, clusterCidr, nodeGraceMs, accountTokens, scheduler } = options;
-  const { informers, clock, log, steps } = dependencies('scheduler');
+  const { dependencies, caCertificate, admitsMachines, clusterCidr, nodeGraceMs } = options;
   return [
     createNamespaceController(dependencies('namespace-controller')),
     createServiceAccountController(dependencies('service-account-controller')),
     createClusterRoleAggregationController(dependencies('clusterrole-aggregation-controller')),
-    ...(accountTokens === undefined
-      ? []
-      : [
-          createTokenSecretController({
-            ...dependencies('tokens-controller'),
-            caCertificate: pki.caCertificate,
-            issueToken: (account, secretName) => accountTokens.issueForSecret(account, secretName),
-          }),
-        ]),
-    createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate: pki.caCertificate }),
+    ...(caCertificate === undefined ? [] : [createRootCaController({ ...dependencies('root-ca-certificate-publisher'), caCertificate })]),
     createCertificateApprovingController({
       ...dependencies('certificate-approving-controller'),
-      admitsMachines: clusterCidr !== undefined,
+      admitsMachines,
     }),
-    createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
     createExpiryController(certificateRequests, dependencies('certificate-cleaner-controller')),
     createExpiryController(bootstrapTokens, dependencies('token-cleaner')),
     createExpiryController(finishedJobs, dependencies('ttl-after-finished-controller')),
-    createFlowSchemaController(dependencies('flow-schema-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     ...(clusterCidr === undefined ? [] : [createNodeIpamController({ ...dependencies('node-ipam-controller'), clusterCidr })]),
     createNodeLifecycleController({ ...dependencies('node-controller'), ...(nodeGraceMs === undefined ? {} : { graceMs: nodeGraceMs }) }),
@@ -121,6 +105,33 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createEphemeralVolumeController(dependencies('ephemeral_volume')),
     createAttachDetachController(dependencies('attachdetach-controller')),
     createExpansionController(dependencies('volume_expand')),
+  ];
+}
+
+export interface ServerControllersOptions extends Pick<ControllersOptions, 'dependencies' | 'clusterCidr'> {
+  readonly pki: Pki;
+  /** Absent: tokens of service accounts are not signed here. */
+  readonly accountTokens: RunningKubeApi['tokens'];
+  /** Machines of the cluster have the proxy for Ingresses. */
+  readonly servesIngresses: boolean;
+  readonly cloud: CloudSettings;
+}
+
+/** Controllers that stay with the server: they sign with its keys, or belong to Midship's own nodes. */
+export function createServerControllers(options: ServerControllersOptions): readonly Component[] {
+  const { dependencies, pki, clusterCidr, accountTokens } = options;
+  return [
+    ...(accountTokens === undefined
+      ? []
+      : [
+          createTokenSecretController({
+            ...dependencies('tokens-controller'),
+            caCertificate: pki.caCertificate,
+            issueToken: (account, secretName) => accountTokens.issueForSecret(account, secretName),
+          }),
+        ]),
+    createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
+    createFlowSchemaController(dependencies('flow-schema-controller')),
     createLocalPathClassController(dependencies(localPathProvisioner)),
     createLocalPathClaimController(dependencies(localPathProvisioner)),
     createLocalPathVolumeController(dependencies(localPathProvisioner)),
@@ -128,6 +139,5 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createIngressController({ ...dependencies('midship-ingress-controller'), isServed: options.servesIngresses }),
     ...createCloudControllers({ dependencies, settings: options.cloud, clusterCidr }),
     createNoControllerEvents(dependencies('midship')),
-    createScheduler({ ...scheduler, informers, clock, log, steps }),
   ];
 }

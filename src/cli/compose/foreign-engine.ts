@@ -34,6 +34,7 @@ import { createWeb } from '../../web/server.ts';
 import { noControllerTextAt } from '../connect.ts';
 import { Failure } from '../failure.ts';
 import { faultOfFluxObject, installFluxDefinitions } from '../flux-definitions.ts';
+import { lostLease } from '../lost-lease.ts';
 
 /** The engine on a cluster that someone else runs. */
 export interface ForeignEngine {
@@ -241,15 +242,6 @@ async function lead(options: {
     if (!isAlreadyExists(err)) throw err;
   }
   return elector.acquire({ signal });
-}
-
-/** The failure of an engine that lost its lease. As with controller-runtime, the process ends and does not compete again. */
-export function lostLease(reason: unknown): Failure {
-  return new Failure(reason instanceof Error ? reason.message : String(reason), {
-    why: 'Another engine may work on the cluster now; this one stopped at once, so that the two do not undo each other.',
-    fix: 'Start it again, best by a supervisor (systemd, a Deployment): it waits until it can lead.',
-    cause: reason,
-  });
 }
 
 /** Two engines that apply one object would take it from each other forever. */

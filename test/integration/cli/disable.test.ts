@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { nodes } from '../../../src/api/core/v1/node.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { createHttpClient } from '../../../src/client/http-client.ts';
@@ -40,6 +41,24 @@ describe('--disable gitops', () => {
       client.close();
     } finally {
       await again.cluster.stop();
+    }
+  });
+});
+
+describe('--disable node', () => {
+  it('starts no node of this machine, and everything else', async () => {
+    const { cluster } = await startInProcess(await temporaryDirectory('disable-node'), {
+      runtime: 'process',
+      simulatedNodes: 0,
+      disabled: ['node', 'controllers', 'scheduler'],
+    });
+    try {
+      const client = createHttpClient({ ...(await loadKubeconfig(cluster.endpoints.kubeconfig)), userAgent: 'test/0' });
+      expect((await client.list(nodes)).items).toEqual([]);
+      expect((await fetch(`${cluster.endpoints.http}/readyz`)).status).toBe(200);
+      client.close();
+    } finally {
+      await cluster.stop();
     }
   });
 });

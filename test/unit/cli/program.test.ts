@@ -47,7 +47,11 @@ it.each([
   [['get', 'apps', '-n', 'Team A'], /'Team A' is invalid\. The name of a namespace/, undefined],
   [['gitops', '--kubeconfig', 'x', '--leader-elect', 'maybe'], /'maybe' is invalid.*true, false/, undefined],
   [['wait'], "missing required argument 'app'", undefined],
-  [['up', '--disable', 'gitops,page'], /There is no part "page"; known: gitops, ingress, servicelb\./, undefined],
+  [
+    ['up', '--disable', 'gitops,page'],
+    /There is no part "page"; known: gitops, ingress, servicelb, controllers, scheduler, node\./,
+    undefined,
+  ],
   [['repair', 'get'], "missing required argument 'object'", undefined],
   [['wait', 'web', '--timeout', '5'], /A duration, for example/, undefined],
   // A timer of Node that is longer would be over at once.
