@@ -48,7 +48,7 @@ export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVol
   const { client, nodeName, storageDirectory, ownerOf } = options;
   let isMapped: Promise<boolean> | undefined;
 
-  /** The id of the files, when a mount shows them to the pod as its own. Else they become the pod's, and those of the pod before are no more. */
+  /** The id of the files, where a mount shows them to the pod as its own. Elsewhere they become the pod's. */
   async function ownerFor(path: string, pod: Pod, volume: PersistentVolume): Promise<number | undefined> {
     const owner = ownerOf(volume.metadata.uid ?? '');
     await makeVolumeDirectory(path, owner);

@@ -250,6 +250,11 @@ describe('a pod whose claim cannot be mounted', () => {
       },
       'error processing PVC default/unbound: PVC is not bound',
     ],
+    [
+      'missing',
+      (): Promise<unknown> => bound('missing', { spec: { hostPath: undefined, local: { path: '/absent/disk' } } }),
+      'path "/absent/disk" does not exist',
+    ],
     ['elsewhere', (): Promise<unknown> => bound('elsewhere', { node: 'node-b' }), 'no matching NodeSelectorTerms'],
     ['host', (): Promise<unknown> => bound('host', { spec: { hostPath: { path: '/etc' } } }), 'hostPath /etc is refused'],
     [
