@@ -92,14 +92,14 @@ export interface ServedVersion {
 }
 
 /** The path of a field, or what the reader of YAML says of a key. */
-export type DuplicateField = string | { readonly yaml: string };
+export type DuplicateField = string | { readonly yaml: string } | { readonly jsonPatch: string };
 
 export interface WriteRequest extends RequestInfo {
   /** Defaults to the user agent up to the first `/`. */
   readonly fieldManager?: string | undefined;
   readonly dryRun?: boolean | undefined;
   readonly fieldValidation?: 'Strict' | 'Warn' | 'Ignore' | undefined;
-  /** Duplicate keys of the body's text, from its reader. */
+  /** Duplicate keys of the body's text, and unknown members of the operations of a JSON patch, from its reader. */
   readonly duplicateFields?: readonly DuplicateField[] | undefined;
   onWarning?(text: string): void;
   /** An update made the object, as it does of a few kinds. */

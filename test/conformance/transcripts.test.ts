@@ -8,7 +8,7 @@ import { type Outcome, replayTranscript } from '../support/transcript-replay.ts'
 import { formatDisagreements, formatScore, placeOf, scoreOf, totalsOf } from '../support/transcript-score.ts';
 
 /** In per cent; raised whenever the score rises, never lowered. */
-const floor = { all: 98.9, api: 98, clientNode: 100, suites: 88.9, apart: 93 };
+const floor = { all: 98.9, api: 98, clientNode: 100, suites: 89.1, apart: 93 };
 
 const replaysAtOnce = 4;
 

@@ -80,10 +80,8 @@ const reasons: readonly (readonly [reason: string, applies: Applies])[] = [
   ],
   ['Apart: needs a node', (_, text) => text.includes('connection refused')],
   ['Unfinished: an empty Content-Type is refused, not read as JSON', lines('second/transport', 126)],
-  ['Unfinished: unknown members of the operations of a JSON patch are ignored', lines('second/json-merge-patch', 35)],
   ["Unfinished: the owner of a scaled field is shown by the object's version", lines('second/ssa', 91)],
   ['Unfinished: paths with empty, escaped or dot segments', lines('second/transport', 23, 30, 31, 32)],
-  ['Unfinished: a path below a review is refused by method (405) before its name (404)', lines('second/transport', 103)],
 ];
 
 export const noReason = 'No reason';

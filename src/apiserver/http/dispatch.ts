@@ -158,6 +158,8 @@ const handlers: Readonly<Record<Verb, Handler>> = {
 function objectHandler({ method, target, query }: DispatchOptions, kind: KindDefinition): Handler {
   const verb = verbOf(method, target, query);
   const onCollection = target.name === undefined;
+  // A review has no name to be found by.
+  if (!onCollection && kind.verbs.every((served) => served === 'create')) throw resourceNotFound();
   // Collections over all namespaces can be read only.
   const readOnly = kind.namespaced && target.namespace === undefined;
   const fits =

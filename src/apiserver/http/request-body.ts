@@ -66,12 +66,28 @@ export function readPatch(request: ApiRequest, type: PatchType): ReadValue {
   const patch = parsePatch(textOf(request.body), type);
   try {
     // The operations of a JSON patch have a bound of their own.
-    if (type !== 'json') checkItems(patch.value);
+    if (type === 'json') return { ...patch, duplicateFields: [...patch.duplicateFields, ...unknownMembers(patch.value)] };
+    checkItems(patch.value);
     return patch;
   } catch (err) {
     if (err instanceof DecodeError) throw badRequest(`error decoding patch: ${err.message}`);
     throw err;
   }
+}
+
+const operationMembers: readonly string[] = ['op', 'path', 'from', 'value'];
+
+/** Members of operations that mean nothing, such as a `vlaue`; a bounded number of them. */
+function unknownMembers(patch: unknown): readonly DuplicateField[] {
+  const found: DuplicateField[] = [];
+  for (const [index, operation] of (Array.isArray(patch) ? patch : []).entries()) {
+    for (const member of typeof operation === 'object' && operation !== null ? Object.keys(operation) : []) {
+      if (operationMembers.includes(member)) continue;
+      if (found.length === maxDuplicateKeys) return found;
+      found.push({ jsonPatch: `json patch unknown field ${JSON.stringify(`[${index}].${member}`)}` });
+    }
+  }
+  return found;
 }
 
 function parsePatch(text: string, type: PatchType): ReadValue {

@@ -73,8 +73,9 @@ export class BodyDecoder {
     const { fieldValidation = 'Warn', duplicateFields = [], onWarning } = request;
     if (fieldValidation === 'Ignore' || (unknownFields.length === 0 && duplicateFields.length === 0)) return;
     const paths = duplicateFields.filter((field) => typeof field === 'string');
-    const keys = duplicateFields.flatMap((field) => (typeof field === 'string' ? [] : [field.yaml]));
-    const complaints = fieldComplaints(unknownFields, paths);
+    const keys = duplicateFields.flatMap((field) => (typeof field !== 'string' && 'yaml' in field ? [field.yaml] : []));
+    const members = duplicateFields.flatMap((field) => (typeof field !== 'string' && 'jsonPatch' in field ? [field.jsonPatch] : []));
+    const complaints = [...members, ...fieldComplaints(unknownFields, paths)];
     if (fieldValidation === 'Strict') {
       // The reader of YAML has its own heading.
       const all = keys.length === 0 ? complaints : [`yaml: unmarshal errors:\n  ${keys.join('\n  ')}`, ...complaints];
