@@ -218,7 +218,7 @@ describe.skipIf(typeof tools === 'string')(`kustomize build --enable-helm${why}`
   async function both(name: string, files: Files, path = ''): Promise<{ readonly real: Outcome; readonly ours: Outcome }> {
     const place = join(root, name.replaceAll(/\W/g, '-'));
     await writeFiles(place, files);
-    const [real, ours] = await Promise.all([buildWithKustomize(join(place, path), flags), buildHere(place, path, undefined, helm)]);
+    const [real, ours] = await Promise.all([buildWithKustomize(join(place, path), flags), buildHere(place, path, { helm })]);
     return { real, ours };
   }
 
@@ -304,17 +304,17 @@ describe.skipIf(typeof tools === 'string')(`kustomize build --enable-helm${why}`
         await writeFiles(join(place, 'real'), kustomizationOf('1.2.3', more));
         await writeFiles(join(place, 'ours'), kustomizationOf('1.2.3', more));
         const real = await buildWithKustomize(join(place, 'real'), flags);
-        const ours = await buildHere(join(place, 'ours'), '', undefined, fetching);
+        const ours = await buildHere(join(place, 'ours'), '', { helm: fetching });
         expect(real).toHaveProperty('objects');
         expect(ours).toEqual(real);
         expect(await readdir(join(place, 'ours'))).toEqual(['kustomization.yaml']);
       }
       await writeFiles(join(root, 'gone'), kustomizationOf('9.9.9', 'skipTests: true'));
       expect(await buildWithKustomize(join(root, 'gone'), flags)).toHaveProperty('error');
-      expect(await buildHere(join(root, 'gone'), '', undefined, fetching)).toEqual({
+      expect(await buildHere(join(root, 'gone'), '', { helm: fetching })).toEqual({
         error: expect.stringMatching(/helmCharts\[0\]: helm pull: .*9\.9\.9/),
       });
-      expect(await buildHere(join(root, 'gone'), '', undefined, helm)).toEqual({ error: expect.stringContaining('are not fetched') });
+      expect(await buildHere(join(root, 'gone'), '', { helm })).toEqual({ error: expect.stringContaining('are not fetched') });
     } finally {
       server.closeAllConnections();
       await new Promise((resolve) => server.close(resolve));
@@ -349,11 +349,11 @@ data:
       'environment/kustomization.yaml':
         'helmGlobals: {chartHome: ../charts}\nhelmCharts:\n- {name: app, valuesMerge: replace, valuesInline: {a: 1}}\n',
     });
-    const outcome = await buildHere(place, '', undefined, secretive);
+    const outcome = await buildHere(place, '', { helm: secretive });
     expect(outcome).toMatchObject({
       objects: [{ data: { above: '', passwords: '', secrets: '{}', address: '', name: `a${'/dev/null'.length}` } }],
     });
     await writeFiles(place, { 'charts/app/templates/app.yaml': 'a: {{ env "PATH" }}\n' });
-    expect(await buildHere(place, '', undefined, secretive)).toEqual({ error: expect.stringContaining('function "env" not defined') });
+    expect(await buildHere(place, '', { helm: secretive })).toEqual({ error: expect.stringContaining('function "env" not defined') });
   });
 });

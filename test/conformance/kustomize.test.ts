@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { mapBounded } from '../../src/base/concurrency.ts';
+import { loadRestrictors } from '../../src/gitops/render/kustomize/load-restrictor.ts';
 import {
   buildHere,
   buildWithKustomize,
@@ -286,6 +287,33 @@ const refusals: readonly (readonly [name: string, files: Files, message: string]
  * The renderer against the real program (5.6, as Debian has it). It compares each field alone, pairs of fields, and pairs of a base
  * and an overlay. Objects must be equal, in the same order.
  */
+const outsideFiles: Files = {
+  'one.yaml': one,
+  'patch.yaml': 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: one}\ndata: {b: "2"}\n',
+  'operations.yaml': '- {op: replace, path: /data/a, value: "3"}\n',
+  'replacement.yaml':
+    '- source: {kind: ConfigMap, name: one, fieldPath: data.a}\n  targets: [{select: {kind: ConfigMap, name: one}, fieldPaths: [data.c], options: {create: true}}]\n',
+  'prefix.yaml':
+    'apiVersion: builtin\nkind: PrefixSuffixTransformer\nmetadata: {name: p}\nprefix: p-\nfieldSpecs: [{path: metadata/name}]\n',
+  'settings.env': 'A=1\n',
+  'base/kustomization.yaml': 'resources: [one.yaml]\n',
+  'base/one.yaml': one,
+  'part/kustomization.yaml': 'apiVersion: kustomize.config.k8s.io/v1alpha1\nkind: Component\nnameSuffix: -part\n',
+  'shop/one.yaml': one,
+};
+const outside: Readonly<Record<string, string>> = {
+  base: 'resources: [../base]\nnamePrefix: x-\n',
+  component: 'resources: [one.yaml]\ncomponents: [../part]\n',
+  resource: 'resources: [../one.yaml]\n',
+  patch: 'resources: [one.yaml]\npatches: [{path: ../patch.yaml}]\n',
+  strategic: 'resources: [one.yaml]\npatchesStrategicMerge: [../patch.yaml]\n',
+  operations: 'resources: [one.yaml]\npatches: [{path: ../operations.yaml, target: {kind: ConfigMap}}]\n',
+  replacement: 'resources: [one.yaml]\nreplacements: [{path: ../replacement.yaml}]\n',
+  transformer: 'resources: [one.yaml]\ntransformers: [../prefix.yaml]\n',
+  files: 'configMapGenerator: [{name: m, files: [../one.yaml]}]\n',
+  envs: 'secretGenerator: [{name: s, envs: [../settings.env]}]\n',
+};
+
 describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
   let root: string;
 
@@ -331,6 +359,24 @@ describe.skipIf(!hasKustomize)('kustomize build (needs kustomize)', () => {
     expect(real).toHaveProperty('error');
     expect(ours).toEqual({ error: expect.stringContaining(message) });
   });
+
+  it.each(Object.entries(outside))(
+    'agrees on a file outside of the kustomization, with and without --load-restrictor: %s',
+    async (name, text) => {
+      const directory = join(root, `outside-${name}`);
+      await writeFiles(directory, { ...outsideFiles, 'shop/kustomization.yaml': text });
+      for (const loadRestrictor of loadRestrictors) {
+        const [real, ours] = await Promise.all([
+          buildWithKustomize(join(directory, 'shop'), ['--load-restrictor', loadRestrictor]),
+          buildHere(directory, 'shop', { loadRestrictor }),
+        ]);
+        if ('error' in real) expect(ours, real.error).toHaveProperty('error');
+        else expect(ours).toEqual(real);
+        // A base is a directory of its own, which no restriction is about.
+        expect('error' in real).toBe(loadRestrictor === 'LoadRestrictionsRootOnly' && !['base', 'component'].includes(name));
+      }
+    },
+  );
 
   const fields = Object.entries(corpusFields);
 

@@ -5,7 +5,8 @@ import { promisify } from 'node:util';
 import type { Helm } from '../../src/gitops/render/helm.ts';
 import { directoryTree } from '../../src/gitops/render/kustomize/directory-tree.ts';
 import { KustomizeError } from '../../src/gitops/render/kustomize/file-tree.ts';
-import { createRenderer, type Renderer } from '../../src/gitops/render/kustomize/render.ts';
+import type { LoadRestrictor } from '../../src/gitops/render/kustomize/load-restrictor.ts';
+import { createRenderer } from '../../src/gitops/render/kustomize/render.ts';
 import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
 
 const run = promisify(execFile);
@@ -44,10 +45,15 @@ export async function buildWithKustomize(directory: string, flags: readonly stri
   }
 }
 
+export interface BuildOptions {
+  readonly helm?: Helm | undefined;
+  readonly loadRestrictor?: LoadRestrictor;
+}
+
 /** Output of this program for it. */
-export async function buildHere(root: string, path: string, renderer: Renderer = createRenderer(), helm?: Helm): Promise<Outcome> {
+export async function buildHere(root: string, path: string, { helm, loadRestrictor }: BuildOptions = {}): Promise<Outcome> {
   try {
-    const rendered = await renderer.render({ tree: directoryTree(root), path, helm });
+    const rendered = await createRenderer().render({ tree: directoryTree(root), path, helm, loadRestrictor });
     return { objects: rendered.map(({ object }) => object) };
   } catch (err) {
     if (!(err instanceof KustomizeError)) throw err;
