@@ -6,6 +6,7 @@
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
 //   --scheduler N   random clusters in which the scheduler has to decide as a plain model does
+//   --controllers N  kills of the process with all controllers in the middle of its calls, seeded; prints where to go on
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace
 //   --clients system  everyday commands by the kubectl of the system; npm test runs a newer one
 //   --target 'in process'  the suites of the GitOps engine on that target; npm test runs the others
@@ -16,6 +17,7 @@
 // Without any of them every suite runs at the size of the gate, after `npm test`, which leaves them out. With some, only
 // those run.
 // `npm run fault -- scheduler` runs that suite alone, over 10,000 clusters.
+// `npm run fault -- controllers` runs that one alone, 200 times.
 // npm run fault -- soak [--minutes M]: two hours of churn, which check that memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
@@ -34,6 +36,7 @@ const suites = [
   { flag: 'target', path: 'test/conformance/gitops/', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
   { flag: 'target', path: 'test/integration/gitops/custom-resources.test.ts', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
   { flag: 'scheduler', path: 'test/unit/scheduler/model.test.ts', variable: 'MIDSHIP_SCHEDULER_CLUSTERS', gate: '300', full: '10000' },
+  { flag: 'controllers', path: 'test/fault/controllers.test.ts', variable: 'MIDSHIP_CONTROLLER_RUNS', gate: '40', full: '200' },
   { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 
