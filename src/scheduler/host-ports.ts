@@ -34,7 +34,8 @@ export function sharesPort(some: readonly HostPort[], others: readonly HostPort[
   return some.some((one) => others.some((other) => isSamePort(one, other)));
 }
 
-function isSamePort(one: HostPort, other: HostPort): boolean {
+/** Both cannot be had on one node. */
+export function isSamePort(one: HostPort, other: HostPort): boolean {
   if (one.port !== other.port || one.protocol !== other.protocol) return false;
   return one.ip === other.ip || one.ip === anyAddress || other.ip === anyAddress;
 }

@@ -4,6 +4,9 @@ import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { nodes } from '../../../src/api/core/v1/node.ts';
+import { pods } from '../../../src/api/core/v1/pod.ts';
+import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { getApps, getSources, resumeApp, suspendApp, syncApp, waitForApp } from '../../../src/cli/apps.ts';
@@ -17,6 +20,7 @@ import { showTrace } from '../../../src/cli/trace.ts';
 import { showTree } from '../../../src/cli/tree.ts';
 import { showWhy } from '../../../src/cli/why.ts';
 import { serveTestApi, type TestApiServer } from '../../support/api-server.ts';
+import { nodeOf, podOf } from '../../support/cluster-objects.ts';
 import { type EngineWorld, startEngineWorld } from '../../support/engine.ts';
 import { cloneRepository, newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
@@ -326,6 +330,34 @@ describe('midship history, why, trace, tree and events', () => {
     ]);
     expect(history.json.revisions[1]).toMatchObject({ author: 'Mara', digest: expect.stringMatching(/^[0-9a-f]{64}$/) });
     expect((await run(showHistory, { app: 'why', changes: true, now: now() })).text).toContain('created    ConfigMap web/why-a');
+  });
+
+  it('say of each node why a pod does not fit there, and what would make it fit', async () => {
+    const { client } = server;
+    for (const [name, cpu] of [
+      ['why-1', '1'],
+      ['why-2', '8'],
+    ] as const) {
+      const { status, ...node } = nodeOf(name, { allocatable: { cpu } });
+      const created = await client.create(nodes, node);
+      const reported = await client.update(nodes, { ...created, ...(status === undefined ? {} : { status }) }, { subresource: 'status' });
+      await client.update(nodes, { ...reported, spec: { ...reported.spec, taints: [], unschedulable: name === 'why-2' } });
+    }
+    const { uid: _, ...metadata } = podOf('why-pod', {}, { namespace: 'web' }).metadata;
+    await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: 'web' } });
+    await client.create(pods, { ...podOf('why-pod', { cpu: '2' }), metadata });
+    const why = await run(showWhy, { target: 'pod/why-pod', namespace: 'web', now: now(), format: 'json' });
+    expect(why.json.nodes).toEqual([
+      {
+        node: 'why-1',
+        reasons: ['Insufficient cpu'],
+        fixes: ['free, or request less: 1 more cpu (it requests 2, more than the node has (1))'],
+      },
+      { node: 'why-2', reasons: ['node(s) were unschedulable'], fixes: ['kubectl uncordon why-2'] },
+    ]);
+    expect((await run(showWhy, { target: 'pod/why-pod', namespace: 'web', now: now() })).text).toMatch(
+      /node why-2 +node\(s\) were unschedulable\. It would fit: kubectl uncordon why-2/,
+    );
   });
 
   it('follow an object to the commit that changed it last, not to the newest', async () => {
