@@ -39,10 +39,14 @@ export class QuotaLedger {
   readonly #expiring = new Set<string>();
   readonly #close: (() => void)[] = [];
 
+  readonly #registry: LedgerOptions['registry'];
+  readonly #followed = new Set<string>();
+
   constructor({ registry, quota, kinds }: LedgerOptions) {
+    this.#registry = registry;
     this.quota = quota;
     this.hard = readAmounts(quota.spec?.hard);
-    for (const kind of kinds) if (kind.namespaced && mayCount(this.hard, kind)) this.#follow(registry, kind);
+    for (const kind of kinds) if (kind.namespaced && mayCount(this.hard, kind)) this.follow(kind);
   }
 
   /** Sum over objects and writes under way. */
@@ -86,10 +90,14 @@ export class QuotaLedger {
     for (const close of this.#close.splice(0)) close();
   }
 
-  #follow(registry: LedgerOptions['registry'], kind: KindDefinition): void {
+  /** Counts a kind that came after the quota, such as a custom one; one that is counted already changes nothing. */
+  follow(kind: KindDefinition): void {
+    const name = groupResourceOf(kind);
+    if (this.#followed.has(name)) return;
+    this.#followed.add(name);
+    const registry = this.#registry;
     const { namespace } = this.quota.metadata;
     const state = registry.stateOf(kind);
-    const name = groupResourceOf(kind);
     const filter = { namespace, name: undefined, indexed: undefined, predicate: undefined, selective: false };
     for (const object of state.candidates(filter).objects.values()) this.#put(idOf(name, object), kind, object);
     const watcher: Watcher = {

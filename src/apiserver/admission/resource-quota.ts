@@ -91,6 +91,7 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
     for (const quota of quotas) {
       if (!isInScope(quota, kind, object) || !mayCount(readAmounts(quota.spec?.hard), kind)) continue;
       const account = accountOf(quota);
+      account.ledger.follow(kind);
       const { hard } = account.ledger;
       if (isPods(kind)) {
         const missing = missingAmounts(hard.keys(), object as Pod);

@@ -56,7 +56,8 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
     const status = { ...quota.status, hard: quota.spec?.hard ?? {}, used: writeAmounts(used, Object.keys(quota.spec?.hard ?? {})) };
     delayMs = Math.max(minDelayMs, (clock.monotonicMs() - startedAtMs) * idleShare);
     if (!deepEqual(status, quota.status)) await write({ ...quota, status }, signal);
-    return { requeueAfterMs: resyncMs };
+    // A kind that is limited before it is there is looked for more often.
+    return { requeueAfterMs: hasUnknownKind(hard, await resources()) ? discoveryMaxAgeMs + 1 : resyncMs };
   }
 
   function usedBy(quota: ResourceQuota, kind: DiscoveredResource, hard: ResourceAmounts): ResourceAmounts {
@@ -96,6 +97,12 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
       if (!isNotFound(err)) throw err;
     }
   }
+}
+
+/** True when `count/RESOURCE.GROUP` names a kind that is not served, or not yet. */
+function hasUnknownKind(hard: ResourceAmounts, served: readonly DiscoveredResource[]): boolean {
+  const names = new Set(served.map((kind) => `count/${groupResourceOf(kind)}`));
+  return [...hard.keys()].some((name) => name.startsWith('count/') && !names.has(name));
 }
 
 const canFollow = ({ verbs }: DiscoveredResource): boolean => verbs.includes('list') && verbs.includes('watch');

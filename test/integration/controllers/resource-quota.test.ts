@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
@@ -6,8 +7,11 @@ import { type ResourceQuota, resourceQuotas } from '../../../src/api/core/v1/res
 import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
 import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
 import { createResourceQuotaController } from '../../../src/controllers/resource-quota/resource-quota-controller.ts';
-import { isForbidden } from '../../../src/machinery/status-error.ts';
+import type { KubeObject } from '../../../src/machinery/object.ts';
+import type { Resource } from '../../../src/machinery/resource.ts';
+import { isForbidden, isNotFound } from '../../../src/machinery/status-error.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 
 const namespace = 'default';
@@ -78,4 +82,56 @@ it('lets a rollout fill exactly what there is, and go on when there is more', as
   await client.patch(resourceQuotas, { namespace, name: 'pods' }, { type: 'merge', body: { spec: { hard: { pods: '4' } } } });
   await uses('pods', { pods: '4' });
   await arePods(4);
+});
+
+it('should create a ResourceQuota and capture the life of a custom resource, also of a kind that comes later', async () => {
+  const clock = createManualClock();
+  const late = await startControlPlane({ controllers: [createResourceQuotaController], clock });
+  try {
+    const { client } = late;
+    const limit = { 'count/boxes.example.com': '1', configmaps: '9' };
+    await client.create(resourceQuotas, {
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { name: 'boxes', namespace },
+      spec: { hard: limit },
+    });
+    const used = async () => (await client.get(resourceQuotas, { namespace, name: 'boxes' })).status?.used?.['count/boxes.example.com'];
+    const shows = (count: string) =>
+      until(
+        async () => {
+          clock.advance(100);
+          return (await used()) === count;
+        },
+        { what: `${count} used`, intervalMs: 5, timeoutMs: 15_000 },
+      );
+    await shows('0');
+    await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'early', namespace } });
+    await client.create(customResourceDefinitions, {
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: 'boxes.example.com' },
+      spec: {
+        group: 'example.com',
+        scope: 'Namespaced',
+        names: { plural: 'boxes', kind: 'Box' },
+        versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object' } } }],
+      },
+    } as never);
+    const boxes: Resource<KubeObject> = { group: 'example.com', version: 'v1', resource: 'boxes', kind: 'Box', namespaced: true };
+    const makeBox = (name: string) => client.create(boxes, { apiVersion: 'example.com/v1', kind: 'Box', metadata: { name, namespace } });
+    await until(() => makeBox('a').catch((err) => (isNotFound(err) ? false : Promise.reject(err))), { what: 'the kind Box' });
+    await shows('1');
+    await expect(makeBox('b')).rejects.toThrow(
+      'exceeded quota: boxes, requested: count/boxes.example.com=1, used: count/boxes.example.com=1',
+    );
+    // The controller looks for kinds every 30 s.
+    clock.advance(31_000);
+    await shows('1');
+    await client.delete(boxes, { namespace, name: 'a' });
+    await shows('0');
+    await makeBox('b');
+  } finally {
+    await late.stop();
+  }
 });

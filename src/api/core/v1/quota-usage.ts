@@ -104,8 +104,11 @@ function addService(usage: Map<string, Quantity>, { spec }: Service): void {
   if (asked > 0) usage.set('services.nodeports', parseQuantity(asked));
 }
 
-function addClaim(usage: Map<string, Quantity>, { metadata, spec }: PersistentVolumeClaim): void {
-  const storage = readAmounts(spec.resources?.requests).get('storage');
+function addClaim(usage: Map<string, Quantity>, { metadata, spec, status }: PersistentVolumeClaim): void {
+  const asked = readAmounts(spec.resources?.requests).get('storage');
+  // An expansion that failed and was taken back has used what it was given.
+  const allocated = readAmounts(status?.allocatedResources).get('storage');
+  const storage = asked !== undefined && allocated !== undefined && compareQuantities(asked, allocated) < 0 ? allocated : asked;
   const storageClass = metadata.annotations?.['volume.beta.kubernetes.io/storage-class'] ?? spec.storageClassName ?? '';
   const prefix = storageClass === '' ? undefined : `${storageClass}.storageclass.storage.k8s.io/`;
   if (storage !== undefined) usage.set('requests.storage', storage);
