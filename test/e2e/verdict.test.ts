@@ -40,24 +40,31 @@ spec:
         - { name: web, image: ${image}, command: [${command}]${more} }
 `;
 
-const autoscaler = `apiVersion: autoscaling/v2
+const autoscaler = (metric: string): string =>
+  `apiVersion: autoscaling/v2
 kind: HorizontalPodAutoscaler
 metadata: { name: web, namespace: shop }
-spec: { minReplicas: 2, maxReplicas: 6, scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web } }
+spec:
+  minReplicas: 2
+  maxReplicas: 6
+  scaleTargetRef: { apiVersion: apps/v1, kind: Deployment, name: web }
+  metrics: [${metric}]
 `;
-/** The status that the controller of autoscalers gives one that has scaled. */
-const ableToScale = {
-  currentReplicas: 3,
-  desiredReplicas: 4,
-  lastScaleTime: '2026-01-01T00:00:00Z',
-  conditions: ['AbleToScale', 'ScalingActive'].map((type) => ({
-    type,
-    status: 'True',
-    reason: 'ValidMetricFound',
-    message: '',
-    lastTransitionTime: '2026-01-01T00:00:00Z',
-  })),
-};
+const queueMetric = '{ type: External, external: { metric: { name: queue }, target: { type: Value, value: "1" } } }';
+/** Any program uses more, so the load is there without work. */
+const memoryMetric = '{ type: Resource, resource: { name: memory, target: { type: AverageValue, averageValue: 16Ki } } }';
+
+const nightly = `apiVersion: batch/v1
+kind: CronJob
+metadata: { name: nightly, namespace: shop }
+spec:
+  schedule: "@every 1s"
+  concurrencyPolicy: Forbid
+  successfulJobsHistoryLimit: 1
+  jobTemplate:
+    metadata: { labels: { cron: nightly } }
+    spec: { template: { spec: { restartPolicy: Never, containers: [{ name: a, image: host/true, command: ["true"] }] } } }
+`;
 
 const first = {
   'clusters/test/apps.yaml': `${appOf('shop')}---\n${appOf('tools')}`,
@@ -373,28 +380,53 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
     },
     { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
     {
-      what: 'an autoscaler that nothing acts on, and kubectl scale',
+      what: 'an autoscaler that has no metric, and kubectl scale',
       act: async () => {
-        await push('autoscaler', { 'shop/autoscaler.yaml': autoscaler });
-        await said({ app: 'shop', state: 'NoController' });
-        await scale(6);
+        await push('autoscaler', { 'shop/autoscaler.yaml': autoscaler(queueMetric) });
+        await kubectl('-n', 'shop', 'wait', 'hpa/web', '--for=condition=ScalingActive=False', '--timeout=30s');
+        await scale(5);
       },
-      state: 'NoController',
-      reason: /HorizontalPodAutoscaler web is stored/,
+      state: 'Matches',
       runs: replicas(3),
     },
     {
-      what: 'an autoscaler that has set another number',
+      what: 'an autoscaler that sets another number',
       act: async () => {
-        const as = ['--type=merge', '--field-manager=kube-controller-manager'];
-        await kubectl('-n', 'shop', 'patch', 'hpa/web', '--subresource=status', ...as, '-p', JSON.stringify({ status: ableToScale }));
-        await kubectl('-n', 'shop', 'patch', 'deployment/web', '--subresource=scale', ...as, '-p', '{"spec":{"replicas":4}}');
+        await push('memory', { 'shop/autoscaler.yaml': autoscaler(memoryMetric) });
+        const isNoted = ({ name, notes = [] }: AppOverview): boolean => name === 'shop' && notes.length > 0;
+        await until(async () => (await overview()).apps.some(isNoted), { what: 'the number of the autoscaler', timeoutMs: 60_000 });
       },
       state: 'Matches',
-      notes: /^Deployment shop\/web: replicas: 4 by HorizontalPodAutoscaler web \(Git says 3\)$/,
-      runs: replicas(4),
+      notes: /^Deployment shop\/web: replicas: 6 by HorizontalPodAutoscaler web \(Git says 3\)$/,
+      runs: replicas(6),
     },
-    { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
+    {
+      what: 'its revert, and that of the autoscaler',
+      act: async () => {
+        await work.git('revert', '--no-edit', 'HEAD', 'HEAD~1');
+        await work.git('push', '--quiet', 'origin', 'HEAD:main');
+      },
+      state: 'Matches',
+      runs: replicas(3),
+    },
+    {
+      what: 'a CronJob',
+      act: async () => {
+        await push('nightly', { 'shop/nightly.yaml': nightly });
+        const succeeded = () => kubectl('-n', 'shop', 'get', 'jobs', '-l', 'cron=nightly', '-o', 'jsonpath={.items[*].status.succeeded}');
+        await until(async () => (await succeeded()) === '1', {
+          what: async () => `a Job of the CronJob to succeed: ${await kubectl('-n', 'shop', 'get', 'cronjobs,jobs,pods,events')}`,
+        });
+      },
+      state: 'Matches',
+      runs: ['-n shop -l cron=nightly jobs', '{.items[*].status.succeeded}', '1'],
+    },
+    {
+      what: 'its revert',
+      act: revert,
+      state: 'Matches',
+      runs: ['-n shop -l cron=nightly jobs', '{.items[*].metadata.name}', ''],
+    },
     {
       what: 'an app that waits for one that is not there',
       act: () => push('later', { 'clusters/test/later.yaml': appOf('later', 'dependsOn: [{ name: none }], ') }),
