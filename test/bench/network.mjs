@@ -1,5 +1,5 @@
 // Connections from a client through a node to a pod, each in a network namespace. They go directly, by rules of the kernel, and through
-// the proxy of this program. All three alternate in one run, since a machine is not equally fast all the time. Then questions to cluster DNS.
+// the proxy of this program. All three alternate in one run, since a machine is not equally fast all the time. Then questions to DNS.
 import { spawn, spawnSync } from 'node:child_process';
 import { createSocket } from 'node:dgram';
 import { once } from 'node:events';
