@@ -67,9 +67,11 @@ export const annotations = {
   initialEventsEnd: 'k8s.io/initial-events-end',
   /** On the ServiceCIDR `kubernetes`: addresses of all pods, for machines that join. */
   clusterCidr: 'midship.dev/cluster-cidr',
-  /** There, too: `host-gw` or `vxlan`. */
+  /** There, too: `host-gw`, `vxlan` or `wireguard`. */
   networkBackend: 'midship.dev/network-backend',
-  /** There, too: addresses of load balancers that nodes announce; empty: none. */
+  /** On a Node: the key for which others encrypt packets to its pods. */
+  wireguardPublicKey: 'midship.dev/wireguard-public-key',
+  /** On the ServiceCIDR, too: addresses of load balancers that nodes announce; empty: none. */
   loadBalancerPool: 'midship.dev/load-balancer-pool',
   /** There, too: `external` where Nodes wait for a cloud provider. */
   cloudProvider: 'midship.dev/cloud-provider',

@@ -160,6 +160,8 @@ export const filesOf = (dataDirectory: string) => ({
   manifests: join(dataDirectory, 'manifests'),
   /** Image archives that a start imports. */
   images: join(dataDirectory, 'images'),
+  /** The private key of this machine, where packets between machines are encrypted. */
+  wireguardKey: join(dataDirectory, 'wireguard', 'private.key'),
   /** Seccomp profiles that pods may name. */
   seccomp: join(dataDirectory, 'seccomp'),
   /** Copies for a backup that is being made. */

@@ -5,7 +5,7 @@ import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Taint } from '../api/core/v1/node.ts';
 import { dnsSubdomainErrors, specialAddressErrors } from '../api/formats.ts';
-import type { NetworkBackend } from '../api/network/backend.ts';
+import { type NetworkBackend, networkBackends } from '../api/network/backend.ts';
 import type { NodeSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -82,12 +82,10 @@ function tryDefaultAddress(): string | undefined {
 
 /** @throws InvalidArgumentError that names the choices */
 export function parseNetworkBackend(value: string): NetworkBackend {
-  if (value === 'vxlan' || value === 'host-gw') return value;
-  if (value.startsWith('wireguard'))
-    throw new InvalidArgumentError(
-      'WireGuard is not supported yet. Take vxlan, and encrypt the network between the machines by other means.',
-    );
-  throw new InvalidArgumentError('It is vxlan, or host-gw where all machines share a segment.');
+  // The name that k3s has for it.
+  const found = networkBackends.find((known) => known === (value === 'wireguard-native' ? 'wireguard' : value));
+  if (found !== undefined) return found;
+  throw new InvalidArgumentError('It is vxlan, wireguard, or host-gw where all machines share a segment.');
 }
 
 function parseName(value: string): string {

@@ -231,7 +231,10 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       new Option('--cluster-cidr <range>', 'addresses of pods; each Node gets a /24').argParser(parseRangeFlag).default('10.42.0.0/16'),
     )
     .addOption(
-      new Option('--network-backend <backend>', 'way to pods of other machines: vxlan (direct on a shared segment) or host-gw')
+      new Option(
+        '--network-backend <backend>',
+        'way to pods of other machines: vxlan (direct on a shared segment), host-gw, or wireguard (encrypted)',
+      )
         .argParser(parseNetworkBackend)
         .default('vxlan'),
     )

@@ -59,25 +59,30 @@ export class KernelNetwork {
   }
 
   /** The same in the node, with an input. */
-  readonly runInNode = async (program: string, args: readonly string[], input = ''): Promise<string> => {
+  readonly runInNode = (program: string, args: readonly string[], input = ''): Promise<string> => {
     const [enter, where] = this.entry('node');
-    const child = spawn(enter, [where, program, ...args], { stdio: ['pipe', 'pipe', 'pipe'] });
-    let output = '';
-    let complaint = '';
-    child.stdout.setEncoding('utf8').on('data', (part: string) => (output += part));
-    child.stderr.setEncoding('utf8').on('data', (part: string) => (complaint += part));
-    // A program that ends without reading says why on stderr.
-    child.stdin.on('error', () => undefined);
-    child.stdin.end(input);
-    const [code] = (await once(child, 'close')) as [number];
-    if (code !== 0) throw new Error(`${program} ended with ${code}: ${complaint}\n${input}`);
-    return output;
+    return runWithInput(enter, [where, program, ...args], input);
   };
 
   async #add(name: string): Promise<void> {
     await succeed('ip', 'netns', 'add', this.path(name));
     this.#names.unshift(name);
   }
+}
+
+/** The output of a program that reads `input`, or a rejection with what it complained about. */
+async function runWithInput(program: string, args: readonly string[], input: string): Promise<string> {
+  const child = spawn(program, args, { stdio: ['pipe', 'pipe', 'pipe'] });
+  let output = '';
+  let complaint = '';
+  child.stdout.setEncoding('utf8').on('data', (part: string) => (output += part));
+  child.stderr.setEncoding('utf8').on('data', (part: string) => (complaint += part));
+  // A program that ends without reading says why on stderr.
+  child.stdin.on('error', () => undefined);
+  child.stdin.end(input);
+  const [code] = (await once(child, 'close')) as [number];
+  if (code !== 0) throw new Error(`${program} ${args.join(' ')} ended with ${code}: ${complaint}\n${input}`);
+  return output;
 }
 
 async function succeed(program: string, ...args: readonly string[]): Promise<string> {

@@ -1,2 +1,3 @@
 /** Ways in which packets reach pods of other machines, as flannel names them. All machines of a cluster have the same. */
-export type NetworkBackend = 'host-gw' | 'vxlan';
+export const networkBackends = ['vxlan', 'host-gw', 'wireguard'] as const;
+export type NetworkBackend = (typeof networkBackends)[number];

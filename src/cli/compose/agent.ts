@@ -2,7 +2,7 @@ import { mkdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JoinToken } from '../../api/join-token.ts';
 import { authorityHashOf } from '../../api/join-token-secrets.ts';
-import type { NetworkBackend } from '../../api/network/backend.ts';
+import { networkBackends } from '../../api/network/backend.ts';
 import { serviceCidrs } from '../../api/networking/v1/service-cidr.ts';
 import { annotations } from '../../api/well-known.ts';
 import { sleep } from '../../base/clock.ts';
@@ -185,7 +185,7 @@ async function joinNetwork({ configuration }: StartAgentOptions, client: HttpCli
   // Not a part of the claim: an agent never chooses it.
   const clusterCidr = range?.metadata.annotations?.[annotations.clusterCidr] ?? '';
   const backend = range?.metadata.annotations?.[annotations.networkBackend];
-  const networkBackend: NetworkBackend = backend === 'host-gw' ? backend : 'vxlan';
+  const networkBackend = networkBackends.find((known) => known === backend) ?? 'vxlan';
   const awaitsCloud = (range?.metadata.annotations?.[annotations.cloudProvider] ?? '') !== '';
   return { network: { ...network, clusterCidr }, machines: { ...machines, networkBackend, awaitsCloud } };
 }

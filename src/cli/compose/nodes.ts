@@ -19,7 +19,9 @@ import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kube
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
 import { createAnnouncedAddresses } from '../../node-agent/network/announced-addresses.ts';
 import { createHostRoutes, podMtuOf } from '../../node-agent/network/host-routes.ts';
+import { createIpCommands } from '../../node-agent/network/ip-commands.ts';
 import { enforcePolicies } from '../../node-agent/network/policed-runtime.ts';
+import { ensureWireguard, openWireguardKey, WireguardError, type WireguardKey } from '../../node-agent/network/wireguard.ts';
 import { capacityOf } from '../../node-agent/node-object.ts';
 import { createPodEndpoints } from '../../node-agent/pod-endpoints.ts';
 import { createPodQueue, type PodQueue } from '../../node-agent/pod-queue.ts';
@@ -36,6 +38,7 @@ import type { EventQueue } from '../../reconcile/event-recorder.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
 import { type Configuration, filesOf, type NodeSettings } from '../configuration.ts';
 import type { Network } from '../data-directory.ts';
+import { Failure } from '../failure.ts';
 import { kubeletPort, maxStopGraceMs, realNodes } from './node-settings.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
 
@@ -267,13 +270,23 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   }
   const nodeAddress = network.nodeAddress(0);
   const backend = configuration.machines?.networkBackend;
+  const key = backend === 'wireguard' ? await openWireguard(filesOf(configuration.dataDirectory).wireguardKey) : undefined;
   await connectPods(podCidr, backend === undefined ? undefined : await podMtuOf(backend, nodeAddress));
   const parts = [
     dns.createServer(podCidr),
     ...(backend === undefined
       ? []
       : [
-          createHostRoutes({ nodeName, nodeAddress, podCidr, backend, informers: options.informers, clock, log }),
+          createHostRoutes({
+            nodeName,
+            nodeAddress,
+            podCidr,
+            backend,
+            ...(key === undefined ? {} : { wireguard: { key, client } }),
+            informers: options.informers,
+            clock,
+            log,
+          }),
           createAnnouncedAddresses({
             nodeName,
             nodeAddress,
@@ -301,6 +314,17 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     },
     text: `containers, ${runtime.version}, Services by ${proxy.mode}`,
   };
+}
+
+/** @throws Failure where this machine has no WireGuard */
+async function openWireguard(keyFile: string): Promise<WireguardKey> {
+  try {
+    await ensureWireguard(createIpCommands());
+  } catch (err) {
+    if (!(err instanceof WireguardError)) throw err;
+    throw new Failure('--network-backend wireguard cannot be used on this machine', { why: `${err.message}.`, fix: err.fix, cause: err });
+  }
+  return openWireguardKey(keyFile);
 }
 
 /** By it kubectl shows the role of the node; no node may give itself one. */

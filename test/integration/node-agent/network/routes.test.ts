@@ -1,11 +1,14 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createLog } from '../../../../src/base/log.ts';
-import { removeHostRoutes, syncRoutes } from '../../../../src/node-agent/network/host-routes.ts';
+import { type Peer, removeHostRoutes, syncRoutes } from '../../../../src/node-agent/network/host-routes.ts';
 import { createIpCommands, type IpCommands } from '../../../../src/node-agent/network/ip-commands.ts';
+import { openWireguardKey } from '../../../../src/node-agent/network/wireguard.ts';
 import { run } from '../../../support/cluster.ts';
+import { temporaryDirectory } from '../../../support/git.ts';
 
 const prefix = `msvx${process.pid}`;
 const netns = (name: string): string => `${prefix}-${name}`;
@@ -35,6 +38,13 @@ async function whyNot(): Promise<string | undefined> {
 }
 const why = await whyNot();
 
+async function whyNotWireguard(): Promise<string | undefined> {
+  const probe = 'command -v wg && { ip link add probe0 type wireguard || command -v wireguard-go; }';
+  const { code } = await run('unshare', ['-n', 'sh', '-c', probe]).catch(() => ({ code: 1 }));
+  return code === 0 ? undefined : 'there is no wg, or neither the kernel nor wireguard-go makes a device';
+}
+const whyNoWireguard = why ?? (await whyNotWireguard());
+
 describe.skipIf(why !== undefined)(
   `routes to pods of other machines (needs root and VXLAN${why === undefined ? '' : `: ${why}`})`,
   { timeout: 60_000, shuffle: false },
@@ -50,6 +60,17 @@ describe.skipIf(why !== undefined)(
     /** The address that the pod of `to` sees. */
     const call = (from: Machine, to: Machine): Promise<string> =>
       inside(from, 'timeout', '5', 'bash', '-c', `exec 3<>/dev/tcp/${machines[to].pod}/8080 && cat <&3`).then((text) => text.trim());
+
+    /** Programs of a machine. The sockets of wireguard-go are files, so each machine has such a directory of its own. */
+    async function privateCommands(name: Machine): Promise<IpCommands> {
+      const hold = 'mkdir -p /run/wireguard && mount -t tmpfs wireguard /run/wireguard && echo up && exec sleep 300';
+      const child = spawn('nsenter', [`--net=/run/netns/${netns(name)}`, 'unshare', '-m', 'sh', '-c', hold], {
+        stdio: ['ignore', 'pipe', 'inherit'],
+      });
+      servers.push(child);
+      await once(createInterface({ input: child.stdout }), 'line');
+      return createIpCommands((program, args) => succeed('nsenter', '-t', String(child.pid), '-n', '-m', program, ...args));
+    }
 
     beforeAll(async () => {
       await succeed('ip', 'netns', 'add', netns('router'));
@@ -78,6 +99,8 @@ describe.skipIf(why !== undefined)(
     }, 60_000);
     afterAll(async () => {
       for (const child of servers) child.kill('SIGKILL');
+      // A program in place of the kernel ends with its device, and would keep the namespace.
+      for (const name of names) await removeHostRoutes(commandsOf(name)).catch(() => undefined);
       for (const name of [...names, 'router']) await run('ip', ['netns', 'delete', netns(name)]);
     });
 
@@ -122,5 +145,47 @@ describe.skipIf(why !== undefined)(
       // Nothing was there to be removed any more.
       await removeHostRoutes(commandsOf('a'));
     });
+
+    it.skipIf(whyNoWireguard !== undefined)(
+      `encrypt every packet to another machine by WireGuard, and let none pass to one without a key (${whyNoWireguard ?? 'it can run here'})`,
+      async () => {
+        for (const name of names) await removeHostRoutes(commandsOf(name));
+        const directory = await temporaryDirectory('wireguard');
+        const all = new Map(
+          await Promise.all(
+            names.map(async (name) => {
+              const key = await openWireguardKey(join(directory, name));
+              return [name, { key, commands: await privateCommands(name) }] as const;
+            }),
+          ),
+        );
+        const peerOf = (name: Machine): Peer => ({ ...machines[name], publicKey: all.get(name)?.key.publicKey ?? '' });
+        const encrypt = async (name: Machine, peers: readonly Peer[]): Promise<void> => {
+          const { key, commands = commandsOf(name) } = all.get(name) ?? {};
+          await syncRoutes({ backend: 'wireguard', ...machines[name], ...(key === undefined ? {} : { key }) }, peers, { commands, log });
+        };
+        for (const name of names) await encrypt(name, names.filter((each) => each !== name).map(peerOf));
+        const plain = 'add table ip seen; add chain ip seen packets { type filter hook forward priority 0; }; ';
+        await inside(
+          'router',
+          'nft',
+          `${plain} add rule ip seen packets ip daddr 10.42.0.0/16 counter; add rule ip seen packets udp dport 51820 counter`,
+        );
+        expect([await call('a', 'b'), await call('a', 'far'), await call('far', 'b')]).toEqual(['10.42.1.0', '10.42.1.0', '10.42.3.0']);
+        const counters = (await inside('router', 'nft', 'list', 'table', 'ip', 'seen')).match(/packets \d+/g);
+        expect(counters?.[0]).toBe('packets 0');
+        expect(counters?.[1]).not.toBe('packets 0');
+        expect(await inside('a', 'ip', 'link', 'show', 'midship-wg')).toContain('mtu 1420');
+        // The same again disturbs nothing; a machine that lost its key is not reached, and never in the clear.
+        await encrypt('a', [peerOf('b'), { ...machines.far }]);
+        expect(await call('a', 'b')).toBe('10.42.1.0');
+        expect(await inside('a', 'ip', 'route')).not.toContain('10.42.3.0');
+        for (const [name, { commands }] of all) {
+          await removeHostRoutes(commands);
+          expect(await inside(name, 'ip', 'link')).not.toContain('midship');
+          expect(await inside(name, 'ip', 'route')).not.toContain('10.42.');
+        }
+      },
+    );
   },
 );
