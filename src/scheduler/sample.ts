@@ -37,20 +37,26 @@ export class Sample {
   constructor({ shape, feasible, scores, fits, random }: SampleOptions) {
     this.shape = shape;
     this.#fits = fits;
+    const totals = new Float64Array(feasible.length);
+    const raws = new Float64Array(feasible.length);
     for (const { weight, prepared } of scores) {
       if (weight === 0 || prepared.isSilent === true) continue;
       prepared.begin?.(feasible);
       const measure = { weight, prepared, low: Number.POSITIVE_INFINITY, high: Number.NEGATIVE_INFINITY };
       this.#measures.push(measure);
-      if (prepared.scale === undefined) continue;
-      for (const node of feasible) {
+      // Each node is asked once: the points need the lowest and the highest of all.
+      for (const [index, node] of feasible.entries()) {
         const raw = prepared.score(node);
+        raws[index] = raw;
         if (prepared.scale === 'even' && raw < 0) continue;
         if (raw < measure.low) measure.low = raw;
         if (raw > measure.high) measure.high = raw;
       }
+      for (let index = 0; index < totals.length; index += 1) {
+        totals[index] = (totals[index] ?? 0) + weight * pointsOf(raws[index] ?? 0, prepared.scale, measure);
+      }
     }
-    this.#heap = feasible.map((node) => ({ node, version: node.version, score: this.#scoreOf(node), tieBreak: random() }));
+    this.#heap = feasible.map((node, index) => ({ node, version: node.version, score: totals[index] ?? 0, tieBreak: random() }));
     for (let index = (this.#heap.length >> 1) - 1; index >= 0; index -= 1) this.#sink(index);
   }
 
@@ -74,8 +80,7 @@ export class Sample {
   /** Whole points of each plugin, as upstream counts them: nodes that differ by less are equally good. */
   #scoreOf(node: NodeRecord): number {
     let sum = 0;
-    for (const { weight, prepared, low, high } of this.#measures)
-      sum += weight * pointsOf(prepared.score(node), prepared.scale, { low, high });
+    for (const measure of this.#measures) sum += measure.weight * pointsOf(measure.prepared.score(node), measure.prepared.scale, measure);
     return sum;
   }
 
