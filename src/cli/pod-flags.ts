@@ -1,5 +1,5 @@
 import { resolve } from 'node:path';
-import { type Command, Option } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 
 /** Flags about what pods may do to this machine. */
 export interface PodFlags extends ContainerFlags {
@@ -12,6 +12,7 @@ export interface ContainerFlags {
   readonly allowHostPath: readonly string[];
   readonly resolvConf?: string;
   readonly privateRegistry?: string;
+  readonly containerRuntimeEndpoint?: string;
 }
 
 export interface PodSettings {
@@ -22,6 +23,8 @@ export interface PodSettings {
   readonly resolverFile?: string | undefined;
   /** Mirrors, passwords and certificates of registries; undefined: the usual file, if it is there. */
   readonly registriesFile?: string | undefined;
+  /** The socket of a container runtime that somebody else runs; undefined: a containerd of our own. */
+  readonly runtimeSocket?: string | undefined;
   readonly securityDefault: PodFlags['podSecurityDefault'];
 }
 
@@ -43,8 +46,21 @@ const registriesOption = (): Option =>
     `mirrors, passwords and certificates of registries, in the format of k3s; default: ${defaultRegistriesFile}`,
   ).argParser((value) => resolve(value));
 
+const endpointOption = (): Option =>
+  new Option(
+    '--container-runtime-endpoint <socket>',
+    'socket of a container runtime of this machine, for --runtime containerd; default: Midship starts a containerd of its own',
+  ).argParser(parseEndpoint);
+
+/** @throws InvalidArgumentError for what is no socket of this machine */
+function parseEndpoint(value: string): string {
+  const path = value.replace(/^unix:\/\//, '');
+  if (!path.startsWith('/')) throw new InvalidArgumentError('It is the path of a socket: /run/containerd/containerd.sock');
+  return path;
+}
+
 export const withContainerFlags = (command: Command): Command =>
-  command.addOption(hostPathOption()).addOption(resolverOption()).addOption(registriesOption());
+  command.addOption(hostPathOption()).addOption(resolverOption()).addOption(registriesOption()).addOption(endpointOption());
 
 export const withPodFlags = (command: Command): Command =>
   command
@@ -61,7 +77,8 @@ export const withPodFlags = (command: Command): Command =>
       ).default(false),
     )
     .addOption(resolverOption())
-    .addOption(registriesOption());
+    .addOption(registriesOption())
+    .addOption(endpointOption());
 
 export const podSettingsOf = ({
   allowHostPath,
@@ -69,11 +86,13 @@ export const podSettingsOf = ({
   podSecurityDefault,
   resolvConf,
   privateRegistry,
+  containerRuntimeEndpoint,
 }: PodFlags): PodSettings => ({
   allowedHostPaths: allowHostPath,
   insecurePlainPods,
   resolverFile: resolvConf,
   registriesFile: privateRegistry,
+  runtimeSocket: containerRuntimeEndpoint,
   securityDefault: podSecurityDefault,
 });
 

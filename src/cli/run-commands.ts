@@ -412,7 +412,7 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv): Omit<C
     ...(flags.grafanaUrl === undefined ? {} : { grafanaUrl: flags.grafanaUrl }),
     ...httpTlsOf(flags),
     simulatedNodes: flags.simulateNodes,
-    runtime: flags.runtime === 'auto' ? 'containerd' : (flags.runtime as Configuration['runtime']),
+    runtime: runtimeOf(flags),
     pods: podSettingsOf(flags),
     ...repositoryOf(flags.repo, environment.MIDSHIP_GIT_TOKEN),
     ...(flags.branch === undefined ? {} : { branch: flags.branch }),
@@ -432,6 +432,16 @@ function configurationOf(flags: UpFlags, environment: NodeJS.ProcessEnv): Omit<C
     disabled: flags.disable,
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
   };
+}
+
+/** @throws Failure for a socket that no pod would use */
+function runtimeOf({ runtime, containerRuntimeEndpoint }: UpFlags): Configuration['runtime'] {
+  const chosen = runtime === 'auto' ? 'containerd' : (runtime as Configuration['runtime']);
+  if (containerRuntimeEndpoint === undefined || chosen === 'containerd') return chosen;
+  throw new Failure(`--container-runtime-endpoint has no use with --runtime ${chosen}`, {
+    why: 'Pods are then no containers.',
+    fix: 'Add --runtime containerd, or leave the socket out.',
+  });
 }
 
 function httpTlsOf({ httpTls, httpTlsCertFile, httpTlsPrivateKeyFile }: UpFlags): Pick<Configuration, 'httpTls'> {

@@ -1,8 +1,10 @@
-import { mkdir, readdir } from 'node:fs/promises';
+import { mkdir, readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { Clock } from '../../base/clock.ts';
+
 import { mapBounded } from '../../base/concurrency.ts';
+import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import type { NftKeeper } from '../../base/nft/keeper.ts';
 import { removeNftTable, whyNoNft } from '../../base/nft/run-program.ts';
@@ -18,6 +20,7 @@ import {
   startContainerd,
 } from '../../node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
+import { openForeignRuntime } from '../../node-agent/containerd/foreign-runtime.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
 import { unmountBelow } from '../../node-agent/containerd/sub-path.ts';
 import { measureFileSystem } from '../../node-agent/disk-pressure.ts';
@@ -40,6 +43,8 @@ export interface ContainerNodeOptions {
   readonly nodeName: string;
   readonly network: ContainerNetwork;
   readonly registries?: Registries;
+  /** The socket of a runtime that somebody else runs; undefined: a containerd of our own. */
+  readonly runtimeSocket?: string | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -88,7 +93,7 @@ const maxRegistriesBytes = 1024 * 1024;
  * @throws Failure that names what the machine lacks
  */
 export async function openContainerNode(options: ContainerNodeOptions): Promise<ContainerNode> {
-  const { dataDirectory, nodeName, network, registries = noRegistries, clock, log } = options;
+  const { dataDirectory, nodeName, network, clock, log } = options;
   const files = filesOf(dataDirectory);
   const closers: (() => Promise<void>)[] = [];
   const close = async (): Promise<void> => {
@@ -96,7 +101,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
   };
   try {
     await mkdir(files.containerd, { recursive: true, mode: 0o700 });
-    const service = await startContainerd({ directory: files.containerd, searchPath: process.env.PATH ?? '', registries, clock, log });
+    const service = await openService(options);
     closers.push(() => service.stop());
     await addLocalAddresses(network.localRanges);
     closers.push(() => removeLocalAddresses(network.localRanges));
@@ -148,6 +153,41 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
     throw err;
   }
+}
+
+/** The runtime that has the pods of this machine, and the name by which they are found in it. "midship down" reads it after a crash. */
+interface UsedRuntime {
+  readonly nodeName: string;
+  /** Absent: that of a containerd of our own. */
+  readonly runtimeSocket?: string | undefined;
+}
+
+const usedRuntimeFile = (dataDirectory: string): string => join(filesOf(dataDirectory).containerd, 'runtime.json');
+
+async function openService({ dataDirectory, nodeName, runtimeSocket, clock, log, ...options }: ContainerNodeOptions) {
+  const { registries = noRegistries } = options;
+  const directory = filesOf(dataDirectory).containerd;
+  const searchPath = process.env.PATH ?? '';
+  const used: UsedRuntime = { nodeName, runtimeSocket };
+  if (runtimeSocket === undefined) {
+    const service = await startContainerd({ directory, searchPath, registries, clock, log });
+    await writeDurableFile(usedRuntimeFile(dataDirectory), JSON.stringify(used));
+    return service;
+  }
+  if (registries !== noRegistries) log.warn({ runtimeSocket }, 'Left out the file of registries, which a foreign runtime does not read');
+  const service = await openForeignRuntime({ socketPath: runtimeSocket, searchPath, clock });
+  await mkdir(addressDirectory(directory), { recursive: true, mode: 0o700 });
+  await writeDurableFile(usedRuntimeFile(dataDirectory), JSON.stringify(used));
+  return service;
+}
+
+/** Versions before this file had one node, with the usual name. */
+async function readUsedRuntime(dataDirectory: string): Promise<UsedRuntime> {
+  const text = await readFile(usedRuntimeFile(dataDirectory), 'utf8').catch((err: NodeJS.ErrnoException) => {
+    if (err.code === 'ENOENT') return JSON.stringify({ nodeName: containerNodeName });
+    throw err;
+  });
+  return JSON.parse(text) as UsedRuntime;
 }
 
 /** A table for each cluster, since several may run on one machine. */
@@ -250,7 +290,7 @@ export interface LeftoverOptions extends Omit<ContainerNodeOptions, 'nodeName'> 
  * @returns the names of the pods that ran
  */
 export async function endLeftoverContainers({ graceMs, forget, ...options }: LeftoverOptions): Promise<readonly string[]> {
-  const { runtime, close } = await openContainerNode({ ...options, nodeName: containerNodeName });
+  const { runtime, close } = await openContainerNode({ ...options, ...(await readUsedRuntime(options.dataDirectory)) });
   try {
     const sandboxes = await runtime.list();
     await mapBounded(sandboxes, stopsAtOnce, async ({ id, containers, gracePeriodMs = graceMs }) => {

@@ -215,6 +215,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     nodeName,
     network,
     registries: await readRegistries(configuration.pods.registriesFile),
+    runtimeSocket: configuration.pods.runtimeSocket,
     clock,
     log,
   });

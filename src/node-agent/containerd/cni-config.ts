@@ -14,6 +14,9 @@ export interface PodNetwork {
   readonly addressDirectory: string;
 }
 
+/** Its name in the directory of the runtime, which takes the first one by name. */
+export const podNetworkFile = '10-midship.conflist';
+
 /**
  * Writes the configuration of the pods' network: a point-to-point link for each pod, so that no bridge filters its packets. Adds ports of
  * the node for `hostPort`. The runtime notices the file by itself.
@@ -37,5 +40,5 @@ export async function writePodNetwork(
       { type: 'portmap', capabilities: { portMappings: true }, snat: true },
     ],
   };
-  await writeDurableFile(join(cniDirectory, '10-midship.conflist'), JSON.stringify(configuration, undefined, 2));
+  await writeDurableFile(join(cniDirectory, podNetworkFile), JSON.stringify(configuration, undefined, 2));
 }

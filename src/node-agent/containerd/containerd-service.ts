@@ -80,13 +80,8 @@ const capSysResource = 24n;
 /** @throws ContainerdError naming the first program that is missing */
 export async function findContainerdPrograms(searchPath: string): Promise<ContainerdPrograms> {
   if (process.getuid?.() !== 0) throw new ContainerdError('Containers need root.', 'Start as root, or use --runtime process.');
-  const places = searchPath.split(delimiter).filter((place) => place !== '');
-  const tryFind = async (name: string): Promise<string | undefined> => {
-    for (const place of [...places, '/usr/sbin', '/sbin']) if (await isProgram(join(place, name))) return join(place, name);
-    return undefined;
-  };
   const find = async (name: string): Promise<string> => {
-    const found = await tryFind(name);
+    const found = await tryFindProgram(name, searchPath);
     if (found !== undefined) return found;
     throw new ContainerdError(
       `The program ${name} was not found on PATH.`,
@@ -98,9 +93,16 @@ export async function findContainerdPrograms(searchPath: string): Promise<Contai
     containerd: await find('containerd'),
     ctr: await find('ctr'),
     runc: await find('runc'),
-    crun: await tryFind('crun'),
+    crun: await tryFindProgram('crun', searchPath),
     cniPlugins,
   };
+}
+
+/** The path of a program on PATH, or where the machine keeps those for root. */
+export async function tryFindProgram(name: string, searchPath: string): Promise<string | undefined> {
+  const places = searchPath.split(delimiter).filter((place) => place !== '');
+  for (const place of [...places, '/usr/sbin', '/sbin']) if (await isProgram(join(place, name))) return join(place, name);
+  return undefined;
 }
 
 async function findPlugins(): Promise<string> {
@@ -209,7 +211,7 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
   return {
     socketPath: files.socket,
     cniDirectory: files.cni,
-    importImage: (path) => importKept(files, programs, path),
+    importImage: (path) => importPinned({ ctr: programs.ctr, socketPath: files.socket }, path),
     async stop() {
       abort.abort();
       await watching.catch(() => undefined);
@@ -399,20 +401,29 @@ async function mayRaiseOomScore(): Promise<boolean> {
   return (BigInt(`0x${effective}`) & (1n << capSysResource)) !== 0n;
 }
 
-const runCtr = (files: Files, { ctr }: ContainerdPrograms, args: readonly string[]) =>
-  run(ctr, ['--address', files.socket, '--namespace', 'k8s.io', 'images', ...args], { timeout: importMs });
+/** The program that talks to containerd, and where. */
+export interface Ctr {
+  readonly ctr: string;
+  readonly socketPath: string;
+}
+
+const runCtr = ({ ctr, socketPath }: Ctr, args: readonly string[]) =>
+  run(ctr, ['--address', socketPath, '--namespace', 'k8s.io', 'images', ...args], { timeout: importMs });
 
 /** @returns the names of the images */
-async function importArchive(files: Files, programs: ContainerdPrograms, path: string): Promise<readonly string[]> {
-  const { stdout } = await runCtr(files, programs, ['import', '--all-platforms', path]);
+async function importArchive(ctr: Ctr, path: string): Promise<readonly string[]> {
+  const { stdout } = await runCtr(ctr, ['import', '--all-platforms', path]);
   return [...stdout.matchAll(/^unpacking (\S+) \(/gm)].map(([, name = '']) => name);
 }
 
-/** No registry may have them, so the runtime must not take them for replaceable. */
-async function importKept(files: Files, programs: ContainerdPrograms, path: string): Promise<void> {
+/**
+ * Loads an archive. No registry may have its images, so the runtime must not take them for replaceable.
+ *
+ * @throws ContainerdError with the words of containerd
+ */
+export async function importPinned(ctr: Ctr, path: string): Promise<void> {
   try {
-    for (const name of await importArchive(files, programs, path))
-      await runCtr(files, programs, ['label', name, 'io.cri-containerd.pinned=pinned']);
+    for (const name of await importArchive(ctr, path)) await runCtr(ctr, ['label', name, 'io.cri-containerd.pinned=pinned']);
   } catch (err) {
     const lines = String((err as { readonly stderr?: string }).stderr ?? (err as Error).message)
       .trim()
@@ -432,6 +443,6 @@ async function loadPauseImage(files: Files, programs: ContainerdPrograms): Promi
     throw new ContainerdError(`No pause image is built for machines of type ${process.arch}.`, 'Use --runtime process on this machine.');
   const path = join(files.run, 'pause.tar');
   await writeDurableFile(path, archive, { syncEntry: false });
-  await importArchive(files, programs, path);
+  await importArchive({ ctr: programs.ctr, socketPath: files.socket }, path);
   await rm(path, { force: true });
 }

@@ -42,6 +42,8 @@ export interface CriClient {
   listImages(): Promise<readonly CriImage[]>;
   /** Removes every name of the image. One that is not here is fine. */
   removeImage(id: string): Promise<void>;
+  /** The configuration of the runtime as it shows it, in a format of its own: JSON for containerd. */
+  shownConfiguration(): Promise<string>;
   updateContainer(containerId: string, resources: CriResources): Promise<void>;
   containerStats(): Promise<readonly CriContainerStats[]>;
   /** Something happened to a container. One consumer for each runtime: two would share the events between them. */
@@ -279,6 +281,7 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     'ListContainersResponse',
   );
   const containerStatus = runtime<object, { status: CriContainerStatus }>('ContainerStatus', 'ContainerId', 'ContainerStatusResponse');
+  const status = runtime<object, { info: Readonly<Record<string, string>> }>('Status', 'StatusRequest', 'StatusResponse');
   const updateContainer = runtime<object, object>('UpdateContainerResources', 'UpdateContainerResourcesRequest', 'Empty');
   const reopenContainerLog = runtime<object, object>('ReopenContainerLog', 'ContainerId', 'Empty');
   const execSync = runtime<object, CriExecResult>('ExecSync', 'ExecSyncRequest', 'ExecSyncResponse');
@@ -319,6 +322,7 @@ export function createCriClient({ socketPath, clock }: { readonly socketPath: st
     removeContainer: async (containerId) => void (await grpc.call(removeContainer, { containerId }, usual)),
     listContainers: async (labelSelector) => (await grpc.call(listContainers, { filter: { labelSelector } }, usual)).containers,
     containerStatus: async (containerId) => (await grpc.call(containerStatus, { containerId }, usual)).status,
+    shownConfiguration: async () => (await grpc.call(status, { verbose: true }, usual)).info.config ?? '',
     updateContainer: async (containerId, linux) => void (await grpc.call(updateContainer, { containerId, linux }, usual)),
     reopenContainerLog: async (containerId) => void (await grpc.call(reopenContainerLog, { containerId }, usual)),
     execSync: (containerId, cmd, timeoutMs) =>
