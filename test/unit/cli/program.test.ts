@@ -52,6 +52,19 @@ it.each([
     /There is no part "page"; known: gitops, ingress, servicelb, controllers, scheduler, node\./,
     undefined,
   ],
+  [['server', '--load-balancer-pool', '192.0.2.9-192.0.2.1'], /192\.0\.2\.9-192\.0\.2\.1 ends before it begins/, undefined],
+  [['server', '--load-balancer-pool', '10.0.0.0/8'], /65536 are the most/, undefined],
+  [['server', '--cloud-provider-url', 'http://cloud.example'], /http:\/\/ is for this machine alone/, undefined],
+  [
+    ['server', '--node-ip', '192.0.2.1', '--load-balancer-pool', '10.43.0.9'],
+    '--load-balancer-pool 10.43.0.9 has addresses of Services',
+    undefined,
+  ],
+  [
+    ['server', '--node-ip', '192.0.2.1', '--load-balancer-pool', '192.0.2.9', '--cloud-provider-url', 'https://cloud.example'],
+    '--load-balancer-pool and --cloud-provider-url exclude each other',
+    undefined,
+  ],
   [['repair', 'get'], "missing required argument 'object'", undefined],
   [['wait', 'web', '--timeout', '5'], /A duration, for example/, undefined],
   // A timer of Node that is longer would be over at once.
