@@ -7,7 +7,7 @@ export interface BalancedAllocationArgs {
 }
 
 /** Upstream's defaults. */
-export const balancedAllocationDefaults: BalancedAllocationArgs = { resources: defaultResources };
+const balancedAllocationDefaults: BalancedAllocationArgs = { resources: defaultResources };
 
 /** Prefers nodes on which CPU and memory would be used to the same degree. Says nothing about pods that request neither. */
 export const nodeResourcesBalancedAllocation: PluginFactory = (_, args) => {
