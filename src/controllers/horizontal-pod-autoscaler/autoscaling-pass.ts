@@ -32,6 +32,7 @@ export interface AutoscalingPass {
   readonly key: string;
   readonly memory: ScalingMemory;
   readonly signal: AbortSignal;
+  writeStatus(): Promise<void>;
   status: HorizontalPodAutoscalerStatus;
   action: ScaleAction;
   failed: boolean;
@@ -221,6 +222,8 @@ function paceWish(
 async function rescale(pass: AutoscalingPass, read: ReadScale, { replicas, reason }: Wish): Promise<boolean> {
   const { autoscaler, memory, signal } = pass;
   const from = read.scale.spec?.replicas ?? 0;
+  // Before the first number: who keeps the target as Git says must know that an autoscaler is able to act, or would put it back.
+  if (autoscaler.status?.lastScaleTime === undefined) await pass.writeStatus();
   try {
     await pass.parts.targets.write(read, replicas, signal);
   } catch (err) {

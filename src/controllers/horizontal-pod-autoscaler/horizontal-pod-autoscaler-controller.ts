@@ -55,12 +55,17 @@ export function createHorizontalPodAutoscalerController(dependencies: Autoscaler
     const startedAt = clock.monotonicMs();
     const memory = memories.get(key) ?? emptyMemory();
     memories.set(key, memory);
-    const before = autoscaler.status ?? { desiredReplicas: 0 };
-    const pass: AutoscalingPass = { parts, autoscaler, key, memory, signal, status: before, action: 'none', failed: false };
+    let stored = { ...autoscaler, status: autoscaler.status ?? { desiredReplicas: 0 } };
+    const writeStatus = async (): Promise<void> => {
+      if (deepEqual(stored.status, pass.status)) return;
+      const written = await client.update(horizontalPodAutoscalers, { ...stored, status: pass.status }, { subresource: 'status', signal });
+      stored = { ...written, status: pass.status };
+    };
+    const { status } = stored;
+    const pass: AutoscalingPass = { parts, autoscaler, key, memory, signal, writeStatus, status, action: 'none', failed: false };
     try {
       await scaleOnce(pass);
-      if (!deepEqual(before, pass.status))
-        await client.update(horizontalPodAutoscalers, { ...autoscaler, status: pass.status }, { subresource: 'status', signal });
+      await writeStatus();
     } catch (err) {
       if (isNotFound(err)) return undefined;
       throw err;
