@@ -149,7 +149,7 @@ export function deadlineOf({ spec, status }: Job): number | undefined {
 }
 
 /** Reason why a Job failed, or will fail once its pods have ended. */
-export function failureOf(job: Job, world: JobWorld): Verdict | undefined {
+function failureOf(job: Job, world: JobWorld): Verdict | undefined {
   const verdict = certainOf(job, 'FailureTarget') ?? verdictOf(job, world);
   return verdict === undefined || isSuccess(verdict) ? undefined : verdict;
 }
