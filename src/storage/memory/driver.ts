@@ -1,4 +1,4 @@
-import type { LogDriver, LogRow } from '../log-driver.ts';
+import type { LogDriver, LogRow } from '../log/driver.ts';
 
 /** Rows in memory: for tests, and for clusters that need not outlive their process. Commits take a turn of the event loop, as on disk. */
 export function createMemoryDriver(): LogDriver {

@@ -1,6 +1,6 @@
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Metrics } from '../../base/metrics.ts';
-import { openLogStorage } from '../log-storage.ts';
+import { openLogStorage } from '../log/storage.ts';
 import type { Storage } from '../storage.ts';
 import { createMemoryDriver } from './driver.ts';
 

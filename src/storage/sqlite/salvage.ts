@@ -3,7 +3,7 @@ import { rename, rm } from 'node:fs/promises';
 import { StorageError } from '../storage-error.ts';
 import { metaSum, rowSum } from './checksum.ts';
 import type { Database } from './database.ts';
-import { createSqliteFile } from './driver.ts';
+import { createSqliteFile } from './layout.ts';
 
 /**
  * Extracts the intact rows from a store that SQLite itself cannot read any more. It reads pages, not tables. A row with

@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Metrics } from '../../base/metrics.ts';
-import { openLogStorage } from '../log-storage.ts';
+import { openLogStorage } from '../log/storage.ts';
 import type { Storage } from '../storage.ts';
 import { openSqliteDriver } from './driver.ts';
 

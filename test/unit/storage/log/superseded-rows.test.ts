@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { createSupersededRows, rowBytes } from '../../../src/storage/superseded-rows.ts';
+import { createSupersededRows, rowBytes } from '../../../../src/storage/log/superseded-rows.ts';
 
 /** Key `a` written at 1, 3 and 5, deleted at 6; key `b` written at 2 and 4. Each row takes 100 bytes. */
 function rowsOfTwoKeys() {

@@ -1,12 +1,12 @@
 import { describe, expect, test } from 'vitest';
-import { createMetrics } from '../../../src/base/metrics.ts';
-import type { StatusError } from '../../../src/machinery/status-error.ts';
-import type { LogDriver, LogRow } from '../../../src/storage/log-driver.ts';
-import { openLogStorage } from '../../../src/storage/log-storage.ts';
-import { createMemoryDriver } from '../../../src/storage/memory/driver.ts';
-import type { StorageEvent } from '../../../src/storage/storage.ts';
-import { StorageError } from '../../../src/storage/storage-error.ts';
-import { createManualClock } from '../../support/manual-clock.ts';
+import { createMetrics } from '../../../../src/base/metrics.ts';
+import type { StatusError } from '../../../../src/machinery/status-error.ts';
+import type { LogDriver, LogRow } from '../../../../src/storage/log/driver.ts';
+import { openLogStorage } from '../../../../src/storage/log/storage.ts';
+import { createMemoryDriver } from '../../../../src/storage/memory/driver.ts';
+import type { StorageEvent } from '../../../../src/storage/storage.ts';
+import { StorageError } from '../../../../src/storage/storage-error.ts';
+import { createManualClock } from '../../../support/manual-clock.ts';
 
 /** A disk whose commits the test lets through or fails. */
 function createSteeredDriver() {
