@@ -147,7 +147,7 @@ describe.skipIf(why !== undefined)(
     });
 
     it.skipIf(whyNoWireguard !== undefined)(
-      `encrypt every packet to another machine by WireGuard, and let none pass to one without a key (needs wg, and wireguard-go or a kernel with WireGuard)`,
+      `encrypt every packet to another machine, and let none pass without a key (needs wg, and wireguard-go or a kernel with WireGuard)`,
       async () => {
         for (const name of names) await removeHostRoutes(commandsOf(name));
         const directory = await temporaryDirectory('wireguard');
