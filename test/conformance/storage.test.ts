@@ -191,7 +191,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
       expect(await storage.get('a')).toEqual({ key: 'a', text: '4', revision: base + 4 });
     });
 
-    test.runIf(embedded)('reads see committed writes only', async () => {
+    test.runIf(embedded)('reads see committed writes only (needs an embedded store)', async () => {
       const write = storage.create('a', { text: '1' });
       expect(await storage.get('a')).toBeUndefined();
       expect(storage.currentRevision).toBe(0);
@@ -254,7 +254,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
       expect(seen.events.map(({ revision }) => revision - base)).toEqual(Array.from({ length: 2000 }, (_, n) => n + 1));
     });
 
-    test.runIf(embedded)('Atomic: a batch is what one commit wrote', async () => {
+    test.runIf(embedded)('Atomic: a batch is what one commit wrote (needs an embedded store)', async () => {
       const seen = await watchFrom(base);
       await Promise.all([storage.create('a', { text: '1' }), storage.create('b', { text: '2' })]);
       expect(seen.batches.map((batch) => batch.length)).toEqual([2]);
@@ -424,7 +424,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
   });
 
   describe('compaction', () => {
-    test.runIf(embedded)('says how far to go so that superseded values take so many bytes', async () => {
+    test.runIf(embedded)('says how far to go so that superseded values take so many bytes (needs an embedded store)', async () => {
       const text = 'x'.repeat(10_000);
       for (let n = 0; n < 20; n += 1) await put('a', text);
       expect(storage.revisionKeeping(1_000_000)).toBe(0);
@@ -454,7 +454,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
 
     test('keeps the newest value of every key', async () => {
       await put('old', 'kept');
-      for (let n = 0; n < 2000; n += 1) await put(`k${n % 7}`, `${n}`);
+      for (let n = 0; n < (embedded ? 2000 : 200); n += 1) await put(`k${n % 7}`, `${n}`);
       await storage.delete('k0', (await storage.get('k0'))?.revision ?? 0);
       await storage.compact(storage.currentRevision);
       const { entries } = await storage.range({ prefix: '' });
@@ -500,7 +500,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
     });
 
     test('does not disturb writers and readers', async () => {
-      for (let n = 0; n < 1500; n += 1) await put(`k${n % 5}`, `${n}`);
+      for (let n = 0; n < (embedded ? 1500 : 150); n += 1) await put(`k${n % 5}`, `${n}`);
       const compaction = storage.compact(storage.currentRevision);
       const [, range, ...writes] = await Promise.all([
         compaction,

@@ -67,6 +67,7 @@ describe.skipIf(!hasKubectl || !hasFakeTime)('certificates over the years (needs
       'admin',
       'apiserver',
       'apiserver-kubelet-client',
+      'horizontal-pod-autoscaler',
       'kubelet-node-a',
       'kubelet-node-b',
       'metrics',

@@ -1,4 +1,4 @@
-import { writeFile } from 'node:fs/promises';
+import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -141,6 +141,7 @@ describe('midship diff', () => {
     expect(await diff()).toMatchObject({ code: 0, text: 'no differences\n' });
 
     // A commit of all there is would not have it.
+    await mkdir(join(work.directory, '.git/info'), { recursive: true });
     await writeFile(join(work.directory, '.git/info/exclude'), '*.local.yaml\n');
     await writeFile(join(work.directory, 'diff/mine.local.yaml'), configMap('diff-mine', '1'));
     expect(await diff()).toMatchObject({ code: 0, text: 'no differences\n' });
@@ -562,6 +563,7 @@ describe('midship revert', () => {
     await settled('hooked', bad);
     const work = await clone('hooked');
     await identify(work);
+    await mkdir(join(work.directory, '.git', 'hooks'), { recursive: true });
     await writeFile(join(work.directory, '.git', 'hooks', 'pre-commit'), '#!/bin/sh\necho no reverts on Fridays >&2\nexit 1\n', {
       mode: 0o700,
     });
