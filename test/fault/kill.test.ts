@@ -110,13 +110,13 @@ describe.skipIf(!hasNamespaces)('kill -9 in the middle of a rollout (needs user 
         const { items } = await client.list(pods, { namespace: 'web', labelSelector: 'app=storefront' });
         if (items.length !== 5 || items.some(({ metadata }) => metadata.deletionTimestamp !== undefined)) return false;
         const addresses = items.map(({ status }) => status?.podIP ?? '');
-        return new Set(addresses).size === 5 && (await listeners(addresses[0]?.split('.')[1] ?? '')) === 6;
+        return new Set(addresses).size === 5 && (await listeners(addresses[0]?.split('.')[1] ?? '')) === 7;
       },
-      { timeoutMs: 30_000, what: () => `round ${round}: five storefront pods and one cache listen, no other` },
+      { timeoutMs: 30_000, what: () => `round ${round}: five storefront pods, one cache and its backup listen, no other` },
     );
   }
 
-  /** Programs that listen on port 8080 of a pod address of this cluster: five storefronts and one cache. */
+  /** Programs that listen on port 8080 of a pod address of this cluster: five storefronts, one cache and its backup. */
   async function listeners(network: string): Promise<number> {
     const table = await readFile('/proc/net/tcp', 'utf8');
     const prefix = new RegExp(
