@@ -110,7 +110,7 @@ describe('a CronJob', () => {
     const plane = await start({ concurrencyPolicy: 'Replace' });
     await pass(30_100, async () => (await activeNames(plane)).length === 1, 'the first Job');
     await pass(minute, async () => (await names(plane)).join() === jobAt('00:02:00'), 'the second Job alone');
-    expect(await activeNames(plane)).toEqual([jobAt('00:02:00')]);
+    await pass(0, async () => (await activeNames(plane)).join() === jobAt('00:02:00'), 'the second Job in the active list');
   });
 
   it('should not schedule jobs when suspended', async () => {
