@@ -80,7 +80,7 @@ export function createCloudNodeController(options: CloudNodeControllerOptions): 
 
 const isUninitialized = ({ spec }: Node): boolean => spec?.taints?.some(({ key }) => key === taints.uninitialized) === true;
 
-/** Those of the cloud, and the host name that the node reports. */
+/** Addresses of the cloud, and the host name that the node reports. */
 function mergedAddresses({ status }: Node, { addresses }: Instance): readonly unknown[] {
   const reported = status?.addresses ?? [];
   if (addresses === undefined) return reported;

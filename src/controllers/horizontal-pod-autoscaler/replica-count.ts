@@ -96,7 +96,7 @@ function proposeForPods(
 }
 
 export interface ValueTarget {
-  /** Those of `spec` for a value, and those of `status` for an average. */
+  /** Replicas of `spec` for a value, and of `status` for an average. */
   readonly replicas: number;
   readonly value: number;
   readonly target: number;

@@ -78,7 +78,7 @@ export const storageClasses: KindDefinition<StorageClass> = {
 const reclaimPolicies: readonly string[] = ['Delete', 'Retain'];
 const bindingModes: readonly string[] = ['Immediate', 'WaitForFirstConsumer'];
 
-/** One of them with `true` marks the default class. */
+/** A class is the default when either annotation is `true`. */
 export const defaultStorageClassAnnotations = [
   'storageclass.kubernetes.io/is-default-class',
   'storageclass.beta.kubernetes.io/is-default-class',
