@@ -17,6 +17,7 @@ import { keyOf } from '../../machinery/object.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import { announcerOf } from './announcer-election.ts';
 import { createIpCommands, type IpCommands } from './ip-commands.ts';
+import { createKernelSync } from './kernel-sync.ts';
 
 export interface AnnouncedAddressesOptions {
   readonly nodeName: string;
@@ -62,31 +63,13 @@ export function createAnnouncedAddresses(options: AnnouncedAddressesOptions): Co
   const unsubscribe: (() => void)[] = [];
   /** Announcements that an address is still to get. */
   const due = new Map<string, number>();
-  let cancelLook: (() => void) | undefined;
-  let syncing: Promise<void> = Promise.resolve();
-  let isQueued = false;
-  let stopped = false;
-  let lastFailure = '';
-
-  /** Works on all addresses once at a time; the next run covers changes that come meanwhile. */
-  function queue(): void {
-    if (isQueued || stopped) return;
-    isQueued = true;
-    syncing = syncing.then(async () => {
-      isQueued = false;
-      if (stopped) return;
-      cancelLook?.();
-      try {
-        await sync();
-        lastFailure = '';
-      } catch (err) {
-        const text = err instanceof Error ? err.message : String(err);
-        if (text !== lastFailure) log.warn({ err }, 'Could not announce addresses of load balancers');
-        lastFailure = text;
-      }
-      cancelLook = clock.after(due.size > 0 ? announcementMs : lookMs, queue);
-    });
-  }
+  const kernel = createKernelSync({
+    clock,
+    log,
+    failureText: 'Could not announce addresses of load balancers',
+    nextLookMs: () => (due.size > 0 ? announcementMs : lookMs),
+    sync,
+  });
 
   async function sync(): Promise<void> {
     const wanted = wantedAddresses();
@@ -158,26 +141,24 @@ export function createAnnouncedAddresses(options: AnnouncedAddressesOptions): Co
       await informers.waitForSync({ signal });
       unsubscribe.push(
         serviceInformer.addHandler(({ before, after }) => {
-          if (before?.spec.type === 'LoadBalancer' || after?.spec.type === 'LoadBalancer') queue();
+          if (before?.spec.type === 'LoadBalancer' || after?.spec.type === 'LoadBalancer') kernel.queue();
         }),
         sliceInformer.addHandler(({ before, after }) => {
           const keys = [before, after].flatMap((slice) => (slice === undefined ? [] : slicesByService.keysOf(slice)));
-          if (keys.some((key) => serviceInformer.getByKey(key)?.spec.type === 'LoadBalancer')) queue();
+          if (keys.some((key) => serviceInformer.getByKey(key)?.spec.type === 'LoadBalancer')) kernel.queue();
         }),
         // Heartbeats change Nodes all the time.
         nodeInformer.addHandler(({ before, after }) => {
-          if ((before !== undefined && takesLoadBalancers(before)) !== (after !== undefined && takesLoadBalancers(after))) queue();
+          if ((before !== undefined && takesLoadBalancers(before)) !== (after !== undefined && takesLoadBalancers(after))) kernel.queue();
         }),
-        rangeInformer.addHandler(queue),
+        rangeInformer.addHandler(kernel.queue),
       );
-      queue();
-      await syncing;
+      kernel.queue();
+      await kernel.settled();
     },
     async stop() {
-      stopped = true;
       for (const remove of unsubscribe) remove();
-      cancelLook?.();
-      await syncing;
+      await kernel.stop();
       await removeAnnouncedAddresses(commands).catch((err: unknown) => log.warn({ err }, 'Could not give up addresses'));
     },
   };

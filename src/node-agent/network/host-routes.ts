@@ -8,6 +8,7 @@ import type { Log } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { createIpCommands, type IpCommands, wireguardDevice } from './ip-commands.ts';
+import { createKernelSync } from './kernel-sync.ts';
 import { deviceAddressOf, ensureVxlan, removeVxlan, syncVxlanPeers, type VxlanPeer, vxlanDevice, vxlanOverheadBytes } from './vxlan.ts';
 import { isWireguardKey, removeWireguard, syncWireguard, type WireguardKey, wireguardOverheadBytes } from './wireguard.ts';
 
@@ -40,33 +41,17 @@ export function createHostRoutes(options: HostRoutesOptions): Component {
   const informer = informers.get(nodes);
   const commands = createIpCommands();
   let unsubscribe: () => void = () => undefined;
-  let cancelLook: (() => void) | undefined;
-  let syncing: Promise<void> = Promise.resolve();
-  let isQueued = false;
-  let stopped = false;
-  let lastFailure = '';
-
-  /** Applies the routes once at a time; the next run covers changes that come meanwhile. */
-  function queue(): void {
-    if (isQueued || stopped) return;
-    isQueued = true;
-    syncing = syncing.then(async () => {
-      isQueued = false;
-      if (stopped) return;
-      cancelLook?.();
-      try {
-        await publishKey();
-        const { key } = options.wireguard ?? {};
-        await syncRoutes({ ...options, ...(key === undefined ? {} : { key }) }, peersOf(informer.list(), nodeName), { commands, log });
-        lastFailure = '';
-      } catch (err) {
-        const text = err instanceof Error ? err.message : String(err);
-        if (text !== lastFailure) log.warn({ err }, 'Could not route to the pods of another node');
-        lastFailure = text;
-      }
-      cancelLook = clock.after(lookMs, queue);
-    });
-  }
+  const kernel = createKernelSync({
+    clock,
+    log,
+    failureText: 'Could not route to the pods of another node',
+    nextLookMs: () => lookMs,
+    async sync() {
+      await publishKey();
+      const { key } = options.wireguard ?? {};
+      await syncRoutes({ ...options, ...(key === undefined ? {} : { key }) }, peersOf(informer.list(), nodeName), { commands, log });
+    },
+  });
 
   /** Other machines encrypt for the key that the Node names. */
   async function publishKey(): Promise<void> {
@@ -85,16 +70,14 @@ export function createHostRoutes(options: HostRoutesOptions): Component {
       // The kernel drops what arrives for others unless it is a router.
       await writeFile('/proc/sys/net/ipv4/ip_forward', '1');
       unsubscribe = informer.addHandler(({ before, after }) => {
-        if (peerText(before) !== peerText(after)) queue();
+        if (peerText(before) !== peerText(after)) kernel.queue();
       });
-      queue();
-      await syncing;
+      kernel.queue();
+      await kernel.settled();
     },
     async stop() {
-      stopped = true;
       unsubscribe();
-      cancelLook?.();
-      await syncing;
+      await kernel.stop();
       await removeHostRoutes(commands).catch((err: unknown) => log.warn({ err }, 'Could not remove routes'));
     },
   };
