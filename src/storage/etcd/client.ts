@@ -23,8 +23,8 @@ export interface EtcdClient {
    */
   txn(request: TxnRequest): Promise<TxnAnswer>;
   compact(revision: number, physical: boolean): Promise<void>;
-  /** The state of one member, as it says. */
-  status(): Promise<EtcdStatus>;
+  /** The version of the member that answers. */
+  version(): Promise<string>;
   /** Changes of a range, on a connection of the member that answers now. The first answer says that the watch was created. */
   watch(request: WatchRequest, signal: AbortSignal): WatchStream;
   /**
@@ -91,14 +91,6 @@ export interface TxnAnswer {
   readonly succeeded: boolean;
   /** Undefined after a success, and when the key is absent. */
   readonly found: KeyValue | undefined;
-}
-
-export interface EtcdStatus {
-  readonly version: string;
-  /** Bytes of the database file. */
-  readonly size: number;
-  /** Alarms of the cluster, such as NOSPACE. */
-  readonly errors: readonly string[];
 }
 
 export interface WatchRequest {
@@ -265,9 +257,8 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
     async compact(revision, physical) {
       await call(calls.compact, { revision, physical }, compactMs);
     },
-    async status() {
-      const { version, dbSize, errors } = await persevere(calls.status, {});
-      return { version, size: dbSize, errors };
+    async version() {
+      return (await persevere(calls.status, {})).version;
     },
     watch,
     async *past(request, signal) {
@@ -359,11 +350,7 @@ function loadCalls() {
     compact: method<object>('KV/Compact', 'CompactionRequest', 'CompactionResponse'),
     watch: method<RawWatchAnswer>('Watch/Watch', 'WatchRequest', 'WatchResponse'),
     authenticate: method<{ readonly token: string }>('Auth/Authenticate', 'AuthenticateRequest', 'AuthenticateResponse'),
-    status: method<{ readonly version: string; readonly dbSize: number; readonly errors: readonly string[] }>(
-      'Maintenance/Status',
-      'StatusRequest',
-      'StatusResponse',
-    ),
+    status: method<{ readonly version: string }>('Maintenance/Status', 'StatusRequest', 'StatusResponse'),
   };
 }
 

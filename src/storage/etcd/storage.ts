@@ -361,7 +361,7 @@ const beforeOf = (before: KeyValue | undefined, firstRevision: number): { readon
 const tooOld = (revision: number, compacted: number) => expired(`too old resource version: ${revision} (${compacted})`);
 
 async function checkVersion(client: EtcdClient): Promise<void> {
-  const { version } = await client.status();
+  const version = await client.version();
   if (isOlder(version, oldestVersion)) {
     throw new StorageError(`etcd ${version} is too old`, {
       hint: `Upgrade etcd to ${oldestVersion} or later: earlier ones lose changes of watches.`,
