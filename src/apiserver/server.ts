@@ -97,7 +97,7 @@ const keepAliveTimeoutMs = 120_000;
 const maxHeaderBytes = 64 * 1024;
 /** Share of a turn of the event loop for writing to watches. */
 const streamSliceMs = 3;
-/** Encoded objects that are kept for the next reader. */
+/** Encoded objects that are kept for the next reader, as JSON and, where clients ask for it, as protobuf. */
 const maxEncodedLength = 16 * 1024 * 1024;
 
 export function createApiServer(options: ApiServerOptions): ApiServer {
@@ -203,7 +203,7 @@ class HttpApiServer implements ApiServer {
       clock,
       random,
       log,
-      encoder: createObjectEncoder({ maxCachedLength: Math.min(maxEncodedLength, memory.answerBytes / 4) }),
+      encoder: createObjectEncoder({ maxCachedLength: Math.min(maxEncodedLength, memory.answerBytes / 8) }),
       metrics,
       turns: createTurnQueue({ clock, sliceMs: streamSliceMs }),
       slices: flowControl.slices,

@@ -8,8 +8,6 @@ const left: Readonly<Record<string, string>> = {
   'array body': 'the real text prints the bytes of the body and a Go type',
   '400 bad continue': 'the real text is that of the Go JSON decoder',
   '410 Expired: list at compacted/too old exact': 'nothing is compacted in a new store',
-  protobuf: 'answers are never protobuf',
-  'protobuf then json': 'answers are never protobuf',
   '413 too large': 'the body was taken out of the recording',
   '422 configmap over 1MiB': 'the body was taken out of the recording',
   'patch to wrong type': 'the real text prints the whole object',

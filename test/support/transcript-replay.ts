@@ -1,11 +1,13 @@
 import type { IncomingMessage } from 'node:http';
 import { Agent, request as httpsRequest } from 'node:https';
 import { namespaces } from '../../src/api/core/v1/namespace.ts';
+import { protobufType } from '../../src/apiserver/http/content-negotiation.ts';
+import { decodeAnswer } from '../../src/apiserver/http/protobuf/decode.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import type { StoredEntry } from '../../src/storage/storage.ts';
 import { admin } from './api.ts';
 import { adminToken, startTestApiServer, type TestApiServer } from './api-server.ts';
-import { encodeObject } from './protobuf.ts';
+import { decodeWatchEvent, encodeObject } from './protobuf.ts';
 import { type Exchange, isObject, type Json, objectInProtobuf, type Transcript } from './transcript.ts';
 import { type Answer, differencesOf } from './transcript-comparison.ts';
 import { startRecordedExtension } from './transcript-extension.ts';
@@ -192,14 +194,9 @@ function broughtAboutBy(exchanges: readonly Exchange[]): { readonly caused: Read
 async function openWatch(cluster: TestApiServer, translation: Translation, exchange: Exchange): Promise<OpenWatch> {
   const { request, response } = await open(cluster, translation, exchange);
   const events: Json[] = [];
-  let rest = '';
+  const read = eventReader(isProtobuf(response), (event) => events.push(event));
   let ended = false;
-  response.setEncoding('utf8');
-  response.on('data', (chunk: string) => {
-    const lines = (rest + chunk).split('\n');
-    rest = lines.pop() ?? '';
-    for (const line of lines) events.push(jsonOf(line) ?? line);
-  });
+  response.on('data', read);
   response.on('close', () => {
     ended = true;
   });
@@ -219,11 +216,29 @@ async function openWatch(cluster: TestApiServer, translation: Translation, excha
   };
 }
 
+const isProtobuf = ({ headers }: IncomingMessage): boolean => headers['content-type']?.startsWith(protobufType) === true;
+
+/** Events are lines of JSON, or frames of protobuf with their length in front. */
+function eventReader(isFramed: boolean, onEvent: (event: Json) => void): (chunk: Buffer) => void {
+  let rest = Buffer.alloc(0);
+  return (chunk) => {
+    rest = Buffer.concat([rest, chunk]);
+    for (;;) {
+      const end = isFramed ? (rest.length < 4 ? -1 : 4 + rest.readUInt32BE()) : rest.indexOf('\n') + 1;
+      if (end <= 0 || end > rest.length) return;
+      const bytes = rest.subarray(isFramed ? 4 : 0, end);
+      rest = rest.subarray(end);
+      onEvent(isFramed ? (decodeWatchEvent(bytes) as Json) : (jsonOf(bytes.toString()) ?? bytes.toString()));
+    }
+  };
+}
+
 async function send(cluster: TestApiServer, translation: Translation, exchange: Exchange): Promise<Answer> {
   const { response } = await open(cluster, translation, exchange);
-  let text = '';
-  response.setEncoding('utf8');
-  for await (const chunk of response) text += chunk as string;
+  const chunks: Buffer[] = [];
+  for await (const chunk of response) chunks.push(chunk as Buffer);
+  const bytes = Buffer.concat(chunks);
+  const text = isProtobuf(response) ? JSON.stringify(decodeAnswer(bytes)) : bytes.toString();
   return { status: response.statusCode ?? 0, headers: response.headers as Answer['headers'], text };
 }
 

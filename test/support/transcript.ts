@@ -1,4 +1,4 @@
-import { decodeMessage, messageOf, readProtobufBody } from '../../src/apiserver/http/protobuf.ts';
+import { decodeAnswer } from '../../src/apiserver/http/protobuf/decode.ts';
 import { type RecordedSet, recordedFiles, recordedLines } from './recorded-lines.ts';
 
 /**
@@ -190,10 +190,7 @@ function answerOf(answer: RecordedAnswer): RecordedAnswer {
 /** The object that a protobuf body holds; undefined for others, and for kinds that no client sends. */
 export function objectInProtobuf(body: string | Buffer | undefined): JsonObject | undefined {
   if (!Buffer.isBuffer(body)) return undefined;
-  const { apiVersion, kind, raw } = readProtobufBody(body);
-  const [version = '', group = ''] = apiVersion.split('/').reverse();
-  const name = messageOf({ group, version, kind });
-  return name === undefined ? undefined : { kind, apiVersion, ...(decodeMessage(name, raw) as JsonObject) };
+  return decodeAnswer(body) as JsonObject | undefined;
 }
 
 function protobufExchangeOf(line: JsonObject, number: number): Exchange {

@@ -1,6 +1,6 @@
 import type { ServerResponse } from 'node:http';
 import { parseYamlDocuments } from '../../machinery/yaml.ts';
-import { decodeMessage, messageOf, readProtobufBody } from '../http/protobuf.ts';
+import { decodeAnswer } from '../http/protobuf/decode.ts';
 import { mediaTypeOf } from '../http/request-body.ts';
 
 /** A body as it went over the wire; read when the entry is written. */
@@ -52,12 +52,7 @@ export function objectOf({ bytes, contentType, isCut }: AuditedBody, omitManaged
 }
 
 function parse(bytes: Buffer, mediaType: string): unknown {
-  if (mediaType === 'application/vnd.kubernetes.protobuf') {
-    const { apiVersion, kind, raw } = readProtobufBody(bytes);
-    const [version = '', group = ''] = apiVersion.split('/').reverse();
-    const name = messageOf({ group, version, kind });
-    return name === undefined ? undefined : { kind, apiVersion, ...decodeMessage(name, raw) };
-  }
+  if (mediaType === 'application/vnd.kubernetes.protobuf') return decodeAnswer(bytes);
   const text = bytes.toString('utf8');
   if (!mediaType.includes('yaml') || /^\s*[{[]/.test(text)) return JSON.parse(text);
   return parseYamlDocuments(text, { maxBytes: bytes.length, maxDepth: 100, maxAliases: 0, maxDocuments: 1 })[0]?.value;

@@ -11,6 +11,7 @@ import type { UserInfo } from '../user.ts';
 import { negotiate, type Representation } from './content-negotiation.ts';
 import type { ObjectEncoder } from './object-encoder.ts';
 import { booleanOf } from './options.ts';
+import { messageOf } from './protobuf/layouts.ts';
 import type { RequestMetrics } from './request-metrics.ts';
 import type { ResourceTarget } from './request-target.ts';
 import type { TurnQueue } from './turn-queue.ts';
@@ -84,7 +85,13 @@ export function refOf({ target, kind }: ApiRequest): ObjectRef {
 const humanUserAgent = /^(curl|Wget|Mozilla)\//;
 
 export const representationOf = (request: ApiRequest): Representation =>
-  negotiate(request.raw.headers.accept, 'object', wantsPretty(request.query, request.userAgent));
+  negotiate(request.raw.headers.accept, 'object', {
+    pretty: wantsPretty(request.query, request.userAgent),
+    protobuf: protobufOf(request.kind),
+  });
+
+/** Kinds of our own without a layout are as custom resources are. */
+export const protobufOf = (kind: KindDefinition): 'objects' | 'metadata' => (messageOf(kind) === undefined ? 'metadata' : 'objects');
 
 /** People who look by hand get indented answers, as from the real server. */
 export const wantsPretty = (query: URLSearchParams, userAgent: string): boolean =>

@@ -2,7 +2,7 @@ import { StatusError, type StatusErrorOptions } from '../../machinery/status-err
 
 /** The form an answer takes. Errors are always a plain `Status`, in the same encoding. */
 export interface Representation {
-  readonly encoding: 'json' | 'yaml';
+  readonly encoding: 'json' | 'yaml' | 'protobuf';
   /** `Table` and `PartialObjectMetadata` (also for lists of it) transform the object; undefined sends it as it is. */
   readonly as?: 'Table' | 'PartialObjectMetadata';
   /** In which version of `meta.k8s.io` those are asked for; absent: v1. */
@@ -12,30 +12,41 @@ export interface Representation {
 
 export type Purpose = 'object' | 'watch';
 
+interface NegotiationOptions {
+  readonly pretty?: boolean;
+  /** Custom resources have a protobuf form of their metadata alone, and documents have none. */
+  readonly protobuf?: 'objects' | 'metadata' | 'none';
+}
+
+export const protobufType = 'application/vnd.kubernetes.protobuf';
+
 const plainJson: Representation = { encoding: 'json', pretty: false };
 
 /**
  * Takes the first alternative of an `Accept` header that can be served, by descending `q`.
  *
- * Alternatives in protobuf or CBOR are skipped: clients that ask for them list JSON as well. `application/*` matches nothing and a
- * missing header means JSON, as on the real server.
+ * Alternatives in CBOR are skipped: clients that ask for it list JSON as well. `application/*` matches nothing and a missing header
+ * means JSON, as on the real server.
  *
  * @throws StatusError `NotAcceptable` (406)
  */
-export function negotiate(accept: string | undefined, purpose: Purpose, pretty = false): Representation {
+export function negotiate(accept: string | undefined, purpose: Purpose, options: NegotiationOptions = {}): Representation {
+  const { pretty = false, protobuf = 'none' } = options;
   if (accept === undefined || accept.trim() === '') return pretty ? { ...plainJson, pretty } : plainJson;
   let anyMediaTypeKnown = false;
   for (const { type, parameters } of parseAccept(accept)) {
     const encoding = encodingOf(type);
-    if (encoding === undefined) continue;
+    if (encoding === undefined || (encoding === 'protobuf' && protobuf === 'none')) continue;
     anyMediaTypeKnown = true;
     if (purpose === 'watch' && encoding === 'yaml') continue;
     const transform = transformOf(parameters);
     if (transform === 'unknown') continue;
+    // Tables are for people, and have no protobuf form.
+    if (encoding === 'protobuf' && (transform === 'Table' || (transform === undefined && protobuf === 'metadata'))) continue;
     if (transform === undefined) return { encoding, pretty };
     return { encoding, as: transform, ...(parameters.get('v') === 'v1beta1' ? { version: 'v1beta1' as const } : {}), pretty };
   }
-  throw notAcceptable(anyMediaTypeKnown, purpose);
+  throw notAcceptable(anyMediaTypeKnown, purpose, protobuf);
 }
 
 interface Alternative {
@@ -61,13 +72,15 @@ export function parseAccept(accept: string): readonly Alternative[] {
   return alternatives.filter(({ quality }) => quality > 0).sort((a, b) => b.quality - a.quality);
 }
 
-function encodingOf(type: string): 'json' | 'yaml' | undefined {
+function encodingOf(type: string): Representation['encoding'] | undefined {
   switch (type) {
     case 'application/json':
     case '*/*':
       return 'json';
     case 'application/yaml':
       return 'yaml';
+    case protobufType:
+      return 'protobuf';
     default:
       return undefined;
   }
@@ -92,15 +105,23 @@ function transformOf(parameters: ReadonlyMap<string, string>): Representation['a
   }
 }
 
-const mediaTypes = 'application/json, application/yaml';
-
 /** The real server has two texts: one for media types it does not know, one for parameters it cannot satisfy. */
-function notAcceptable(mediaTypeKnown: boolean, purpose: Purpose): StatusError {
+function notAcceptable(mediaTypeKnown: boolean, purpose: Purpose, protobuf: NegotiationOptions['protobuf']): StatusError {
+  const mediaTypes = ['application/json', 'application/yaml'];
+  const streamTypes = ['application/json;stream=watch'];
+  if (protobuf !== 'none') {
+    mediaTypes.push(protobufType);
+    streamTypes.push(`${protobufType};stream=watch`);
+  }
   const options: Omit<StatusErrorOptions, 'message'> = { code: 406, reason: 'NotAcceptable' };
   if (mediaTypeKnown) {
-    const accepted = purpose === 'watch' ? 'application/json;stream=watch' : mediaTypes;
-    return new StatusError({ ...options, message: `only the following media types are accepted: ${accepted}` });
+    const accepted = purpose === 'watch' ? streamTypes : mediaTypes;
+    return new StatusError({ ...options, message: `only the following media types are accepted: ${accepted.join(', ')}` });
   }
-  const available = purpose === 'watch' ? `${mediaTypes}, application/json;stream=watch` : mediaTypes;
-  return new StatusError({ ...options, message: `406: Not Acceptable\n\nAvailable representations: ${available}`, details: {} });
+  const available = purpose === 'watch' ? [...mediaTypes, ...streamTypes] : mediaTypes;
+  return new StatusError({
+    ...options,
+    message: `406: Not Acceptable\n\nAvailable representations: ${available.join(', ')}`,
+    details: {},
+  });
 }

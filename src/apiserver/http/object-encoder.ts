@@ -1,18 +1,39 @@
 import type { KubeObject } from '../../machinery/object.ts';
+import { encodeMessage, inEnvelope, layoutOfAnswer } from './protobuf/encode.ts';
 
 /**
  * Encodes stored objects, and caches the texts of recently read ones: reads of the same objects by several clients then
- * cost one `JSON.stringify`.
- *
- * Each object has one cached text, that of the version read last. Otherwise a client that lists frequently changing
- * objects would fill the memory with texts that no client reads again. The cache is bounded by the sum of text lengths:
- * two generations, of which the older is dropped when the younger is half full.
+ * cost one encoding.
  */
 export interface ObjectEncoder {
   /** The whole object. */
   json(object: KubeObject): string;
   /** As an item of a typed list, which names kind and version only once, in the list. */
   itemJson(object: KubeObject): string;
+  /** The whole object in its envelope, as a binary string. Its kind has a protobuf form. */
+  protobuf(object: KubeObject): string;
+  /** The message of the object alone, as a binary string. */
+  itemProtobuf(object: KubeObject): string;
+}
+
+export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLength: number }): ObjectEncoder {
+  const jsonTexts = new EncodedTexts(maxCachedLength, encodeItem);
+  const protobufTexts = new EncodedTexts(maxCachedLength, (object) => encodeMessage(layoutOfAnswer(object), object));
+  return {
+    itemJson: (object) => jsonTexts.of(object),
+    json(object) {
+      const item = jsonTexts.of(object);
+      const head = `{"kind":${JSON.stringify(object.kind)},"apiVersion":${JSON.stringify(object.apiVersion)}`;
+      return item === '{}' ? `${head}}` : `${head},${item.slice(1)}`;
+    },
+    itemProtobuf: (object) => protobufTexts.of(object),
+    protobuf: (object) => inEnvelope(object, protobufTexts.of(object)),
+  };
+}
+
+function encodeItem(object: KubeObject): string {
+  const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
+  return JSON.stringify(rest);
 }
 
 interface Encoded {
@@ -20,46 +41,44 @@ interface Encoded {
   readonly text: string;
 }
 
-export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLength: number }): ObjectEncoder {
+/**
+ * Each object has one cached text, that of the version read last. Otherwise a client that lists frequently changing
+ * objects would fill the memory with texts that no client reads again. The cache is bounded by the sum of text lengths:
+ * two generations, of which the older is dropped when the younger is half full.
+ */
+class EncodedTexts {
+  readonly #maxLength: number;
+  readonly #encode: (object: KubeObject) => string;
   /** By uid. Frozen objects do not change, so a text stays valid for its object. */
-  let young = new Map<string, Encoded>();
-  let old = new Map<string, Encoded>();
-  let youngLength = 0;
+  #young = new Map<string, Encoded>();
+  #old = new Map<string, Encoded>();
+  #youngLength = 0;
 
-  const remember = (uid: string, encoded: Encoded): void => {
-    youngLength += encoded.text.length - (young.get(uid)?.text.length ?? 0);
-    young.set(uid, encoded);
-    old.delete(uid);
-    if (youngLength > maxCachedLength / 2) {
-      old = young;
-      young = new Map();
-      youngLength = 0;
-    }
-  };
+  constructor(maxLength: number, encode: (object: KubeObject) => string) {
+    this.#maxLength = maxLength;
+    this.#encode = encode;
+  }
 
-  const itemJson = (object: KubeObject): string => {
+  of(object: KubeObject): string {
     const { uid } = object.metadata;
     // Mutable and unstored objects must not be cached.
-    if (uid === undefined || !Object.isFrozen(object)) return encodeItem(object);
-    const known = young.get(uid);
+    if (uid === undefined || !Object.isFrozen(object)) return this.#encode(object);
+    const known = this.#young.get(uid);
     if (known?.object === object) return known.text;
-    const aged = old.get(uid);
-    const text = aged?.object === object ? aged.text : encodeItem(object);
-    remember(uid, { object, text });
+    const aged = this.#old.get(uid);
+    const text = aged?.object === object ? aged.text : this.#encode(object);
+    this.#remember(uid, { object, text });
     return text;
-  };
+  }
 
-  return {
-    itemJson,
-    json(object) {
-      const item = itemJson(object);
-      const head = `{"kind":${JSON.stringify(object.kind)},"apiVersion":${JSON.stringify(object.apiVersion)}`;
-      return item === '{}' ? `${head}}` : `${head},${item.slice(1)}`;
-    },
-  };
-}
-
-function encodeItem(object: KubeObject): string {
-  const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
-  return JSON.stringify(rest);
+  #remember(uid: string, encoded: Encoded): void {
+    this.#youngLength += encoded.text.length - (this.#young.get(uid)?.text.length ?? 0);
+    this.#young.set(uid, encoded);
+    this.#old.delete(uid);
+    if (this.#youngLength > this.#maxLength / 2) {
+      this.#old = this.#young;
+      this.#young = new Map();
+      this.#youngLength = 0;
+    }
+  }
 }

@@ -8,7 +8,8 @@ import { badRequest, invalid, StatusError } from '../../machinery/status-error.t
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
 import type { DuplicateField } from '../kube-api.ts';
 import { type ApiRequest, isCustomKind } from './api-request.ts';
-import { decodeMessage, deleteOptionsMessage, messageOf, type ProtobufBody, ProtobufError, readProtobufBody } from './protobuf.ts';
+import { decodeMessage, deleteOptionsMessage, type ProtobufBody, ProtobufError, readProtobufBody } from './protobuf/decode.ts';
+import { messageOf } from './protobuf/layouts.ts';
 
 /** Reading what clients send: JSON, YAML, protobuf, and the forms of PATCH. Everything else is 415, CBOR included. */
 

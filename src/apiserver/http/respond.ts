@@ -5,23 +5,34 @@ import type { Clock } from '../../base/clock.ts';
 import { internalError, isStatusError, type StatusError } from '../../machinery/status-error.ts';
 import { formatYaml } from '../../machinery/yaml.ts';
 import type { Seat } from '../flow-control/fair-queue.ts';
-import type { Representation } from './content-negotiation.ts';
+import { protobufType, type Representation } from './content-negotiation.ts';
+import { encodeAnswer } from './protobuf/encode.ts';
 
 /** Writing answers: whole ones, long ones in slices, errors as `Status`. */
 
-const contentTypes = { json: 'application/json', yaml: 'application/yaml' } as const;
+const contentTypes = { json: 'application/json', yaml: 'application/yaml', protobuf: protobufType } as const;
 
 /** Texts of `Warning` headers in one answer are cut here, as on the real server. */
 const maxWarningBytes = 4_096;
 
-/** Answers with a value in the form that the client asked for. */
+/** Answers with a value in the form that the client asked for, or in JSON when it has no protobuf form. */
 export function sendValue(
   response: ServerResponse,
   { code, value }: { readonly code: number; readonly value: unknown },
   { encoding, pretty }: Representation,
 ): void {
+  const message = encoding === 'protobuf' ? encodeAnswer(value) : undefined;
+  if (message !== undefined) {
+    sendProtobuf(response, code, message);
+    return;
+  }
   const text = encoding === 'yaml' ? formatYaml(value) : pretty ? `${JSON.stringify(value, undefined, 2)}\n` : `${JSON.stringify(value)}\n`;
-  sendText(response, { code, contentType: contentTypes[encoding], text });
+  sendText(response, { code, contentType: contentTypes[encoding === 'yaml' ? 'yaml' : 'json'], text });
+}
+
+/** @param message  a binary string */
+export function sendProtobuf(response: ServerResponse, code: number, message: string): void {
+  sendText(response, { code, contentType: protobufType, text: message, charset: 'latin1' });
 }
 
 /** An object whose JSON exists already. */
@@ -33,10 +44,12 @@ interface TextAnswer {
   readonly code: number;
   readonly contentType: string;
   readonly text: string;
+  /** `latin1` for a binary string. */
+  readonly charset?: 'utf8' | 'latin1';
 }
 
-export function sendText(response: ServerResponse, { code, contentType, text }: TextAnswer): void {
-  const body = Buffer.from(text);
+export function sendText(response: ServerResponse, { code, contentType, text, charset }: TextAnswer): void {
+  const body = Buffer.from(text, charset);
   if (body.length < minGzipBytes || !isPacked(contentType) || !acceptsGzip(response)) {
     response.writeHead(code, { 'content-type': contentType, 'content-length': body.length });
     response.end(body);
@@ -56,7 +69,7 @@ const minGzipBytes = 128 * 1024;
 const gzipOptions = { level: 1 } as const;
 const gzipHeaders = { 'content-encoding': 'gzip', vary: 'Accept-Encoding' } as const;
 
-const isPacked = (contentType: string): boolean => contentType === contentTypes.json || contentType === contentTypes.yaml;
+const isPacked = (contentType: string): boolean => (Object.values(contentTypes) as readonly string[]).includes(contentType);
 
 const acceptsGzip = ({ req }: ServerResponse): boolean =>
   String(req.headers['accept-encoding'] ?? '')
@@ -124,7 +137,8 @@ const maxReadingMs = 60_000;
 
 export interface StreamOptions {
   readonly response: ServerResponse;
-  readonly contentType: 'json' | 'yaml';
+  readonly encoding: Representation['encoding'];
+  /** Binary strings for protobuf. */
   readonly parts: Iterable<string>;
   readonly clock: Clock;
   readonly signal: AbortSignal;
@@ -145,7 +159,9 @@ export interface StreamOptions {
  * answer lasts.
  */
 export async function sendParts(options: StreamOptions): Promise<void> {
-  const { response, contentType, parts, clock, signal, seat, nextTurn } = options;
+  const { response, encoding, parts, clock, signal, seat, nextTurn } = options;
+  const contentType = contentTypes[encoding];
+  const charset = encoding === 'protobuf' ? 'latin1' : 'utf8';
   const isPackable = acceptsGzip(response);
   const startLength = isPackable ? minGzipBytes : chunkLength;
   let text = '';
@@ -164,13 +180,13 @@ export async function sendParts(options: StreamOptions): Promise<void> {
       }
     }
     if (out === undefined) {
-      response.writeHead(200, { 'content-type': contentTypes[contentType], ...(isPackable ? gzipHeaders : {}) });
+      response.writeHead(200, { 'content-type': contentType, ...(isPackable ? gzipHeaders : {}) });
       limitReading(response, clock);
       out = isPackable ? packing(response) : response;
     }
     const chunk = text;
     text = '';
-    const reading = writeChunk(out, chunk, signal);
+    const reading = writeChunk(out, { chunk, charset }, signal);
     if (reading !== undefined) {
       seat?.pause();
       await whileStalled(options, reading);
@@ -181,8 +197,8 @@ export async function sendParts(options: StreamOptions): Promise<void> {
     if (signal.aborted) return;
     sliceStart = clock.monotonicMs();
   }
-  if (out !== undefined) out.end(text);
-  else sendText(response, { code: 200, contentType: contentTypes[contentType], text });
+  if (out !== undefined) out.end(text, charset);
+  else sendText(response, { code: 200, contentType, text, charset });
 }
 
 function packing(response: ServerResponse): Writable {
@@ -219,9 +235,14 @@ export function limitRest(response: ServerResponse, clock: Clock): void {
   if (response.writableLength > chunkLength && !response.closed) limitReading(response, clock);
 }
 
+interface Chunk {
+  readonly chunk: string;
+  readonly charset: 'utf8' | 'latin1';
+}
+
 /** A promise when the client has to read before more may be written; it resolves then, or when `signal` ends the answer. */
-export function writeChunk(out: Writable, chunk: string, signal: AbortSignal): Promise<void> | undefined {
-  if (out.write(chunk) || signal.aborted) return undefined;
+export function writeChunk(out: Writable, { chunk, charset }: Chunk, signal: AbortSignal): Promise<void> | undefined {
+  if (out.write(chunk, charset) || signal.aborted) return undefined;
   return new Promise<void>((resolve) => {
     const done = (): void => {
       out.off('drain', done);

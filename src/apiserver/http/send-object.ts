@@ -5,7 +5,9 @@ import { formatYaml } from '../../machinery/yaml.ts';
 import type { ListPage } from '../kube-api.ts';
 import { type ApiRequest, type HandlerContext, isCustomKind, nextSlice, representationOf } from './api-request.ts';
 import { metaVersionOf, type Representation } from './content-negotiation.ts';
-import { sendJson, sendParts, sendValue } from './respond.ts';
+import { encodeListMetadata, encodeMessage, envelopeHead, envelopeTail, listItemHead } from './protobuf/encode.ts';
+import { answerLayoutOf, partialMetadata } from './protobuf/layouts.ts';
+import { sendJson, sendParts, sendProtobuf, sendValue } from './respond.ts';
 import { columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
 
 /** Answers with one object in the form the client asked for. */
@@ -34,7 +36,9 @@ export function sendObject(
       sendValue(response, { code, value: { ...partialMetadataOf(object), apiVersion: metaVersionOf(representation) } }, representation);
       return;
     case undefined:
-      if (representation.encoding === 'json' && !representation.pretty) sendJson(response, code, encoder.json(object));
+      if (representation.encoding === 'protobuf' && answerLayoutOf(object.apiVersion, object.kind) !== undefined)
+        sendProtobuf(response, code, encoder.protobuf(object));
+      else if (representation.encoding === 'json' && !representation.pretty) sendJson(response, code, encoder.json(object));
       else sendValue(response, { code, value: object }, representation);
       return;
     default:
@@ -55,8 +59,8 @@ export async function sendList(request: ApiRequest, context: HandlerContext, pag
   const answer: ListAnswer = { request, context, page, representation };
   await sendParts({
     response: request.response,
-    contentType: representation.encoding,
-    parts: representation.encoding === 'yaml' ? yamlParts(answer) : jsonParts(answer),
+    encoding: representation.encoding,
+    parts: partsOf(answer),
     clock: context.clock,
     signal: request.signal,
     seat: request.seat,
@@ -108,6 +112,20 @@ function* mapped<A, B>(items: Iterable<A>, map: (item: A) => B): Iterable<B> {
   for (const item of items) yield map(item);
 }
 
+function partsOf(answer: ListAnswer): Iterable<string> {
+  const { encoding } = answer.representation;
+  switch (encoding) {
+    case 'json':
+      return jsonParts(answer);
+    case 'yaml':
+      return yamlParts(answer);
+    case 'protobuf':
+      return protobufParts(answer);
+    default:
+      return encoding satisfies never;
+  }
+}
+
 function* jsonParts(answer: ListAnswer): Iterable<string> {
   const { pretty } = answer.representation;
   const { head, field, elements } = shapeOf(answer);
@@ -131,6 +149,31 @@ function elementEncoder({ request, context: { encoder }, representation: { as, p
 function withoutKind(object: KubeObject): unknown {
   const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
   return rest;
+}
+
+/**
+ * The length of the list comes before its elements. So they are encoded once for the length and once to be sent. To hold
+ * all of them would take the memory that slices save. The encoder keeps some megabytes of them in between.
+ */
+function* protobufParts({ request: { kind }, context: { encoder }, page, representation }: ListAnswer): Iterable<string> {
+  const isWhole = representation.as === undefined;
+  const encode = isWhole ? encoder.itemProtobuf : (object: KubeObject) => encodeMessage(partialMetadata, partialMetadataOf(object));
+  const type = isWhole
+    ? { apiVersion: apiVersionOf(kind), kind: listKindOf(kind) }
+    : { apiVersion: metaVersionOf(representation), kind: 'PartialObjectMetadataList' };
+  const metadata = encodeListMetadata(listMetadataOf(page));
+  let length = metadata.length;
+  for (const object of page.items) {
+    const itemLength = encode(object).length;
+    length += listItemHead(itemLength).length + itemLength;
+    yield '';
+  }
+  yield envelopeHead(type, length) + metadata;
+  for (const object of page.items) {
+    const item = encode(object);
+    yield listItemHead(item.length) + item;
+  }
+  yield envelopeTail;
 }
 
 function* yamlParts(answer: ListAnswer): Iterable<string> {

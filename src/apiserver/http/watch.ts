@@ -2,9 +2,10 @@ import type { ServerResponse } from 'node:http';
 import type { KubeObject } from '../../machinery/object.ts';
 import { expired, isExpired } from '../../machinery/status-error.ts';
 import type { WatchRecord } from '../kube-api.ts';
-import { type ApiRequest, type HandlerContext, nextSlice, requestInfoOf } from './api-request.ts';
-import { negotiate, type Representation } from './content-negotiation.ts';
+import { type ApiRequest, type HandlerContext, nextSlice, protobufOf, requestInfoOf } from './api-request.ts';
+import { metaVersionOf, negotiate, protobufType, type Representation } from './content-negotiation.ts';
 import { watchQueryOf } from './options.ts';
+import { encodeAnswer, encodeWatchEvent } from './protobuf/encode.ts';
 import { statusErrorOf, writeChunk } from './respond.ts';
 import { bookmarkRowOf, columnDefinitionsOf, includeObjectOf, partialMetadataOf, type RowOptions, rowOf } from './table.ts';
 import type { QueuedWatch, WatchMemory } from './watch-memory.ts';
@@ -31,12 +32,13 @@ const defaultTimeoutSeconds = 1_800;
  */
 export async function handleWatch(request: ApiRequest, context: HandlerContext): Promise<void> {
   const { kind, target, response, signal } = request;
-  const representation = negotiate(request.raw.headers.accept, 'watch');
+  const representation = negotiate(request.raw.headers.accept, 'watch', { protobuf: protobufOf(request.kind) });
   const { timeoutSeconds, ...options } = watchQueryOf(request.query);
   const encode = eventEncoder(request, context, representation);
   const watching = new AbortController();
   const stream = new WatchStream({
     response,
+    isProtobuf: representation.encoding === 'protobuf',
     encode,
     context,
     signal,
@@ -92,6 +94,8 @@ const nameSelector = (name: string, selector: string | undefined): string =>
 
 interface WatchStreamOptions {
   readonly response: ServerResponse;
+  /** Events are frames of bytes then, and lines of JSON otherwise. */
+  readonly isProtobuf: boolean;
   readonly encode: (record: WatchRecord) => string;
   readonly context: HandlerContext;
   readonly signal: AbortSignal;
@@ -116,7 +120,7 @@ class WatchStream implements QueuedWatch {
   #open = false;
   #pumping = false;
   #ending = false;
-  #lastLine = '';
+  #lastEvent = '';
 
   constructor(options: WatchStreamOptions) {
     this.#options = options;
@@ -144,10 +148,10 @@ class WatchStream implements QueuedWatch {
 
   /** Sends the head. Events pushed before it are the initial state of the watch. */
   open(): void {
-    const { response } = this.#options;
+    const { response, isProtobuf } = this.#options;
     if (this.#open || response.destroyed) return;
     this.#open = true;
-    response.writeHead(200, { 'content-type': 'application/json' });
+    response.writeHead(200, { 'content-type': isProtobuf ? `${protobufType};stream=watch` : 'application/json' });
     response.flushHeaders();
     this.#schedule();
   }
@@ -181,8 +185,13 @@ class WatchStream implements QueuedWatch {
   end(err?: Error): void {
     if (this.#ending) return;
     this.#ending = true;
-    if (err !== undefined) this.#lastLine = `${JSON.stringify({ type: 'ERROR', object: statusErrorOf(err).toStatus() })}\n`;
-    const { response, context } = this.#options;
+    const { response, context, isProtobuf } = this.#options;
+    if (err !== undefined) {
+      const object = statusErrorOf(err).toStatus();
+      this.#lastEvent = isProtobuf
+        ? encodeWatchEvent('ERROR', encodeAnswer(object) ?? '')
+        : `${JSON.stringify({ type: 'ERROR', object })}\n`;
+    }
     const cancel = context.clock.after(lingerMs, () => response.destroy());
     response.once('close', cancel);
     this.#schedule();
@@ -230,7 +239,8 @@ class WatchStream implements QueuedWatch {
   }
 
   async #pump(): Promise<void> {
-    const { response, signal, encode, onSent, nextTurn, context } = this.#options;
+    const { response, signal, encode, onSent, nextTurn, context, isProtobuf } = this.#options;
+    const charset = isProtobuf ? 'latin1' : 'utf8';
     while (this.#waiting > 0 && !signal.aborted) {
       const sliceStart = context.clock.monotonicMs();
       let sent = 0;
@@ -242,13 +252,13 @@ class WatchStream implements QueuedWatch {
         sent += 1;
       }
       onSent(sent);
-      const reading = writeChunk(response, text, signal);
+      const reading = writeChunk(response, { chunk: text, charset }, signal);
       if (reading !== undefined) await this.#stalled(text.length, reading);
       if (this.#waiting > 0) await nextTurn();
     }
     this.#pumping = false;
     if (signal.aborted || !this.#ending) return;
-    response.end(this.#lastLine);
+    response.end(this.#lastEvent, charset);
   }
 
   /** Counts what the client has not taken, and does not wait for it forever. */
@@ -267,8 +277,18 @@ class WatchStream implements QueuedWatch {
   }
 }
 
-/** One line an event. Table columns are described in the first event only. */
-function eventEncoder(request: ApiRequest, { clock }: HandlerContext, { as }: Representation): (record: WatchRecord) => string {
+/** One line or frame an event. Table columns are described in the first event only. */
+function eventEncoder(
+  request: ApiRequest,
+  { clock, encoder }: HandlerContext,
+  representation: Representation,
+): (record: WatchRecord) => string {
+  const { as, encoding } = representation;
+  if (encoding === 'protobuf') {
+    if (as === undefined) return ({ type, object }) => encodeWatchEvent(type, encoder.protobuf(object));
+    const partial = { apiVersion: metaVersionOf(representation), kind: 'PartialObjectMetadata' };
+    return ({ type, object }) => encodeWatchEvent(type, encodeAnswer({ ...partialMetadataOf(object), ...partial }) ?? '');
+  }
   const line = (type: string, json: string): string => `{"type":"${type}","object":${json}}\n`;
   switch (as) {
     case undefined:

@@ -213,6 +213,6 @@ function send({ raw, response, query }: KnownExchange, value: unknown): void {
   const { headers } = raw;
   // Browsers and scripts that ask for HTML get JSON here, as on the real server.
   const accept = headers.accept?.startsWith('text/') ? undefined : headers.accept;
-  const { encoding, pretty } = negotiate(accept, 'object', wantsPretty(query, headers['user-agent'] ?? ''));
+  const { encoding, pretty } = negotiate(accept, 'object', { pretty: wantsPretty(query, headers['user-agent'] ?? '') });
   sendValue(response, { code: 200, value }, { encoding, pretty });
 }

@@ -212,7 +212,7 @@ const hookOf =
 
 function errorEncodingOf({ headers }: IncomingMessage): Representation['encoding'] {
   try {
-    return negotiate(headers.accept, 'object').encoding;
+    return negotiate(headers.accept, 'object', { protobuf: 'objects' }).encoding;
   } catch {
     // Errors before any handler are answered in JSON.
     return 'json';

@@ -39,7 +39,26 @@ describe('negotiate', () => {
     },
   );
 
-  it('watches in JSON only', () => {
+  const partial = 'application/vnd.kubernetes.protobuf;as=PartialObjectMetadata;g=meta.k8s.io;v=v1';
+  it.each([
+    ['objects', 'application/vnd.kubernetes.protobuf,application/json', { encoding: 'protobuf' }],
+    ['objects', 'application/json,application/vnd.kubernetes.protobuf', { encoding: 'json' }],
+    ['objects', `${partial},application/json`, { encoding: 'protobuf', as: 'PartialObjectMetadata' }],
+    ['objects', `application/vnd.kubernetes.protobuf;as=Table;v=v1;g=meta.k8s.io,${table}`, { encoding: 'json', as: 'Table' }],
+    ['metadata', 'application/vnd.kubernetes.protobuf,application/json', { encoding: 'json' }],
+    ['metadata', partial, { encoding: 'protobuf', as: 'PartialObjectMetadata' }],
+  ] as const)('answers a kind with protobuf for its %s: %s', (protobuf, accept, expected) => {
+    expect(negotiate(accept, 'object', { protobuf })).toEqual({ pretty: false, ...expected });
+  });
+
+  it('refuses protobuf alone for the object of a kind that has only metadata in it', () => {
+    expect(() => negotiate('application/vnd.kubernetes.protobuf', 'object', { protobuf: 'metadata' })).toThrow(
+      'only the following media types are accepted: application/json, application/yaml, application/vnd.kubernetes.protobuf',
+    );
+  });
+
+  it('watches in JSON or protobuf, never in YAML', () => {
+    expect(negotiate('application/vnd.kubernetes.protobuf;stream=watch', 'watch', { protobuf: 'objects' }).encoding).toBe('protobuf');
     expect(negotiate('application/yaml,application/json', 'watch').encoding).toBe('json');
     expect(() => negotiate('application/yaml', 'watch')).toThrow(
       'only the following media types are accepted: application/json;stream=watch',

@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { loadSchemas } from '../../../../src/api/schemas.ts';
-import { decodeMessage, messageOf, ProtobufError, readProtobufBody } from '../../../../src/apiserver/http/protobuf.ts';
+import { decodeMessage, ProtobufError, readProtobufBody } from '../../../../src/apiserver/http/protobuf/decode.ts';
+import { messageOf } from '../../../../src/apiserver/http/protobuf/layouts.ts';
 import {
   bytesField,
   encodeMessage,

@@ -26,7 +26,7 @@ function startAnswer({ isShort = (): boolean => false } = {}) {
   });
   const sent = sendParts({
     response: response as unknown as ServerResponse,
-    contentType: 'json',
+    encoding: 'json',
     parts: Array.from({ length: 30 }, () => 'x'.repeat(70_000)),
     clock,
     signal: gone.signal,

@@ -1,10 +1,21 @@
-import { readFileSync } from 'node:fs';
-import { JsonError, parseJson, setOwn } from '../../machinery/json.ts';
-import { parseQuantity, QuantityError } from '../../machinery/quantity.ts';
+import { JsonError, parseJson, setOwn } from '../../../machinery/json.ts';
+import { parseQuantity, QuantityError } from '../../../machinery/quantity.ts';
+import {
+  answerLayoutOf,
+  type eitherForms,
+  envelope,
+  type Field,
+  type Form,
+  intOrString,
+  type Layout,
+  layoutOf,
+  quantity,
+  rawJson,
+  timestamp,
+} from './layouts.ts';
 
 /**
- * Reads the protobuf form of Kubernetes' own kinds, which kubectl's typed commands, helm and client-go send. Answers are never written
- * in it: those clients take JSON.
+ * Reads the protobuf form of Kubernetes' own kinds, which kubectl's typed commands, helm and client-go send.
  *
  * A body is four bytes, then a `runtime.Unknown` that names version and kind and holds the object. Field numbers come from
  * `src/api/protobuf.json`. The result is the object's JSON form. Typed clients cannot help sending zero values that mean
@@ -41,21 +52,6 @@ export function readProtobufBody(body: Buffer | undefined): ProtobufBody {
   return { apiVersion, kind, raw };
 }
 
-/** Name of the message of a kind, for `decodeMessage`; undefined when its layout is not known. */
-export function messageOf({
-  group,
-  version,
-  kind,
-}: {
-  readonly group: string;
-  readonly version: string;
-  readonly kind: string;
-}): string | undefined {
-  const { kinds } = protobufTable();
-  const id = `${group}/${version}/${kind}`;
-  return Object.hasOwn(kinds, id) ? kinds[id] : undefined;
-}
-
 /** `DeleteOptions`, which all groups share. */
 export const deleteOptionsMessage = 'io.k8s.apimachinery.pkg.apis.meta.v1.DeleteOptions';
 
@@ -69,107 +65,12 @@ export function decodeMessage(name: string, bytes: Buffer): Record<string, unkno
   return new Reader(bytes).message(layoutOf(name), {}, 0);
 }
 
-// ------------------------------------------------------------------------------------------------------------------------------- layouts
-
-/** As `scripts/gen-protobuf.mjs` writes it; the forms are explained there. */
-interface ProtobufTable {
-  readonly kinds: Readonly<Record<string, string>>;
-  readonly messages: Readonly<Record<string, Readonly<Record<string, readonly [name: string, form: string, message?: string]>>>>;
+/** The JSON form of a whole answer; undefined when its kind has no protobuf form. */
+export function decodeAnswer(bytes: Buffer): Record<string, unknown> | undefined {
+  const { apiVersion, kind, raw } = readProtobufBody(bytes);
+  const layout = answerLayoutOf(apiVersion, kind);
+  return layout === undefined ? undefined : { kind, apiVersion, ...new Reader(raw).message(layout, {}, 0) };
 }
-
-let table: ProtobufTable | undefined;
-
-function protobufTable(): ProtobufTable {
-  table ??= JSON.parse(readFileSync(new URL('../../api/protobuf.json', import.meta.url), 'utf8')) as ProtobufTable;
-  return table;
-}
-
-/** A message: its fields by number, and its name as errors show it. */
-interface Layout {
-  readonly goType: string;
-  readonly fields: readonly (Field | undefined)[];
-}
-
-interface Field {
-  readonly name: string;
-  readonly label: 'optional' | 'repeated' | 'map';
-  readonly form: Form;
-  /** The zero value, or an empty message, means that the field is absent. */
-  readonly zeroIsAbsent: boolean;
-  /** Type of a message; resolved lazily, so that types may contain themselves. */
-  layout(): Layout;
-}
-
-const scalarForms = ['string', 'bool', 'int32', 'int64', 'double', 'bytes'] as const;
-const eitherForms = ['message-or-list', 'message-or-bool', 'message-or-strings'] as const;
-const messageForms = ['message', 'inline', 'list', 'time', 'micro-time', 'quantity', 'int-or-string', 'json', ...eitherForms] as const;
-/** For the envelope only: bytes that stay bytes. */
-type Form = (typeof scalarForms)[number] | (typeof messageForms)[number] | 'raw';
-
-const isForm = (form: string): form is Form => ([...scalarForms, ...messageForms] as readonly string[]).includes(form);
-
-const layouts = new Map<string, Layout>();
-
-function layoutOf(name: string): Layout {
-  let layout = layouts.get(name);
-  if (layout === undefined) {
-    const entries = protobufTable().messages[name];
-    if (entries === undefined) throw new Error(`there is no protobuf message ${name}`);
-    layout = compileLayout(name.slice(name.lastIndexOf('.') + 1), entries);
-    layouts.set(name, layout);
-  }
-  return layout;
-}
-
-function compileLayout(goType: string, entries: ProtobufTable['messages'][string]): Layout {
-  const fields: (Field | undefined)[] = [];
-  for (const [number, [name, coded, message]] of Object.entries(entries)) {
-    const [, labelPrefix, form = '', suffix] = /^(\[\]|\{\})?([a-z0-9-]+)(\?)?$/.exec(coded) ?? [];
-    if (!isForm(form)) throw new Error(`field ${name} of protobuf message ${goType} has the unknown form ${coded}`);
-    let layout: Layout | undefined;
-    fields[Number(number)] = {
-      name,
-      label: labelPrefix === '[]' ? 'repeated' : labelPrefix === '{}' ? 'map' : 'optional',
-      form,
-      zeroIsAbsent: suffix === '?',
-      layout: () => {
-        layout ??= layoutOf(message ?? '');
-        return layout;
-      },
-    };
-  }
-  return { goType, fields };
-}
-
-/** Messages with a fixed layout. */
-function fixedLayout(goType: string, fields: readonly (readonly [number: number, name: string, form: Form, layout?: Layout])[]): Layout {
-  const byNumber: (Field | undefined)[] = [];
-  for (const [number, name, form, layout] of fields) {
-    byNumber[number] = { name, label: 'optional', form, zeroIsAbsent: false, layout: () => layout ?? nothing };
-  }
-  return { goType, fields: byNumber };
-}
-
-const nothing: Layout = { goType: '', fields: [] };
-const timestamp = fixedLayout('Timestamp', [
-  [1, 'seconds', 'int64'],
-  [2, 'nanos', 'int32'],
-]);
-const intOrString = fixedLayout('IntOrString', [
-  [1, 'type', 'int64'],
-  [2, 'intVal', 'int32'],
-  [3, 'strVal', 'string'],
-]);
-const quantity = fixedLayout('Quantity', [[1, 'string', 'string']]);
-const rawJson = fixedLayout('RawExtension', [[1, 'raw', 'raw']]);
-const typeMeta = fixedLayout('TypeMeta', [
-  [1, 'apiVersion', 'string'],
-  [2, 'kind', 'string'],
-]);
-const envelope = fixedLayout('Unknown', [
-  [1, 'typeMeta', 'inline', typeMeta],
-  [2, 'raw', 'raw'],
-]);
 
 // ------------------------------------------------------------------------------------------------------------------------------- reading
 
