@@ -45,7 +45,7 @@ async function startEtcd() {
   const storage = await openEtcdStorage({
     endpoints: [{ host: etcdHost, port: 2379 }],
     prefix: '/midship',
-    owner: { serverId: 'bench', host: 'bench', directory },
+    serverId: 'bench',
     log: createLog({ level: 'silent' }),
   });
   return { storage, end: () => child.kill('SIGKILL') };

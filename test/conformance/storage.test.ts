@@ -58,7 +58,7 @@ const backends: readonly Backend[] = [
               tls: undefined,
               login: undefined,
               prefix: directory,
-              owner: { serverId: 'one', host: 'here', directory },
+              serverId: 'one',
               log: createLog({ level: 'silent' }),
             }),
           durable: true,

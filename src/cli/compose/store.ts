@@ -1,13 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { hostname } from 'node:os';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { Clock } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { notImplemented } from '../../machinery/status-error.ts';
+import type { StoreRecords } from '../../storage/etcd/storage.ts';
 import { openSqliteStorage } from '../../storage/sqlite/storage.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { type Configuration, type EtcdSettings, filesOf } from '../configuration.ts';
@@ -15,6 +15,8 @@ import { Failure } from '../failure.ts';
 
 /** The store of a cluster, and a way to copy it into a file. */
 export interface OpenStore extends Storage {
+  /** Absent: no other server shares the store. */
+  readonly records?: StoreRecords;
   /** @throws StatusError 501 for a store in etcd */
   backup(path: string): Promise<void>;
 }
@@ -39,7 +41,7 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
     endpoints: store.address.endpoints,
     prefix: store.address.prefix,
     ...(await credentialsOf(store)),
-    owner: { serverId: await serverIdIn(files.serverId), host: hostname(), directory: dataDirectory },
+    serverId: await serverIdIn(files.serverId),
     clock,
     log: log.child({ component: 'etcd' }),
   });

@@ -9,8 +9,8 @@ export interface StoreKeys {
   readonly end: string;
   readonly compaction: string;
   readonly format: string;
-  readonly owner: string;
   fence(serverId: string): string;
+  record(name: string): string;
   of(key: string): string;
   /** Undefined for a key of the store itself. */
   nameOf(etcdKey: string): string | undefined;
@@ -24,7 +24,7 @@ export function createStoreKeys(prefix: string): StoreKeys {
     end: keyAfterPrefix(first),
     compaction: `${meta}compaction`,
     format: `${meta}format`,
-    owner: `${meta}owner`,
+    record: (name) => `${meta}${name}`,
     fence: (serverId) => `${meta}fence/${serverId}`,
     of: (key) => `${first}${key}`,
     nameOf: (etcdKey) => (etcdKey.startsWith(meta) ? undefined : etcdKey.slice(first.length)),

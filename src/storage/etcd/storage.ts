@@ -35,17 +35,27 @@ import { createEtcdWrites, type EtcdWrites } from './writes.ts';
 export interface EtcdStorageOptions extends Omit<EtcdClientOptions, 'clock'> {
   /** All keys begin with it; it begins with a slash and does not end with one. */
   readonly prefix: string;
-  readonly owner: StoreOwner;
+  /** The same over restarts of this server, and no other server's. */
+  readonly serverId: string;
   readonly log: Log;
   readonly clock?: Clock;
 }
 
-/** The one server that writes the store; its name for people. */
-export interface StoreOwner {
-  /** The same over restarts of this server, and no other server's. */
-  readonly serverId: string;
-  readonly host: string;
-  readonly directory: string;
+/** A store that several servers share. */
+export interface EtcdStorage extends Storage {
+  readonly records: StoreRecords;
+}
+
+/** Texts that servers share beside the objects; no reader or watcher of objects sees them. */
+export interface StoreRecords {
+  get(name: 'bootstrap'): Promise<StoreRecord | undefined>;
+  /** Gives the record that is there afterwards: this one, or that of another server which came first. */
+  create(name: 'bootstrap', text: string): Promise<StoreRecord>;
+}
+
+export interface StoreRecord {
+  readonly text: string;
+  readonly revision: number;
 }
 
 /** Objects of one page of a range; at most 1.5 MiB each, usually a few KiB. */
@@ -54,16 +64,17 @@ const pageKeys = 1_000;
 const historyPage = 500;
 /** etcd before it may say in a progress answer that nothing is missing while something is. (etcd-io/etcd#15220) */
 const oldestVersion = '3.5.8';
+/** The client waits some seconds for each. */
+const maxRecordTries = 4;
 const neverAborted = new AbortController().signal;
 /** Version of how values and keys lie in etcd. */
 const formatVersion = 1;
 
 /**
- * @throws StorageError when etcd is away, too old, written by a later version, or another server's
+ * @throws StorageError when etcd is away, too old, or written by a later version
  */
-export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Storage> {
-  const { prefix, owner, log, clock = systemClock } = options;
-  const { serverId } = owner;
+export async function openEtcdStorage(options: EtcdStorageOptions): Promise<EtcdStorage> {
+  const { prefix, serverId, log, clock = systemClock } = options;
   const client = createEtcdClient({ ...options, clock });
   const keys = createStoreKeys(prefix);
   const live = createLiveWatch({ client, key: keys.first, rangeEnd: keys.end, clock, log });
@@ -71,7 +82,6 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Stor
   try {
     await checkVersion(client);
     await checkFormat(client, keys);
-    await claim(client, keys, owner);
     const { revision } = await client.range({ key: keys.fence(serverId) });
     live.start(revision);
     // Writes of an earlier process of this server are done by now, or never.
@@ -127,7 +137,7 @@ interface Subscriber {
   hasEnded: boolean;
 }
 
-function createStorage({ client, keys, live, writes, clock, compacted }: Parts): Storage {
+function createStorage({ client, keys, live, writes, clock, compacted }: Parts): EtcdStorage {
   const subscribers = new Set<Subscriber>();
   let compactedRevision = compacted;
   let closing: Promise<void> | undefined;
@@ -299,6 +309,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
       return live.failure ?? writes.failure;
     },
     damage: [],
+    records: createRecords(client, keys),
     async get(key) {
       checkOpen();
       const [entry] = (await client.range({ key: keys.of(key) })).entries;
@@ -379,18 +390,29 @@ function isOlder(version: string, than: string): boolean {
   return false;
 }
 
-/** Two servers would each keep what they think is taken: addresses, ports and quotas. */
-async function claim(client: EtcdClient, keys: StoreKeys, owner: StoreOwner): Promise<void> {
-  const { found } = await client.txn({
-    compare: [{ key: keys.owner, revision: 0 }],
-    success: { put: { key: keys.owner, text: JSON.stringify(owner) } },
-    read: keys.owner,
-  });
-  const current = found === undefined ? owner : (JSON.parse(found.text) as StoreOwner);
-  if (current.serverId === owner.serverId) return;
-  throw new StorageError(`the store belongs to the server on ${current.host} with the data directory ${current.directory}`, {
-    hint: 'Start that data directory, which has the keys, or name another prefix: several servers on one store are not supported yet.',
-  });
+function createRecords(client: EtcdClient, keys: StoreKeys): StoreRecords {
+  async function get(name: string): Promise<StoreRecord | undefined> {
+    const [entry] = (await client.range({ key: keys.record(name) })).entries;
+    return entry === undefined ? undefined : { text: entry.text, revision: entry.modRevision };
+  }
+  async function create(name: string, text: string): Promise<StoreRecord> {
+    const key = keys.record(name);
+    for (let tries = 1; ; tries += 1) {
+      try {
+        const { succeeded, revision, found } = await client.txn({
+          compare: [{ key, revision: 0 }],
+          success: { put: { key, text } },
+          read: key,
+        });
+        return succeeded || found === undefined ? { text, revision } : { text: found.text, revision: found.modRevision };
+      } catch (err) {
+        // Without an answer it may have been written. No record is ever deleted, so another try cannot make a second one.
+        if (!isOpen(err) || tries === maxRecordTries) throw err;
+        client.moveOn();
+      }
+    }
+  }
+  return { get, create };
 }
 
 /** Says how the store is written, and refuses one that a later version wrote. */
