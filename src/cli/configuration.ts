@@ -7,6 +7,7 @@ import type { AddressPool } from '../machinery/address-pool.ts';
 import type { AdmissionPlugin, OidcSettings } from './access-flags.ts';
 import type { MachinesNetwork } from './data-directory.ts';
 import type { PodSettings } from './pod-flags.ts';
+import type { ServerToken } from './server-token.ts';
 import type { EtcdAddress } from './store-address.ts';
 
 /** The request of `up` and `demo`: flags over environment (`MIDSHIP_*`) over defaults, with units in the names. */
@@ -89,6 +90,8 @@ export interface MachinesSettings extends MachinesNetwork, NodeSettings {
   readonly awaitsCloud?: boolean;
   /** `ID.SECRET` of `--token`; absent: one is made. */
   readonly bootstrapToken?: string;
+  /** The secret of the servers on one store; absent: that of the data directory, or a new one. */
+  readonly serverToken?: ServerToken;
 }
 
 /** The Node that a machine is. */
@@ -143,6 +146,8 @@ export const filesOf = (dataDirectory: string) => ({
   token: join(dataDirectory, 'git-token'),
   /** The token by which machines join a server. */
   joinToken: join(dataDirectory, 'token'),
+  /** The token by which further servers join a store in etcd. */
+  serverToken: join(dataDirectory, 'server-token'),
   /** The certificates of a machine that joined. */
   agentPki: join(dataDirectory, 'agent-pki'),
   pageToken: join(dataDirectory, 'page-token'),

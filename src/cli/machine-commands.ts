@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type JoinToken, tryParseJoinToken } from '../api/join-token.ts';
@@ -9,6 +8,7 @@ import { defaultMachineDirectory } from './machine-directory.ts';
 import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, withNodeFlags } from './node-flags.ts';
 import { type ContainerFlags, containerSettingsOf, withContainerFlags } from './pod-flags.ts';
 import type { RunCommandContext } from './run-commands.ts';
+import { readTokenText } from './server-token.ts';
 
 export interface AgentFlags extends IngressFlags, NodeFlags, ContainerFlags {
   readonly server?: string;
@@ -104,7 +104,7 @@ export function requireToken({ token, tokenFile }: AgentFlags): JoinToken {
   if (token !== undefined && tokenFile !== undefined) {
     throw new Failure('--token and --token-file exclude each other', { why: 'Both name the token.', fix: 'Leave one of them out.' });
   }
-  const text = tokenFile === undefined ? token : readToken(resolve(tokenFile));
+  const text = tokenFile === undefined ? token : readTokenText(resolve(tokenFile));
   if (text === undefined) {
     throw new Failure('missing flag: --token-file', {
       why: 'The token proves that this machine may join, and names the cluster.',
@@ -118,18 +118,6 @@ export function requireToken({ token, tokenFile }: AgentFlags): JoinToken {
     why: 'A token is K10, 64 hexadecimal digits, two colons, and ID.SECRET.',
     fix: 'Copy it whole: midship token create prints it on the server.',
   });
-}
-
-function readToken(path: string): string {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch (cause) {
-    throw new Failure(`${path} cannot be read`, {
-      why: cause instanceof Error ? cause.message : String(cause),
-      fix: 'Name a readable file with --token-file.',
-      cause,
-    });
-  }
 }
 
 function parseServer(value: string): string {

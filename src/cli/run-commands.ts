@@ -20,6 +20,7 @@ import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
 import { repositoryOf } from './repository-flag.ts';
+import { readTokenText, tryParseServerToken } from './server-token.ts';
 import { type StoreFlags, storeSettingsOf, withStoreFlags } from './store-flags.ts';
 
 /** The examples that `demo` puts into an empty built-in remote. */
@@ -60,7 +61,8 @@ interface ServerFlags extends UpFlags, NodeFlags, CloudFlags, StoreFlags {
   readonly networkBackend: NetworkBackend;
   readonly serviceCidr: string;
   readonly nodeMonitorGracePeriod: number;
-  readonly token?: string;
+  readonly token?: ServerTokens;
+  readonly tokenFile?: string;
 }
 
 interface GitOpsFlags extends BuildFlags, OverrideFlags {
@@ -241,10 +243,14 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     .addOption(new Option('--service-cidr <range>', 'addresses of Services').argParser(parseRangeFlag).default('10.43.0.0/16'))
     .addOption(graceOption('silence after which a Node counts as lost; its agent gives a sign of life every 10 s'))
     .addOption(
-      new Option('--token <id.secret>', 'token by which machines join; default: one that is made')
+      new Option(
+        '--token <token>',
+        'ID.SECRET: by which machines join. Otherwise the secret that servers on one etcd share, of 16 characters at least. Default: both are made',
+      )
         .env('MIDSHIP_TOKEN')
         .argParser(parseToken),
-    );
+    )
+    .option('--token-file <file>', 'file with the same: server-token of the data directory of another server');
   withStoreFlags(withCloudFlags(withNodeFlags(server)))
     .addHelpText(
       'after',
@@ -381,7 +387,7 @@ const withRepositoryFlags = (command: Command): Command =>
     .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
 
 function machinesOf(flags: ServerFlags): MachinesSettings {
-  const { clusterCidr, networkBackend, serviceCidr, nodeMonitorGracePeriod, token } = flags;
+  const { clusterCidr, networkBackend, serviceCidr, nodeMonitorGracePeriod } = flags;
   return {
     kind: 'machines',
     clusterCidr,
@@ -390,7 +396,7 @@ function machinesOf(flags: ServerFlags): MachinesSettings {
     nodeAddress: nodeAddressOf(flags),
     nodeGraceMs: nodeMonitorGracePeriod,
     ...nodeSettingsOf(flags),
-    ...(token === undefined ? {} : { bootstrapToken: token }),
+    ...serverTokensOf(flags),
   };
 }
 
@@ -521,11 +527,44 @@ function parseRangeFlag(value: string): string {
   }
 }
 
-function parseToken(value: string): string {
-  const token = tryParseJoinToken(value)?.bootstrapToken ?? value;
-  if (!/^[a-z0-9]{6}\.[a-z0-9]{16}$/.test(token))
-    throw new InvalidArgumentError('A token is six letters or digits, a dot, and sixteen: [a-z0-9]{6}.[a-z0-9]{16}.');
-  return token;
+type ServerTokens = Pick<MachinesSettings, 'bootstrapToken' | 'serverToken'>;
+
+function parseToken(value: string): ServerTokens {
+  const tokens = tryServerTokens(value);
+  if (tokens === undefined) {
+    throw new InvalidArgumentError(
+      'A token is six letters or digits, a dot, and sixteen: [a-z0-9]{6}.[a-z0-9]{16}. That of servers is their file server-token, or a secret of 16 characters at least.',
+    );
+  }
+  return tokens;
+}
+
+function tryServerTokens(value: string): ServerTokens | undefined {
+  const text = value.trim();
+  const bootstrapToken = tryParseJoinToken(text)?.bootstrapToken ?? text;
+  if (/^[a-z0-9]{6}\.[a-z0-9]{16}$/.test(bootstrapToken)) return { bootstrapToken };
+  const serverToken = tryParseServerToken(text);
+  return serverToken === undefined ? undefined : { serverToken };
+}
+
+/** @throws Failure for a file that is none of a token, and for a secret of servers that has no use */
+function serverTokensOf({ token, tokenFile, store }: Pick<ServerFlags, 'token' | 'tokenFile' | 'store'>): ServerTokens {
+  if (token !== undefined && tokenFile !== undefined)
+    throw new Failure('--token and --token-file exclude each other', { why: 'Both name the token.', fix: 'Leave one of them out.' });
+  const tokens = tokenFile === undefined ? token : tryServerTokens(readTokenText(resolve(tokenFile)));
+  if (tokenFile !== undefined && tokens === undefined) {
+    throw new Failure(`${tokenFile} has no token`, {
+      why: 'A token of servers is K10, 64 hexadecimal digits, ::server: and a secret.',
+      fix: 'Copy the file server-token of the data directory of another server.',
+    });
+  }
+  if (tokens?.serverToken !== undefined && store === undefined) {
+    throw new Failure('a token of servers without --store', {
+      why: 'It opens the keys in an etcd that servers share, and this server keeps its objects in SQLite.',
+      fix: 'Name the etcd: --store etcd://HOST:2379. Machines join by a token ID.SECRET.',
+    });
+  }
+  return tokens ?? {};
 }
 
 function parseMode(value: string): number {

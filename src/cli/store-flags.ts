@@ -21,7 +21,7 @@ export const withStoreFlags = (command: Command): Command =>
     .addOption(
       new Option(
         '--store <address>',
-        'sqlite, or etcd://HOST[:PORT][,…][/PREFIX]: keep the objects in an etcd that runs already; keys and Git stay in the data directory',
+        'sqlite, or etcd://HOST[:PORT][,…][/PREFIX]: keep the objects and the keys of the cluster in an etcd that runs already; several servers may share it',
       )
         .argParser(parseStore)
         .default(undefined, 'sqlite'),

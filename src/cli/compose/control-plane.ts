@@ -52,6 +52,7 @@ import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
 import type { MetricsPaths } from './metrics-paths.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
+import { shareKeys } from './shared-keys.ts';
 import { openStore } from './store.ts';
 
 export interface ControlPlaneOptions extends Surroundings {
@@ -103,6 +104,17 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
   const storage = await openStore({ configuration, clock, log, metrics: metrics.apiserver });
   onClose(() => storage.close());
   for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
+  if (storage.records !== undefined && machines !== undefined && configuration.store !== undefined) {
+    await shareKeys({
+      dataDirectory: configuration.dataDirectory,
+      storage,
+      records: storage.records,
+      prefix: configuration.store.address.prefix,
+      machines,
+      token: machines.serverToken,
+      clock,
+    });
+  }
   for (const { address, port } of await endSquatters(configuration))
     log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
   // The page opens its port last; a port that is taken is better known before the API has answered and pods run.
@@ -259,6 +271,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       caCertificate: pki.caCertificate,
       path: files.joinToken,
       bootstrapToken: machines.bootstrapToken,
+      isShared: storage.records !== undefined,
     });
   }
   onListening(apiServer.url);

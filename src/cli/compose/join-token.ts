@@ -1,6 +1,13 @@
 import { readFile } from 'node:fs/promises';
-import { secrets } from '../../api/core/v1/secret.ts';
-import { bootstrapSecretOf, bootstrapTokenNamespace, formatJoinToken, tokenIdOf, tryParseJoinToken } from '../../api/join-token.ts';
+import { type Secret, secrets } from '../../api/core/v1/secret.ts';
+import {
+  bootstrapSecretOf,
+  bootstrapTokenNamespace,
+  bootstrapTokenType,
+  formatJoinToken,
+  tokenIdOf,
+  tryParseJoinToken,
+} from '../../api/join-token.ts';
 import { authorityHashOf, newBootstrapToken } from '../../api/join-token-secrets.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Client } from '../../client/client.ts';
@@ -14,20 +21,33 @@ export interface JoinTokenOptions {
   readonly path: string;
   /** `ID.SECRET` that a person chose. Absent: that of the file, or a new one. */
   readonly bootstrapToken: string | undefined;
+  /** Other servers keep the token, too: that of the store counts, and not the one of the file. */
+  readonly isShared: boolean;
 }
 
+const description = 'Token of "midship server", without an end.';
+
 /** Makes the token that admits machines for as long as the cluster lives, and writes it to its file. */
-export async function keepJoinToken({ client, caCertificate, path, bootstrapToken }: JoinTokenOptions): Promise<void> {
-  const kept = tryParseJoinToken(await readFile(path, 'utf8').catch(() => ''))?.bootstrapToken;
+export async function keepJoinToken({ client, caCertificate, path, bootstrapToken, isShared }: JoinTokenOptions): Promise<void> {
+  const inFile = tryParseJoinToken(await readFile(path, 'utf8').catch(() => ''))?.bootstrapToken;
+  const kept = (isShared ? await storedToken(client) : undefined) ?? inFile;
   const wanted = bootstrapToken ?? kept ?? newBootstrapToken();
   // A token that was replaced admits nobody any more.
   if (kept !== undefined && kept !== wanted) await deleteToken(client, tokenIdOf(kept));
   try {
-    await client.create(secrets, bootstrapSecretOf(wanted, { description: 'Token of "midship server", without an end.' }));
+    await client.create(secrets, bootstrapSecretOf(wanted, { description }));
   } catch (err) {
     if (!isAlreadyExists(err)) throw err;
   }
   await writeDurableFile(path, `${formatJoinToken({ authorityHash: authorityHashOf(caCertificate), bootstrapToken: wanted })}\n`);
+}
+
+/** The one that some server of the cluster made; the first by name, when two servers made one at the same moment. */
+async function storedToken(client: Client): Promise<string | undefined> {
+  const { items } = await client.list(secrets, { namespace: bootstrapTokenNamespace, fieldSelector: `type=${bootstrapTokenType}` });
+  const fieldOf = ({ data }: Secret, name: string): string => Buffer.from(data?.[name] ?? '', 'base64').toString('utf8');
+  const own = items.find((secret) => fieldOf(secret, 'description') === description);
+  return own === undefined ? undefined : `${fieldOf(own, 'token-id')}.${fieldOf(own, 'token-secret')}`;
 }
 
 async function deleteToken(client: Client, id: string): Promise<void> {

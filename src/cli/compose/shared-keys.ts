@@ -1,0 +1,188 @@
+import { randomBytes } from 'node:crypto';
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { authorityHashOf } from '../../api/join-token-secrets.ts';
+import { ensureEncryptionConfiguration } from '../../apiserver/encryption/configuration.ts';
+import type { Clock } from '../../base/clock.ts';
+import { writeDurableFile } from '../../base/durable-file.ts';
+import { authorityFiles, certificatesIn } from '../../base/pki/authority.ts';
+import { tryReadText } from '../../base/pki/key-pair.ts';
+import { openPki } from '../../base/pki.ts';
+import type { StoreRecords } from '../../storage/etcd/storage.ts';
+import type { Storage } from '../../storage/storage.ts';
+import { authoritiesOf, filesOf, type MachinesSettings } from '../configuration.ts';
+import { ensureToken } from '../data-directory.ts';
+import { Failure } from '../failure.ts';
+import { type Bundle, BundleError, openBundle, sealBundle } from '../sealed-bundle.ts';
+import { formatServerToken, type ServerToken, tryParseServerToken } from '../server-token.ts';
+
+export interface SharedKeysOptions {
+  readonly dataDirectory: string;
+  readonly storage: Pick<Storage, 'range'>;
+  readonly records: StoreRecords;
+  /** Place of the store in etcd. */
+  readonly prefix: string;
+  readonly machines: Pick<MachinesSettings, 'clusterCidr' | 'serviceCidr' | 'networkBackend'>;
+  /** Undefined: that of the data directory, or a new one. */
+  readonly token: ServerToken | undefined;
+  readonly clock: Clock;
+}
+
+/**
+ * Brings the keys of the cluster into the data directory. The first server makes them and puts them into the store, encrypted by its
+ * token. Later ones read them with the same token. The store decides between servers that start at the same moment, and no file of the
+ * data directory is written before that.
+ *
+ * @throws Failure for a wrong token, for keys of another cluster, and for other ranges of addresses than the cluster has
+ */
+export async function shareKeys(options: SharedKeysOptions): Promise<void> {
+  const { dataDirectory, records, prefix } = options;
+  const { serverToken: tokenPath } = filesOf(dataDirectory);
+  const kept = tryParseServerToken((await tryReadText(tokenPath)) ?? '');
+  const token = options.token ?? kept;
+  const stored = (await records.get('bootstrap')) ?? (await refuseObjectsWithoutKeys(options));
+  if (stored === undefined) {
+    const made = await makeBundle(options);
+    const { secret } = token ?? { secret: randomBytes(32).toString('base64url') };
+    const record = await records.create('bootstrap', await sealBundle(made, { secret, prefix }));
+    await adopt(options, await open(record.text, { authorityHash: token?.authorityHash, secret }, prefix), secret);
+    return;
+  }
+  if (token === undefined) {
+    throw new Failure('missing flag: --token-file', {
+      why: `The store at ${prefix} has a cluster already, and its keys open with the token of its servers.`,
+      fix: `Copy the file server-token of the data directory of another server, and name the copy: --token-file FILE`,
+    });
+  }
+  await adopt(options, await open(stored.text, token, prefix), token.secret);
+}
+
+/** The paths of shared files, below a data directory. */
+const sharedFiles: readonly string[] = [
+  ...['pki', join('pki', 'front-proxy')].flatMap((directory) =>
+    [authorityFiles.certificate, authorityFiles.key, authorityFiles.former, authorityFiles.links].map((name) => join(directory, name)),
+  ),
+  join('pki', 'sa.key'),
+  join('pki', 'encryption.yaml'),
+  'git-token',
+];
+const authorityPath = join('pki', authorityFiles.certificate);
+const formerPath = join('pki', authorityFiles.former);
+
+/** An earlier version kept the keys in the data directory of its one server. New ones could not read what is there. */
+async function refuseObjectsWithoutKeys({ dataDirectory, storage, records, prefix }: SharedKeysOptions) {
+  if ((await tryReadText(join(dataDirectory, 'pki', authorityFiles.key))) !== undefined) return undefined;
+  const { entries } = await storage.range({ prefix: '', limit: 1 });
+  const found = await records.get('bootstrap');
+  if (found !== undefined || entries.length === 0) return found;
+  throw new Failure(`the store at ${prefix} has objects, and no keys of a cluster`, {
+    why: 'The server that wrote them has the keys in its data directory; with others, Secrets could not be read.',
+    fix: 'Start that data directory once with this version, which shares the keys, or name another prefix: --store etcd://HOST/PREFIX',
+  });
+}
+
+/** The keys of the data directory; where it has none, new ones, which are written nowhere yet. */
+async function makeBundle({ dataDirectory, machines, clock }: SharedKeysOptions): Promise<Bundle> {
+  const isOwn = (await tryReadText(join(dataDirectory, 'pki', authorityFiles.key))) !== undefined;
+  const directory = isOwn ? dataDirectory : await mkdtemp(join(dataDirectory, 'new-keys-'));
+  try {
+    const { cluster, frontProxy } = authoritiesOf(directory);
+    const pki = await openPki({ ...cluster, clock });
+    await pki.signingKey();
+    await openPki({ ...frontProxy, clock });
+    const { encryption, token } = filesOf(directory);
+    await ensureEncryptionConfiguration(encryption);
+    await ensureToken(token);
+    const { clusterCidr, serviceCidr, networkBackend } = machines;
+    return {
+      createdAt: new Date(clock.now()).toISOString(),
+      network: { clusterCidr, serviceCidr, networkBackend },
+      files: await readShared(directory),
+    };
+  } finally {
+    if (!isOwn) await rm(directory, { recursive: true });
+  }
+}
+
+async function readShared(directory: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const path of sharedFiles) {
+    const text = await tryReadText(join(directory, path));
+    if (text !== undefined) files[path] = text;
+  }
+  return files;
+}
+
+async function open(text: string, { authorityHash, secret }: ServerToken, prefix: string): Promise<Bundle> {
+  const bundle = await openBundle(text, { secret, prefix }).catch((cause: unknown) => {
+    if (!(cause instanceof BundleError)) throw cause;
+    throw explain(cause, prefix);
+  });
+  const isOfCluster = authorityHash === undefined || authoritiesIn(bundle).some((pem) => authorityHashOf(pem) === authorityHash);
+  if (isOfCluster) return bundle;
+  throw new Failure('the token is that of another cluster', {
+    why: `It names an authority that the cluster in the store at ${prefix} does not have.`,
+    fix: 'Take the file server-token of a server of this cluster, or name the store of the other one with --store.',
+  });
+}
+
+const explain = (cause: BundleError, prefix: string): Failure =>
+  cause.reason === 'format'
+    ? new Failure('a later version of Midship wrote the keys in the store', {
+        why: `This version cannot read them: ${cause.message}.`,
+        fix: 'Start the version of the other servers, or a later one.',
+        cause,
+      })
+    : cause.reason === 'secret'
+      ? new Failure('the token does not open the keys in the store', {
+          why: `Another token encrypted them, or the store at ${prefix} is that of another cluster.`,
+          fix: 'Take the file server-token of a server that runs on this store, and name it with --token-file.',
+          cause,
+        })
+      : new Failure(`the keys in the store at ${prefix} are damaged`, {
+          why: `Their record cannot be read: ${cause.message}.`,
+          fix: 'Restore etcd from a snapshot; a server that runs goes on with the copies in its data directory.',
+          cause,
+        });
+
+const authoritiesIn = ({ files }: Bundle): readonly string[] => certificatesIn(`${files[authorityPath] ?? ''}${files[formerPath] ?? ''}`);
+
+/** Makes the files of the data directory copies of the bundle. Nothing is written when they belong to another cluster. */
+async function adopt({ dataDirectory, prefix, machines }: SharedKeysOptions, bundle: Bundle, secret: string): Promise<void> {
+  refuseOtherRanges(machines, bundle.network);
+  const present = await readShared(dataDirectory);
+  const [authority] = certificatesIn(present[authorityPath] ?? '');
+  if (authority !== undefined && !authoritiesIn(bundle).includes(authority)) {
+    throw new Failure(`${dataDirectory} has the keys of another cluster`, {
+      why: `Its authority is none of the cluster in the store at ${prefix}. Nothing was changed.`,
+      fix: 'Take another --data-dir, or name the store of that cluster with --store.',
+    });
+  }
+  for (const path of sharedFiles) {
+    const text = bundle.files[path];
+    const target = join(dataDirectory, path);
+    if (text === present[path]) continue;
+    if (text === undefined) {
+      await rm(target, { force: true });
+      continue;
+    }
+    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+    await writeDurableFile(target, text);
+  }
+  const hash = authorityHashOf(authoritiesIn(bundle)[0] ?? '');
+  await writeDurableFile(filesOf(dataDirectory).serverToken, `${formatServerToken(hash, secret)}\n`);
+}
+
+function refuseOtherRanges(wanted: SharedKeysOptions['machines'], cluster: Bundle['network']): void {
+  for (const [flag, before, now] of [
+    ['--cluster-cidr', cluster.clusterCidr, wanted.clusterCidr],
+    ['--service-cidr', cluster.serviceCidr, wanted.serviceCidr],
+    ['--network-backend', cluster.networkBackend, wanted.networkBackend],
+  ] as const) {
+    if (before === now) continue;
+    throw new Failure(`${flag} cannot be ${now} on this server`, {
+      why: `The cluster in the store began with ${before}, and its servers have to agree.`,
+      fix: `Start it with ${flag} ${before}.`,
+    });
+  }
+}

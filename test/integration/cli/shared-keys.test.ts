@@ -1,0 +1,115 @@
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { systemClock } from '../../../src/base/clock.ts';
+import { createLog } from '../../../src/base/log.ts';
+import { shareKeys } from '../../../src/cli/compose/shared-keys.ts';
+import { tryParseServerToken } from '../../../src/cli/server-token.ts';
+import { type EtcdStorage, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
+import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
+import { temporaryDirectory } from '../../support/git.ts';
+
+const machines = { clusterCidr: '10.42.0.0/16', serviceCidr: '10.43.0.0/16', networkBackend: 'vxlan' } as const;
+const token = tryParseServerToken('correct-horse-battery');
+
+describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () => {
+  let etcd: Etcd;
+  let cluster = 0;
+  beforeAll(async () => {
+    etcd = await startEtcd();
+  });
+  afterAll(async () => await etcd.stop());
+
+  /** A place in etcd that nothing was written to, and a function that brings its keys into a data directory. */
+  async function newStore() {
+    cluster += 1;
+    const prefix = `/cluster-${cluster}`;
+    const log = createLog({ level: 'silent' });
+    const storage: EtcdStorage = await openEtcdStorage({
+      endpoints: etcd.endpoints,
+      tls: undefined,
+      login: undefined,
+      prefix,
+      serverId: 'one',
+      log,
+    });
+    onTestFinished(async () => await storage.close());
+    const share = (dataDirectory: string, changes: Partial<Parameters<typeof shareKeys>[0]> = {}): Promise<void> =>
+      shareKeys({ dataDirectory, storage, records: storage.records, prefix, machines, token, clock: systemClock, ...changes });
+    return { storage, share };
+  }
+
+  const textsOf = (directory: string): Promise<readonly string[]> =>
+    Promise.all(
+      ['pki/ca.crt', 'pki/ca.key', 'pki/front-proxy/ca.crt', 'pki/sa.key', 'pki/encryption.yaml', 'git-token'].map((path) =>
+        readFile(join(directory, path), 'utf8'),
+      ),
+    );
+
+  it('are those of one of them when several start at the same moment', async () => {
+    const { share } = await newStore();
+    const directories = await Promise.all(Array.from({ length: 4 }, () => temporaryDirectory('server')));
+    await Promise.all(directories.map((directory) => share(directory)));
+    const [first, ...others] = await Promise.all(directories.map(textsOf));
+    for (const other of others) expect(other).toEqual(first);
+    // The file of one server lets another in, also when it is another one's copy.
+    const given = tryParseServerToken(await readFile(join(directories[0] as string, 'server-token'), 'utf8'));
+    const late = await temporaryDirectory('server');
+    await share(late, { token: given });
+    expect(await textsOf(late)).toEqual(first);
+    await share(late, { token: undefined });
+  });
+
+  it('replace damaged copies', async () => {
+    const { share } = await newStore();
+    const directory = await temporaryDirectory('server');
+    await share(directory);
+    const before = await textsOf(directory);
+    await writeFile(join(directory, 'pki/sa.key'), 'nonsense');
+    await share(directory);
+    expect(await textsOf(directory)).toEqual(before);
+  });
+
+  it('are given to no server with another token, or without one, and nothing is written', async () => {
+    const { share, storage } = await newStore();
+    await share(await temporaryDirectory('server'));
+    const record = await storage.records.get('bootstrap');
+    const stranger = await temporaryDirectory('server');
+    await expect(share(stranger, { token: undefined })).rejects.toThrow('missing flag: --token-file');
+    await expect(share(stranger, { token: tryParseServerToken('another-secret-of-16') })).rejects.toThrow(
+      'the token does not open the keys in the store',
+    );
+    const otherHash = tryParseServerToken(`K10${'0'.repeat(64)}::server:correct-horse-battery`);
+    await expect(share(stranger, { token: otherHash })).rejects.toThrow('the token is that of another cluster');
+    await expect(share(stranger, { machines: { ...machines, serviceCidr: '10.99.0.0/16' } })).rejects.toThrow(
+      '--service-cidr cannot be 10.99.0.0/16 on this server',
+    );
+    await expect(readFile(join(stranger, 'pki/ca.key'))).rejects.toThrow('ENOENT');
+    expect(await storage.records.get('bootstrap')).toEqual(record);
+  });
+
+  it('do not overwrite those of another cluster', async () => {
+    const [one, two] = [await newStore(), await newStore()];
+    const [first, second] = [await temporaryDirectory('server'), await temporaryDirectory('server')];
+    await one.share(first);
+    await two.share(second);
+    const before = await textsOf(first);
+    await expect(two.share(first)).rejects.toThrow(`${first} has the keys of another cluster`);
+    expect(await textsOf(first)).toEqual(before);
+  });
+
+  it('are not made beside objects whose keys lie in the data directory of an earlier version', async () => {
+    const { share, storage } = await newStore();
+    await storage.create('core/namespaces/default', { text: '{}' });
+    await expect(share(await temporaryDirectory('server'))).rejects.toThrow('has objects, and no keys of a cluster');
+    // That directory shares its own.
+    const former = await temporaryDirectory('server');
+    const elsewhere = await temporaryDirectory('server');
+    const { share: shareElsewhere } = await newStore();
+    await shareElsewhere(elsewhere);
+    await mkdir(join(former, 'pki'));
+    for (const name of ['ca.crt', 'ca.key']) await writeFile(join(former, 'pki', name), await readFile(join(elsewhere, 'pki', name)));
+    await share(former);
+    expect((await textsOf(former))[0]).toBe((await textsOf(elsewhere))[0]);
+  });
+});
