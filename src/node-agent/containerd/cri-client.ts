@@ -1,9 +1,7 @@
-import { readFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { fileURLToPath } from 'node:url';
-import protobuf from 'protobufjs';
 import type { Clock } from '../../base/clock.ts';
-import { type CallOptions, createGrpcClient, type GrpcMethod } from '../../base/grpc.ts';
+import { type CallOptions, createGrpcClient } from '../../base/grpc.ts';
+import { readProtobufMethods } from '../protobuf-methods.ts';
 
 /**
  * The calls of the Container Runtime Interface that the agent makes, over the runtime's unix socket. Times are nanoseconds since the epoch,
@@ -243,23 +241,12 @@ const slackMs = 10_000;
 
 export function createCriClient({ socketPath, clock }: { readonly socketPath: string; readonly clock: Clock }): CriClient {
   const grpc = createGrpcClient({ connect: () => connect(socketPath), clock });
-  const { root } = protobuf.parse(readFileSync(fileURLToPath(new URL('cri.proto', import.meta.url)), 'utf8'), new protobuf.Root());
-
-  function method<Request, Response>(path: string, request: string, response: string): GrpcMethod<Request, Response> {
-    const requestType = root.lookupType(`runtime.v1.${request}`);
-    const responseType = root.lookupType(`runtime.v1.${response}`);
-    return {
-      path: `/runtime.v1.${path}`,
-      encode: (message) => requestType.encode(requestType.fromObject(message as Record<string, unknown>)).finish(),
-      decode: (bytes) =>
-        responseType.toObject(responseType.decode(bytes), { longs: Number, enums: String, defaults: true }) as unknown as Response,
-    };
-  }
+  const method = readProtobufMethods(new URL('cri.proto', import.meta.url));
 
   const runtime = <Request, Response>(name: string, request: string, response: string) =>
-    method<Request, Response>(`RuntimeService/${name}`, request, response);
+    method<Request, Response>(`RuntimeService/${name}`, { request, response });
   const image = <Request, Response>(name: string, request: string, response: string) =>
-    method<Request, Response>(`ImageService/${name}`, request, response);
+    method<Request, Response>(`ImageService/${name}`, { request, response });
 
   const version = runtime<object, { runtimeName: string; runtimeVersion: string }>('Version', 'Empty', 'VersionResponse');
   const runPodSandbox = runtime<object, { podSandboxId: string }>('RunPodSandbox', 'RunPodSandboxRequest', 'SandboxId');
