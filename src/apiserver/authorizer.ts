@@ -5,6 +5,7 @@ import { type Secret, secrets } from '../api/core/v1/secret.ts';
 import { type Ingress, ingresses } from '../api/networking/v1/ingress.ts';
 import { type IngressClass, ingressClasses } from '../api/networking/v1/ingress-class.ts';
 import { isServedHere } from '../api/networking/v1/ingress-ownership.ts';
+import { type VolumeAttachment, volumeAttachments } from '../api/storage/v1/volume-attachment.ts';
 import { labels } from '../api/well-known.ts';
 import { parseFieldSelector } from '../machinery/selector.ts';
 import { forbidden, StatusError } from '../machinery/status-error.ts';
@@ -91,10 +92,20 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
       const wanted = verb === 'get' ? name : exactValueOf(fieldSelector, 'metadata.name');
       if (!reads || subresource !== '' || wanted === undefined) return false;
       if (isReferenced(registry, node, { namespace, resource, name: wanted })) return true;
-      return resource === 'secrets' && isShownToClients(registry, { namespace, name: wanted });
+      if (resource !== 'secrets') return false;
+      return isShownToClients(registry, { namespace, name: wanted }) || isForDriver(registry, node, { namespace, name: wanted });
     }
     case 'persistentvolumeclaims':
+      // It says how large a volume is that it has grown: NodeRestriction reads the body.
+      if (subresource === 'status' && verb !== 'get')
+        return (verb === 'update' || verb === 'patch') && isReferenced(registry, node, { namespace, resource, name });
       return verb === 'get' && subresource === '' && isReferenced(registry, node, { namespace, resource, name });
+    case 'csinodes.storage.k8s.io':
+      return subresource === '' && name === node && ['get', 'create', 'update', 'patch', 'delete'].includes(verb);
+    case 'volumeattachments.storage.k8s.io': {
+      const attachment = verb === 'get' ? (registry.get(volumeAttachments, name) as VolumeAttachment | undefined) : undefined;
+      return subresource === '' && attachment?.spec.nodeName === node;
+    }
     case 'persistentvolumes': {
       if (verb === 'list' || verb === 'watch') return labelSelector === `${labels.storageNode}=${node}`;
       const volume = registry.get(persistentVolumes, name) as PersistentVolume | undefined;
@@ -115,6 +126,8 @@ function nodeMay(registry: Pick<Registry, 'get' | 'stateOf'>, node: string, attr
     case 'ingressclasses.networking.k8s.io':
     // The agent: handlers of its runtime.
     case 'runtimeclasses.node.k8s.io':
+    // There, too: drivers of volumes.
+    case 'csidrivers.storage.k8s.io':
       return reads && subresource === '';
     case 'services':
     case 'namespaces':
@@ -148,6 +161,32 @@ function isReferenced(registry: Pick<Registry, 'stateOf'>, node: string, { names
   }
   return false;
 }
+
+/** True for a Secret that a driver needs to mount the volume of a claim of one of the node's pods. Those for its controller stay closed. */
+function isForDriver(
+  registry: Pick<Registry, 'get' | 'stateOf'>,
+  node: string,
+  { namespace, name }: Pick<Referenced, 'namespace' | 'name'>,
+): boolean {
+  for (const object of registry.stateOf(persistentVolumes).all.objects.values()) {
+    const { csi, claimRef } = (object as PersistentVolume).spec;
+    const refs = csi === undefined ? [] : nodeSecretsOf(csi);
+    if (!refs.some((ref) => ref?.name === name && ref.namespace === namespace)) continue;
+    const claim = { namespace: claimRef?.namespace ?? '', resource: 'persistentvolumeclaims', name: claimRef?.name ?? '' };
+    if (isReferenced(registry, node, claim)) return true;
+  }
+  return false;
+}
+
+interface SecretRef {
+  readonly name?: string;
+  readonly namespace?: string;
+}
+
+const nodeSecretsOf = (csi: object): readonly (SecretRef | undefined)[] => {
+  const { nodePublishSecretRef, nodeStageSecretRef, nodeExpandSecretRef } = csi as Readonly<Record<string, SecretRef | undefined>>;
+  return [nodePublishSecretRef, nodeStageSecretRef, nodeExpandSecretRef];
+};
 
 /**
  * True for the Secret of a certificate that an Ingress of our class names: each machine shows it to clients. Other Secrets stay closed,
@@ -184,7 +223,8 @@ export function referencedNames({ metadata, spec }: Pod, resource: string): Read
   }
   const isSecrets = resource === 'secrets';
   if (isSecrets) for (const { name } of spec.imagePullSecrets ?? []) add(name);
-  for (const { secret, configMap, projected } of spec.volumes ?? []) {
+  for (const { secret, configMap, projected, csi } of spec.volumes ?? []) {
+    if (isSecrets) add(csi?.nodePublishSecretRef?.name);
     add(isSecrets ? secret?.secretName : configMap?.name);
     for (const source of projected?.sources ?? []) add(isSecrets ? source.secret?.name : source.configMap?.name);
   }

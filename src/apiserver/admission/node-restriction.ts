@@ -1,5 +1,6 @@
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
+import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
 import { isMirrorPod, type Pod, pods } from '../../api/core/v1/pod.ts';
 import { configAnnotations, finalizers, labels as known, taints } from '../../api/well-known.ts';
 import { deepEqual, type KubeObject } from '../../machinery/object.ts';
@@ -41,7 +42,8 @@ export function nodeRestriction(): AdmissionStep {
     subresources: ['status'],
     appliesTo: ({ group, resource }, operation, subresource) =>
       group === '' &&
-      ((resource === nodes.resource && (operation === 'create' || operation === 'update')) ||
+      ((resource === persistentVolumeClaims.resource && operation === 'update' && subresource === 'status') ||
+        (resource === nodes.resource && (operation === 'create' || operation === 'update')) ||
         (resource === pods.resource && operation === 'update' && subresource === 'status') ||
         (resource === pods.resource && operation === 'create') ||
         (resource === persistentVolumes.resource && operation === 'update')),
@@ -49,6 +51,10 @@ export function nodeRestriction(): AdmissionStep {
       const own = nodeOf(user);
       if (own === undefined) return object;
       const refuse = (why: string): Error => forbidden(kind, name, `node ${JSON.stringify(own)} ${why}`);
+      if (kind.resource === persistentVolumeClaims.resource) {
+        if (!onlyGrows(object, before)) throw refuse('is not allowed to update fields other than status.capacity and status.conditions');
+        return object;
+      }
       if (kind.resource === persistentVolumes.resource) {
         if (!onlyEndsRemoval(object, before)) throw refuse('can only take its finalizer from a volume whose data are to be removed');
         return object;
@@ -81,6 +87,17 @@ export function nodeRestriction(): AdmissionStep {
       return object;
     },
   };
+}
+
+/** True for the one change of a claim that is an agent's: it has grown the file system of the volume. */
+function onlyGrows(after: KubeObject, before: KubeObject | undefined): boolean {
+  const rest = (claim: PersistentVolumeClaim | undefined) => {
+    const { managedFields: _fields, resourceVersion: _version, ...metadata } = claim?.metadata ?? { name: '' };
+    const { capacity: _capacity, conditions: _conditions, ...status } = (claim?.status ?? {}) as Readonly<Record<string, unknown>>;
+    const { allocatedResourceStatuses: _statuses, allocatedResources: _allocated, ...others } = status;
+    return { ...claim, metadata, status: others };
+  };
+  return deepEqual(rest(after as PersistentVolumeClaim), rest(before as PersistentVolumeClaim | undefined));
 }
 
 /** True for the one change of a volume that is an agent's: it has removed the data of a volume that is being deleted. */

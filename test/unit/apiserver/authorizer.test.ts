@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
+import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../../src/api/core/v1/persistent-volume-claim.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { ingresses } from '../../../src/api/networking/v1/ingress.ts';
 import { ingressClasses } from '../../../src/api/networking/v1/ingress-class.ts';
+import { volumeAttachments } from '../../../src/api/storage/v1/volume-attachment.ts';
 import { bootstrapAccess } from '../../../src/apiserver/bootstrap.ts';
 import type { RequestAttributes } from '../../../src/apiserver/kube-api.ts';
 import { apiServerUser, type UserInfo } from '../../../src/apiserver/user.ts';
@@ -34,6 +36,7 @@ beforeAll(async () => {
         { name: 'v', configMap: { name: 'conf' } },
         { name: 'data', persistentVolumeClaim: { claimName: 'data' } },
         { name: 'tmp', ephemeral: { volumeClaimTemplate: { spec: claimSpec } } },
+        { name: 'inline', csi: { driver: 'd.example', nodePublishSecretRef: { name: 'of-inline' } } },
       ],
     },
   });
@@ -52,6 +55,37 @@ beforeAll(async () => {
         hostPath: { path: '/x' },
         claimRef: { namespace: 'shop', name: claim },
       },
+    });
+  }
+  for (const [name, claim] of [
+    ['csi-used', 'data'],
+    ['csi-other', 'unused'],
+  ] as const) {
+    const secretRef = (use: string) => ({ namespace: 'drivers', name: `${use}-${name}` });
+    await client.create(persistentVolumes, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name },
+      spec: {
+        accessModes: ['ReadWriteOnce'],
+        capacity: { storage: '1Gi' },
+        csi: {
+          driver: 'd.example',
+          volumeHandle: name,
+          nodeStageSecretRef: secretRef('stage'),
+          nodePublishSecretRef: secretRef('publish'),
+          controllerPublishSecretRef: secretRef('controller'),
+        },
+        claimRef: { namespace: 'shop', name: claim },
+      },
+    });
+  }
+  for (const nodeName of ['n1', 'n2']) {
+    await client.create(volumeAttachments, {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'VolumeAttachment',
+      metadata: { name: `to-${nodeName}` },
+      spec: { attacher: 'd.example', nodeName, source: { persistentVolumeName: 'csi-used' } },
     });
   }
   await client.create(pods, {
@@ -203,6 +237,14 @@ describe('a node', () => {
     { verb: 'watch', group: 'networking.k8s.io', resource: 'ingresses' },
     { verb: 'list', group: 'networking.k8s.io', resource: 'ingressclasses' },
     { verb: 'get', group: 'node.k8s.io', resource: 'runtimeclasses', name: 'crun' },
+    { verb: 'get', group: 'storage.k8s.io', resource: 'csidrivers', name: 'd.example' },
+    { verb: 'create', group: 'storage.k8s.io', resource: 'csinodes', name: 'n1' },
+    { verb: 'update', group: 'storage.k8s.io', resource: 'csinodes', name: 'n1' },
+    { verb: 'get', group: 'storage.k8s.io', resource: 'volumeattachments', name: 'to-n1' },
+    { verb: 'patch', resource: 'persistentvolumeclaims', subresource: 'status', namespace: 'shop', name: 'data' },
+    { verb: 'get', resource: 'secrets', namespace: 'drivers', name: 'stage-csi-used' },
+    { verb: 'get', resource: 'secrets', namespace: 'drivers', name: 'publish-csi-used' },
+    { verb: 'get', resource: 'secrets', namespace: 'shop', name: 'of-inline' },
     { verb: 'get', resource: 'persistentvolumeclaims', ...shop, name: 'data' },
     { verb: 'get', resource: 'persistentvolumeclaims', ...shop, name: 'mine-tmp' },
     { verb: 'get', resource: 'persistentvolumes', name: 'used' },
@@ -218,6 +260,17 @@ describe('a node', () => {
 
   const denied: readonly RequestAttributes[] = [
     { verb: 'get', resource: 'nodes', name: 'n2' },
+    { verb: 'update', group: 'storage.k8s.io', resource: 'csinodes', name: 'n2' },
+    { verb: 'list', group: 'storage.k8s.io', resource: 'csinodes' },
+    { verb: 'update', group: 'storage.k8s.io', resource: 'csidrivers', name: 'd.example' },
+    { verb: 'get', group: 'storage.k8s.io', resource: 'volumeattachments', name: 'to-n2' },
+    { verb: 'get', group: 'storage.k8s.io', resource: 'volumeattachments', name: 'not-there' },
+    { verb: 'update', group: 'storage.k8s.io', resource: 'volumeattachments', name: 'to-n1' },
+    { verb: 'patch', resource: 'persistentvolumeclaims', subresource: 'status', namespace: 'shop', name: 'unused' },
+    { verb: 'patch', resource: 'persistentvolumeclaims', namespace: 'shop', name: 'data' },
+    { verb: 'get', resource: 'secrets', namespace: 'drivers', name: 'stage-csi-other' },
+    { verb: 'get', resource: 'secrets', namespace: 'drivers', name: 'controller-csi-used' },
+    { verb: 'get', resource: 'secrets', namespace: 'drivers', name: 'of-inline' },
     { verb: 'get', group: 'network.midship.dev', resource: 'nodenetworkpolicies', name: 'n2' },
     { verb: 'watch', group: 'network.midship.dev', resource: 'nodenetworkpolicies' },
     { verb: 'update', group: 'network.midship.dev', resource: 'nodenetworkpolicies', name: 'n1' },
@@ -250,7 +303,6 @@ describe('a node', () => {
     { verb: 'get', resource: 'persistentvolumeclaims', ...shop, name: 'unused' },
     { verb: 'list', resource: 'persistentvolumeclaims', ...shop },
     { verb: 'update', resource: 'persistentvolumeclaims', ...shop, name: 'data' },
-    { verb: 'update', resource: 'persistentvolumeclaims', ...shop, name: 'data', subresource: 'status' },
     { verb: 'get', resource: 'persistentvolumes', name: 'other' },
     { verb: 'update', resource: 'persistentvolumes', name: 'used' },
     { verb: 'update', resource: 'persistentvolumes', name: 'own', subresource: 'status' },
@@ -281,5 +333,17 @@ describe('a node', () => {
     ])
       await expect(agent.update(persistentVolumes, changed)).rejects.toThrow(refusal);
     expect((await agent.update(persistentVolumes, without(going))).metadata.finalizers).toEqual(['kubernetes.io/pv-protection']);
+  });
+
+  test('says in a claim of its pods how large the volume has grown, and nothing else', async () => {
+    const [agent, client] = [api.clientFor(node), api.clientFor()];
+    const ref = { namespace: 'shop', name: 'data' };
+    const claim = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: ref, spec: claimSpec };
+    await client.create(persistentVolumeClaims, claim as PersistentVolumeClaim);
+    const patch = (body: object) => agent.patch(persistentVolumeClaims, ref, { type: 'merge', body }, { subresource: 'status' });
+    const refusal = 'node "n1" is not allowed to update fields other than status.capacity and status.conditions';
+    await expect(patch({ status: { phase: 'Bound' } })).rejects.toThrow(refusal);
+    await expect(patch({ metadata: { labels: { a: 'b' } }, status: { capacity: { storage: '2Gi' } } })).rejects.toThrow(refusal);
+    expect((await patch({ status: { capacity: { storage: '2Gi' } } })).status?.capacity).toEqual({ storage: '2Gi' });
   });
 });
