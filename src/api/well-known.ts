@@ -77,6 +77,8 @@ export const annotations = {
   cloudProvider: 'midship.dev/cloud-provider',
   /** On a Node: the directory of its machine that holds the volumes of the class `local-path`. */
   storageDirectory: 'midship.dev/storage-directory',
+  /** On a Node: the name that each driver of volumes (CSI) has for it, as a JSON object. */
+  csiNodeId: 'csi.volume.kubernetes.io/nodeid',
   /** On a volume of that class, as k3s' provisioner has it. */
   localPathNode: 'local.path.provisioner/selected-node',
   reconcileRequestedAt: 'reconcile.fluxcd.io/requestedAt',

@@ -161,6 +161,8 @@ export const filesOf = (dataDirectory: string) => ({
   logs: join(dataDirectory, 'logs'),
   /** The files of the containerd that runs the pods, where they are containers. */
   containerd: join(dataDirectory, 'containerd'),
+  /** The directory of the kubelet for drivers of volumes: their sockets and mounts. */
+  kubelet: join(dataDirectory, 'kubelet'),
   /** Manifests of static pods: the pods of this machine that no API assigns. */
   manifests: join(dataDirectory, 'manifests'),
   /** Image archives that a start imports. */

@@ -11,6 +11,7 @@ import type { AgentContext, NodeDns } from './agent-context.ts';
 import type { ConfigSource } from './config-source.ts';
 import { containerLines, countsOf, createMeasurements, type PodOnNode } from './container-metrics.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
+import { createNodeCsi } from './csi/node-csi.ts';
 import { createDiskPressure, type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
@@ -53,6 +54,11 @@ export interface NodeAgentOptions {
   readonly hostPaths?: HostPaths;
   /** Absent: the node makes no volumes for claims. */
   readonly storage?: NodeStorage;
+  /**
+   * The directory that drivers of volumes (CSI) know as that of the kubelet. Their sockets are in `plugins_registry`, their mounts in
+   * `plugins` and `pods`. Absent: pods get no volumes of drivers.
+   */
+  readonly kubeletDirectory?: string;
   /** Space of the file system of `directory`; defaults to what the machine says. */
   readonly diskSpace?: () => Promise<FileSystemSpace>;
   /** Absent: pods resolve names as the machine does. */
@@ -100,6 +106,21 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const capacity = options.capacity ?? capacityOf(machine);
   const abort = new AbortController();
   const tokens = createTokenSource({ client: options.client, clock });
+  const csi =
+    options.kubeletDirectory === undefined || !runtime.runsPrograms
+      ? undefined
+      : createNodeCsi({
+          directory: options.kubeletDirectory,
+          nodeName,
+          tokens,
+          client: options.client,
+          recorder: options.recorder,
+          reportInUse: () => heartbeat.reportNow(),
+          onRegistered: () => upkeep.renewWaiting(),
+          clock,
+          log,
+          signal: abort.signal,
+        });
   const volumes = createVolumes({
     directory: join(options.directory, 'pods'),
     config,
@@ -112,6 +133,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       storageDirectory: options.storage?.directory,
       ownerOf: (uid) => runtime.hostIdOf(uid),
     }),
+    csi: csi?.volumes,
     forContainers: runtime.hasContainers,
   });
   const unsubscribe: (() => void)[] = [];
@@ -155,6 +177,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       kubeletVersion: options.kubeletVersion,
       runtimeVersion: runtime.version,
       isolation: runtime.isolation,
+      volumesInUse: csi?.volumes.inUse(),
       disk: disk.condition,
       conditions: runtime.conditions,
       notReady: isStarted ? runtime.trouble : 'container runtime network not ready: NetworkReady=false',
@@ -163,7 +186,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   const storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...context, ...options.storage });
   const workers = createPodWorkers(context, queue);
-  const upkeep = createNodeUpkeep({ context, workers, tokens, disk });
+  const upkeep = createNodeUpkeep({ context, workers, tokens, disk, csi: csi?.volumes });
   const measurements = createMeasurements(context);
 
   const podsOnNode = (): readonly PodOnNode[] => workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));
@@ -179,6 +202,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
     async start({ signal }) {
       await options.pods.ready(signal);
+      // Before any pod asks for a volume.
+      await csi?.start({ signal });
       unsubscribe.push(runtime.onChange((uid) => queue.wake(uid)));
       if (runtime.runsPrograms) {
         measurements.renew();
@@ -206,6 +231,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);
       upkeep.registered(node);
+      await csi?.registered();
       if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
       for (const problem of options.problems ?? []) options.recorder.record(node, { type: 'Warning', ...problem });
       const { isolation } = runtime;
@@ -220,6 +246,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       upkeep.stop();
       for (const remove of unsubscribe) remove();
       await heartbeat.stop();
+      await csi?.stop();
       await storage?.stop();
       await workers.detach();
     },

@@ -22,6 +22,8 @@ export interface Heartbeat {
   register(signal: AbortSignal): Promise<Node>;
   /** Registers the node, or takes over the one that is there, and beats from then on. */
   start(signal: AbortSignal): Promise<Node>;
+  /** Reports a change at once. It resolves when the API has the status. */
+  reportNow(): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -169,6 +171,11 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
       signal.throwIfAborted();
       schedule();
       return node;
+    },
+    async reportNow() {
+      const node = await findNode();
+      // Without a Node the first report has it.
+      if (node !== undefined) await beat(node);
     },
     async stop() {
       stopped = true;

@@ -27,6 +27,8 @@ export interface NodeDescription {
   readonly runtimeVersion: string;
   /** Absent: its pods are no processes of the machine. */
   readonly isolation: PodIsolation | undefined;
+  /** Names of the volumes that no controller may take from the node. Absent: the node has no drivers of volumes. */
+  readonly volumesInUse?: readonly string[] | undefined;
   /** The condition DiskPressure. */
   readonly disk: NodeConditionReport;
   /** The conditions by which the runtime says how it runs pods. */
@@ -65,7 +67,7 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
   const { kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
-  const { isolation, disk, conditions, notReady } = description;
+  const { isolation, disk, conditions, notReady, volumesInUse = [] } = description;
   const own = [
     report('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
     report(disk.type, disk.status, disk.reason, disk.message),
@@ -79,8 +81,10 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
       : [report(isolationCondition, isolation.isolated ? 'True' : 'False', isolation.reason, isolation.message)]),
   ];
   const others = (before?.conditions ?? []).filter(({ type }) => !own.some((condition) => condition.type === type));
+  const { volumesInUse: _inUse, ...kept } = before ?? {};
   return {
-    ...before,
+    ...kept,
+    ...(volumesInUse.length === 0 ? {} : { volumesInUse }),
     capacity,
     allocatable,
     conditions: [...others, ...own],

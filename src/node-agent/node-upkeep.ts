@@ -1,5 +1,6 @@
 import type { Node } from '../api/core/v1/node.ts';
 import type { AgentContext } from './agent-context.ts';
+import type { CsiVolumes } from './csi/csi-volumes.ts';
 import type { DiskPressure } from './disk-pressure.ts';
 import { endOrphans } from './orphans.ts';
 import type { PodWorkers } from './pod-workers.ts';
@@ -11,6 +12,8 @@ export interface NodeUpkeepOptions {
   readonly workers: PodWorkers;
   readonly tokens: TokenSource;
   readonly disk: DiskPressure;
+  /** Absent: the node has no drivers of volumes. */
+  readonly csi?: CsiVolumes | undefined;
 }
 
 /** The work of a node that comes back with time, apart from any change of its pods. It ends with the signal of the agent. */
@@ -23,6 +26,8 @@ export interface NodeUpkeep {
   watchDisk(): void;
   /** The Node of the API, for Events about it. */
   registered(node: Node): void;
+  /** Pods that wait for a driver of their volumes, or for an attachment, try again. */
+  renewWaiting(): void;
   stop(): void;
 }
 
@@ -30,7 +35,7 @@ const housekeepingMs = 60_000;
 /** Between two looks at the disk that pods use, as upstream. */
 const storageLookMs = 10_000;
 
-export function createNodeUpkeep({ context, workers, tokens, disk }: NodeUpkeepOptions): NodeUpkeep {
+export function createNodeUpkeep({ context, workers, tokens, disk, csi }: NodeUpkeepOptions): NodeUpkeep {
   const { runtime, clock, config, recorder, log, nodeName, signal } = context;
   let node: Node | undefined;
   let cancelHousekeeping: (() => void) | undefined;
@@ -54,11 +59,16 @@ export function createNodeUpkeep({ context, workers, tokens, disk }: NodeUpkeepO
   function watchDisk(): void {
     if (signal.aborted || !runtime.runsPrograms) return;
     cancelStorageLook = clock.after(storageLookMs, () => {
+      renewWaiting();
       lookAtDisk()
         .then(() => evictThoseOverStorage(context, workers.all()))
         .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
         .finally(watchDisk);
     });
+  }
+
+  function renewWaiting(): void {
+    for (const uid of csi?.takeWaiting() ?? []) workers.renew(uid);
   }
 
   async function collectImages(): Promise<void> {
@@ -70,10 +80,12 @@ export function createNodeUpkeep({ context, workers, tokens, disk }: NodeUpkeepO
   function scheduleHousekeeping(): void {
     if (signal.aborted) return;
     cancelHousekeeping = clock.after(housekeepingMs, () => {
-      for (const uid of tokens.due()) workers.renew(uid);
+      // A driver may want its volumes published again, or a volume may have grown.
+      for (const uid of new Set([...tokens.due(), ...(csi?.podUids() ?? [])])) workers.renew(uid);
       config.releaseUnused((reference) => workers.all().some((worker) => worker.refersTo(reference)));
       endOrphans(orphans)
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
+        .then(() => csi?.unstageUnused())
         .then(collectImages)
         .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
         .finally(scheduleHousekeeping);
@@ -87,6 +99,7 @@ export function createNodeUpkeep({ context, workers, tokens, disk }: NodeUpkeepO
     },
     lookAtDisk,
     watchDisk,
+    renewWaiting,
     registered(registered) {
       node = registered;
       if (disk.condition.status === 'True') recordDiskPressure();

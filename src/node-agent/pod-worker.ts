@@ -313,6 +313,8 @@ export class PodWorker {
   async #stopSandbox(): Promise<void> {
     this.#containers.endProbes();
     await this.#sandboxes.stop();
+    // Another node may wait for them. As under the kubelet, a pod stays until its drivers have let go.
+    if (this.#context.runtime.runsPrograms) await this.#context.volumes.giveBack(this.uid);
     this.#acted = true;
   }
 

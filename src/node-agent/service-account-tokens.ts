@@ -7,7 +7,7 @@ import type { Client, New } from '../client/client.ts';
 /** Tokens for the volumes of pods: requested when a pod starts, and again after four fifths of their lifetime. */
 export interface TokenSource {
   /** Bound to the pod, so that it ends with it. */
-  tokenOf(pod: Pod, wanted: WantedToken): Promise<string>;
+  tokenOf(pod: Pod, wanted: WantedToken): Promise<IssuedToken>;
   /** Pods with a token that should be replaced now. */
   due(): readonly string[];
   forget(podUid: string): void;
@@ -18,8 +18,13 @@ export interface WantedToken {
   readonly expirationSeconds?: number | undefined;
 }
 
-interface Held {
+export interface IssuedToken {
   readonly token: string;
+  /** RFC 3339. */
+  readonly expirationTimestamp: string;
+}
+
+interface Held extends IssuedToken {
   readonly renewAt: number;
 }
 
@@ -35,7 +40,7 @@ export function createTokenSource({ client, clock }: { readonly client: Client; 
       const { uid = '', namespace = '' } = metadata;
       const key = `${audience}\n${expirationSeconds}`;
       const held = byPod.get(uid)?.get(key);
-      if (held !== undefined && clock.now() < held.renewAt) return held.token;
+      if (held !== undefined && clock.now() < held.renewAt) return held;
       const boundObjectRef = { kind: 'Pod', apiVersion: 'v1', name: metadata.name, uid };
       const request: New<TokenRequest> = {
         kind: 'TokenRequest',
@@ -46,13 +51,14 @@ export function createTokenSource({ client, clock }: { readonly client: Client; 
       const askedAt = clock.now();
       const account = { namespace, name: spec.serviceAccountName ?? 'default' };
       const answer = (await client.createSubresource(serviceAccounts, account, 'token', request as TokenRequest)) as TokenRequest;
-      const token = answer.status?.token ?? '';
+      const { token = '', expirationTimestamp = '' } = answer.status ?? {};
       if (token === '') throw new Error(`no token came for service account ${account.namespace}/${account.name}`);
-      const lifetimeMs = Math.min(Date.parse(answer.status?.expirationTimestamp ?? '') - askedAt || 0, maxAgeMs / 0.8);
+      const lifetimeMs = Math.min(Date.parse(expirationTimestamp) - askedAt || 0, maxAgeMs / 0.8);
       const tokens = byPod.get(uid) ?? new Map<string, Held>();
       byPod.set(uid, tokens);
-      tokens.set(key, { token, renewAt: askedAt + lifetimeMs * 0.8 });
-      return token;
+      const issued = { token, expirationTimestamp, renewAt: askedAt + lifetimeMs * 0.8 };
+      tokens.set(key, issued);
+      return issued;
     },
     due() {
       const now = clock.now();

@@ -28,6 +28,8 @@ export interface ClaimedVolume {
   readonly directory?: { readonly path: string; readonly owner: number | undefined };
   /** Another path of the machine, which has to be one that pods may mount. */
   readonly hostPath?: { readonly path: string; readonly type: string };
+  /** A volume that a driver mounts. */
+  readonly csi?: { readonly volume: PersistentVolume; readonly claim: PersistentVolumeClaim };
   readonly readOnly: boolean;
   /** Its files get the group of the pod. */
   readonly takesGroup: boolean;
@@ -103,10 +105,11 @@ export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVol
     async find(pod, podVolume) {
       const claim = await claimOf(pod, podVolume);
       const volume = await volumeOf(claim);
-      const { hostPath, local, accessModes = [] } = volume.spec;
+      const { hostPath, local, csi, accessModes = [] } = volume.spec;
       if (volumeModeOf(volume) === 'Block') throw new Error('volumes of volumeMode Block are not supported');
       const isReader = accessModes.length > 0 && accessModes.every((mode) => mode === 'ReadOnlyMany');
-      const readOnly = podVolume.persistentVolumeClaim?.readOnly === true || isReader;
+      const readOnly = podVolume.persistentVolumeClaim?.readOnly === true || isReader || csi?.readOnly === true;
+      if (csi !== undefined) return { csi: { volume, claim }, readOnly, takesGroup: false };
       const takesGroup = local !== undefined;
       const path = hostPath?.path ?? local?.path;
       if (path === undefined) throw new Error(whyNotMounted(volume));
@@ -130,7 +133,6 @@ async function makeVolumeDirectory(path: string, owner: number | undefined): Pro
 }
 
 function whyNotMounted({ spec }: PersistentVolume): string {
-  if (spec.csi !== undefined) return `driver name ${spec.csi.driver} not found in the list of registered CSI drivers`;
   const known = ['capacity', 'accessModes', 'claimRef', 'persistentVolumeReclaimPolicy', 'storageClassName', 'mountOptions', 'volumeMode'];
   const source = Object.keys(spec).find((key) => !known.includes(key) && key !== 'nodeAffinity' && key !== 'volumeAttributesClassName');
   return `persistent volumes of type ${source ?? 'unknown'} are not supported`;

@@ -8,6 +8,8 @@ import { tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
 import type { ConfigSource } from './config-source.ts';
 import { ContainerError, type Mount } from './container-runtime.ts';
 import { mountMemory, unmountBelow } from './containerd/sub-path.ts';
+import { unknownDriver } from './csi/csi-drivers.ts';
+import type { CsiVolumes } from './csi/csi-volumes.ts';
 import { type DownwardFacts, fieldText, resourceText } from './downward.ts';
 import { expand } from './environment.ts';
 import { podResourcesOf } from './pod-linux.ts';
@@ -31,6 +33,9 @@ export interface Volumes {
   mountsOf(container: Container, paths: PreparedVolumes, lookUp: (name: string) => string | undefined): Promise<readonly Mount[]>;
   /** Holds the emptyDirs of a pod, by name. */
   emptyDirs(podUid: string): string;
+  /** Gives the volumes of drivers back, which other nodes may wait for. @throws Error when a driver refuses: its volume stays */
+  giveBack(podUid: string): Promise<void>;
+  /** @throws Error as `giveBack` */
   remove(podUid: string): Promise<void>;
   /** Pods that have volumes here; also of pods that are gone. */
   list(): Promise<readonly string[]>;
@@ -61,6 +66,8 @@ export interface VolumesOptions {
   ownerOf(podUid: string): number | undefined;
   readonly hostPaths: HostPaths;
   readonly claims: ClaimedVolumes;
+  /** Absent: the node has no drivers of volumes. */
+  readonly csi?: CsiVolumes | undefined;
   /** Pods are containers: their volumes have the group of the pod, may be in memory, and may be sockets and devices of the machine. */
   readonly forContainers: boolean;
 }
@@ -71,6 +78,8 @@ export interface HostPaths {
   readonly allowed: readonly string[];
   /** Absolute paths which no pod mounts, nor what holds them. */
   readonly refused: readonly string[];
+  /** Below a refused path; pods may mount these, because somebody named them. */
+  readonly exempt?: readonly string[];
 }
 
 type HostPathVolumeSource = NonNullable<Volume['hostPath']>;
@@ -98,7 +107,7 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, claims, forContainers }: VolumesOptions): Volumes {
+export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, claims, csi, forContainers }: VolumesOptions): Volumes {
   const emptyDirs = (uid: string): string => join(directory, uid, 'volumes');
 
   async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
@@ -116,6 +125,8 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, c
     }
     if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath, hostPaths, forContainers);
     if (claimNameOf(pod.metadata.name, volume) !== undefined) return prepareClaim(pod, volume, group);
+    if (volume.csi !== undefined && csi !== undefined)
+      return { path: await csi.mountInline(pod, volume), projected: false, readOnly: volume.csi.readOnly === true };
     const files = projectedFiles(volume, facts, config);
     if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
@@ -129,7 +140,12 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, c
   }
 
   async function prepareClaim(pod: Pod, volume: Volume, group: number | undefined): Promise<PreparedVolume> {
-    const { directory: made, hostPath, readOnly, takesGroup } = await claims.find(pod, volume);
+    const { directory: made, hostPath, readOnly, takesGroup, csi: ofDriver } = await claims.find(pod, volume);
+    if (ofDriver !== undefined) {
+      // Drivers register on nodes with containers alone.
+      if (csi === undefined) throw unknownDriver(ofDriver.volume.spec.csi?.driver ?? '');
+      return { path: await csi.mountClaimed(pod, { ...ofDriver, readOnly }), projected: false, readOnly };
+    }
     if (made === undefined) {
       const prepared = await prepareHostPath(hostPath ?? { path: '', type: '' }, hostPaths, forContainers);
       return { ...prepared, readOnly };
@@ -182,19 +198,21 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, c
 
     emptyDirs,
 
+    giveBack: async (podUid) => csi?.unmount(podUid),
+
     async remove(podUid) {
       tokens.forget(podUid);
+      await csi?.unmount(podUid);
       if (forContainers) await unmountBelow(join(directory, podUid));
       await removeTree(join(directory, podUid));
     },
 
     async list() {
-      try {
-        return await readdir(directory);
-      } catch (err) {
+      const names = await readdir(directory).catch((err: unknown) => {
         if (isNoEntry(err)) return [];
         throw err;
-      }
+      });
+      return [...new Set([...names, ...(csi?.podUids() ?? [])])];
     },
   };
 }
@@ -260,7 +278,7 @@ async function addTokens(files: Map<string, ProjectedFile>, { projected }: Volum
   for (const { serviceAccountToken } of projected?.sources ?? []) {
     if (serviceAccountToken === undefined) continue;
     const { path, audience, expirationSeconds } = serviceAccountToken;
-    const content = Buffer.from(await tokens.tokenOf(pod, { audience, expirationSeconds }));
+    const content = Buffer.from((await tokens.tokenOf(pod, { audience, expirationSeconds })).token);
     files.set(checkedPath(path), { content, mode: projected?.defaultMode ?? defaultMode });
   }
 }
@@ -453,7 +471,7 @@ async function makeReadable(path: string): Promise<void> {
  */
 async function prepareHostPath(
   { path, type = '' }: HostPathVolumeSource,
-  { allowed, refused }: HostPaths,
+  { allowed, refused, exempt = [] }: HostPaths,
   forContainers: boolean,
 ): Promise<PreparedVolume> {
   const refuse = (why: string): never => {
@@ -466,8 +484,8 @@ async function prepareHostPath(
   const realExisting = await realpathOptional(existing);
   if (realExisting === undefined) return refuse('a link on its way leads to nothing');
   const real = join(realExisting, path.slice(existing.length));
-  const secrets = await Promise.all(refused.map(async (secret) => (await realpathOptional(secret)) ?? secret));
-  if (secrets.some((secret) => isWithin(real, secret) || isWithin(secret, real))) {
+  const [secrets, open] = await Promise.all([realpathsOf(refused), realpathsOf(exempt)]);
+  if (!open.some((each) => isWithin(real, each)) && secrets.some((secret) => isWithin(real, secret) || isWithin(secret, real))) {
     refuse('it holds the data directory of the cluster, or is a part of it');
   }
   const prefixes = await Promise.all(allowed.map((prefix) => realpathOptional(prefix)));
@@ -480,6 +498,9 @@ async function prepareHostPath(
   const inside = real.slice(holder.length).replace(/^\//, '');
   return { path: holder, inside, insideIsFile: type === 'FileOrCreate' || type === 'File', projected: false };
 }
+
+const realpathsOf = (paths: readonly string[]): Promise<string[]> =>
+  Promise.all(paths.map(async (path) => (await realpathOptional(path)) ?? path));
 
 const isWithin = (path: string, directory: string): boolean =>
   path === directory || path.startsWith(directory === '/' ? '/' : `${directory}/`);

@@ -42,8 +42,8 @@ export interface TestNode {
   pod(name: string, what: string, condition: (pod: Pod) => boolean, timeoutMs?: number): Promise<Pod>;
   gone(name: string): Promise<void>;
   messagesOf(name: string): Promise<readonly string[]>;
-  /** The agent dies without a word; its pods run on. A new one begins where it was. */
-  crash(): Promise<void>;
+  /** The agent dies without a word; its pods run on. `meanwhile` happens before a new one begins where it was. */
+  crash(meanwhile?: () => Promise<unknown>): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -133,8 +133,9 @@ export async function startTestNode(
       const { items } = await client.list(events, { namespace: 'default' });
       return items.filter(({ involvedObject }) => involvedObject.name === name).map(({ reason, message }) => `${reason}: ${message}`);
     },
-    async crash() {
+    async crash(meanwhile) {
       await running.abandon();
+      await meanwhile?.();
       running = await start();
     },
     async stop() {

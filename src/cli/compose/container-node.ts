@@ -291,6 +291,7 @@ export interface LeftoverOptions extends Omit<ContainerNodeOptions, 'nodeName'> 
  */
 export async function endLeftoverContainers({ graceMs, forget, ...options }: LeftoverOptions): Promise<readonly string[]> {
   const { runtime, close } = await openContainerNode({ ...options, ...(await readUsedRuntime(options.dataDirectory)) });
+  const files = filesOf(options.dataDirectory);
   try {
     const sandboxes = await runtime.list();
     await mapBounded(sandboxes, stopsAtOnce, async ({ id, containers, gracePeriodMs = graceMs }) => {
@@ -298,8 +299,8 @@ export async function endLeftoverContainers({ graceMs, forget, ...options }: Lef
       await Promise.all(running.map((each) => runtime.stopContainer(each.id, Math.min(gracePeriodMs, graceMs))));
       if (forget) await runtime.removePodSandbox(id);
     });
-    // Volumes in memory are mounts, and keep their directory from being removed.
-    if (forget) await unmountBelow(filesOf(options.dataDirectory).pods);
+    // Volumes in memory and those of drivers are mounts: a removal would fail at them, or reach into them.
+    if (forget) for (const place of [files.pods, files.kubelet]) await unmountBelow(place);
     return sandboxes.filter(({ ready }) => ready).map(({ namespace, name }) => `${namespace}/${name}`);
   } finally {
     await close();

@@ -126,7 +126,17 @@ interface Agents {
 
 type OwnOptions = Pick<
   NodeAgentOptions,
-  'runtime' | 'address' | 'simulated' | 'awaitsCloud' | 'capacity' | 'labels' | 'taints' | 'dns' | 'problems' | 'storage'
+  | 'runtime'
+  | 'address'
+  | 'simulated'
+  | 'awaitsCloud'
+  | 'capacity'
+  | 'labels'
+  | 'taints'
+  | 'dns'
+  | 'problems'
+  | 'storage'
+  | 'kubeletDirectory'
 > &
   Partial<Pick<NodeAgentOptions, 'client' | 'pods'>>;
 
@@ -166,7 +176,10 @@ async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Age
 /** A flag that gives containers the whole machine, as `kubectl debug node` needs it, gives them the data of this cluster too. */
 function hostPathsOf({ runtime, pods, dataDirectory }: NodesOptions['configuration']): HostPaths {
   const hasAll = runtime === 'containerd' && pods.allowedHostPaths.includes('/');
-  return { allowed: pods.allowedHostPaths, refused: hasAll ? [] : [dataDirectory] };
+  // Drivers of volumes work there. A flag has to name it, since the volumes of all pods are in it.
+  const kubelet = filesOf(resolve(dataDirectory)).kubelet;
+  const exempt = runtime === 'containerd' ? pods.allowedHostPaths.filter((path) => `${path}/`.startsWith(`${kubelet}/`)) : [];
+  return { allowed: pods.allowedHostPaths, refused: hasAll ? [] : [dataDirectory], exempt };
 }
 
 const nodeClient = ({ clientFor }: NodesOptions, nodeName: string): Client =>
@@ -261,6 +274,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     dns: dns.pods,
     problems,
     storage: storageOf(options, nodeName),
+    kubeletDirectory: filesOf(resolve(configuration.dataDirectory)).kubelet,
   });
   let podCidr = network.podCidr(0);
   if (podCidr === undefined) {

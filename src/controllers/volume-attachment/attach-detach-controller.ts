@@ -1,4 +1,3 @@
-import { createHash } from 'node:crypto';
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { type PersistentVolume, persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
@@ -6,8 +5,8 @@ import { claimKeysOf } from '../../api/core/v1/pod-claims.ts';
 import { csiDrivers } from '../../api/storage/v1/csi-driver.ts';
 import { type VolumeAttachment, volumeAttachments } from '../../api/storage/v1/volume-attachment.ts';
 import { taints } from '../../api/well-known.ts';
+import { attachmentNameOf, uniqueNameOf } from '../../lifecycle/csi-volume.ts';
 import { claimKeyOf } from '../../lifecycle/volume-matching.ts';
-
 import { deepEqual } from '../../machinery/object.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
@@ -202,13 +201,6 @@ export function createAttachDetachController(dependencies: ControllerDependencie
     return true;
   }
 }
-
-/** Upstream's name, by which attachers and kubelets find the object again. */
-function attachmentNameOf(of: { readonly driver: string; readonly volumeHandle: string; readonly nodeName: string }): string {
-  return `csi-${createHash('sha256').update(`${of.volumeHandle}${of.driver}${of.nodeName}`).digest('hex')}`;
-}
-
-const uniqueNameOf = ({ spec: { csi } }: PersistentVolume): string => `kubernetes.io/csi/${csi?.driver ?? ''}^${csi?.volumeHandle ?? ''}`;
 
 /** True for a volume that one node at a time may have. */
 const isExclusive = ({ spec: { accessModes = [] } }: PersistentVolume): boolean =>

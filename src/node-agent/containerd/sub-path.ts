@@ -112,9 +112,12 @@ export async function unmountBelow(directory: string): Promise<void> {
 
 /** Mounts a file system in memory at a directory of the agent's, unless it is there already. @param options  as `mount -o` takes them */
 export async function mountMemory(directory: string, options: readonly string[]): Promise<void> {
-  if ((await mountsBelow(directory)).includes(directory)) return;
+  if (await isMountPoint(directory)) return;
   await run('mount', ['-c', '-t', 'tmpfs', '-o', ['nosuid', 'nodev', ...options].join(','), 'tmpfs', directory]);
 }
+
+/** True when a file system is mounted at this directory of the agent's. */
+export const isMountPoint = async (directory: string): Promise<boolean> => (await mountsBelow(directory)).includes(directory);
 
 /** In the order in which they were made. */
 async function mountsBelow(directory: string): Promise<string[]> {

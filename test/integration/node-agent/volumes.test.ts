@@ -38,7 +38,7 @@ const config: ConfigSource = {
 };
 const claims: ClaimedVolumes = { find: () => Promise.reject(new Error('no pod here has a claim')) };
 const tokens: TokenSource = {
-  tokenOf: async (pod, { audience }) => `token of ${pod.metadata.name} for ${audience ?? 'the API'}`,
+  tokenOf: async (pod, { audience }) => ({ token: `token of ${pod.metadata.name} for ${audience ?? 'the API'}`, expirationTimestamp: '' }),
   due: () => [],
   forget: () => undefined,
 };
