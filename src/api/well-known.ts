@@ -152,6 +152,7 @@ export const finalizers = {
   pvcProtection: 'kubernetes.io/pvc-protection',
   pvProtection: 'kubernetes.io/pv-protection',
   vacProtection: 'kubernetes.io/vac-protection',
+  serviceCidrProtection: 'networking.k8s.io/service-cidr-finalizer',
   loadBalancerCleanup: 'service.kubernetes.io/load-balancer-cleanup',
   /** Keeps a volume until its provisioner has removed the data. */
   externalProvisioner: 'external-provisioner.volume.kubernetes.io/finalizer',

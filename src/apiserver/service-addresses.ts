@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
 import { type Service, services } from '../api/core/v1/service.ts';
-import { type IPAddress, ipAddresses } from '../api/networking/v1/ip-address.ts';
+import { type IPAddress, ipAddresses, isServiceAddress, serviceAddressLabels } from '../api/networking/v1/ip-address.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
@@ -20,12 +20,8 @@ export interface ServiceAddressesOptions {
 }
 
 const byAddress = 'service-address';
-const managedBy = 'ipaddress.kubernetes.io/managed-by';
-const manager = 'ipallocator.k8s.io';
-const labels = { 'ipaddress.kubernetes.io/ip-family': 'IPv4', [managedBy]: manager };
 
 const addressOf = ({ spec }: Service): readonly string[] => (isIP(spec.clusterIP ?? '') === 4 ? [spec.clusterIP ?? ''] : []);
-const isOwn = ({ metadata }: IPAddress): boolean => metadata.labels?.[managedBy] === manager;
 
 /**
  * Keeps an IPAddress for each address of a Service. Upstream allocates by these objects. Here they only show the addresses of the
@@ -49,7 +45,7 @@ export function createServiceAddresses({ client, informers, clock, log }: Servic
     const [holder] = [...holders.byIndex(byAddress, address)].sort((a, b) => (keyOf(a) < keyOf(b) ? -1 : 1));
     const stored = await tryGet(client, ipAddresses, { name: address });
     const parentRef = holder === undefined ? undefined : parentOf(holder);
-    if (stored !== undefined && (deepEqual(stored.spec?.parentRef, parentRef) || !isOwn(stored))) return;
+    if (stored !== undefined && (deepEqual(stored.spec?.parentRef, parentRef) || !isServiceAddress(stored))) return;
     try {
       // A parent cannot be changed.
       if (stored !== undefined) await client.delete(ipAddresses, { name: address });
@@ -57,7 +53,7 @@ export function createServiceAddresses({ client, informers, clock, log }: Servic
       await client.create(ipAddresses, {
         apiVersion: 'networking.k8s.io/v1',
         kind: 'IPAddress',
-        metadata: { name: address, labels },
+        metadata: { name: address, labels: serviceAddressLabels },
         spec: { parentRef },
       });
     } catch (err) {
@@ -77,7 +73,7 @@ export function createServiceAddresses({ client, informers, clock, log }: Servic
         }),
         addresses.addHandler(({ before, after }) => {
           const address = after ?? before;
-          if (address !== undefined && isOwn(address)) queue.add(address.metadata.name);
+          if (address !== undefined && isServiceAddress(address)) queue.add(address.metadata.name);
         }),
       );
     },

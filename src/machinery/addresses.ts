@@ -15,6 +15,9 @@ export function parseRange(cidr: string): AddressRange {
   return { first: value - (value % size), size };
 }
 
+/** Undefined for a range of another family. */
+export const tryRange = (cidr: string): AddressRange | undefined => (cidr.includes(':') ? undefined : parseRange(cidr));
+
 export function tryAddress(text: string): number | undefined {
   const parts = text.split('.');
   if (parts.length !== 4) return undefined;
@@ -29,3 +32,6 @@ export function tryAddress(text: string): number | undefined {
 export const formatAddress = (value: number): string => [24, 16, 8, 0].map((shift) => Math.floor(value / 2 ** shift) % 256).join('.');
 
 export const inRange = ({ first, size }: AddressRange, value: number): boolean => value >= first && value < first + size;
+
+export const containsRange = (outer: AddressRange, inner: AddressRange): boolean =>
+  inRange(outer, inner.first) && inRange(outer, inner.first + inner.size - 1);

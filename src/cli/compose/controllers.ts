@@ -37,6 +37,7 @@ import { createReplicationController } from '../../controllers/replication-contr
 import { createResourceQuotaController } from '../../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
+import { createServiceCidrController } from '../../controllers/service-cidr/service-cidr-controller.ts';
 import { createStatefulSetController } from '../../controllers/stateful-set/stateful-set-controller.ts';
 import { createTokenSecretController } from '../../controllers/token-secrets.ts';
 import { createAttachDetachController } from '../../controllers/volume-attachment/attach-detach-controller.ts';
@@ -81,6 +82,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createExpiryController(finishedJobs, dependencies('ttl-after-finished-controller')),
     createGarbageCollector(dependencies('garbage-collector-controller')),
     ...(clusterCidr === undefined ? [] : [createNodeIpamController({ ...dependencies('node-ipam-controller'), clusterCidr })]),
+    createServiceCidrController(dependencies('service-cidrs-controller')),
     createNodeLifecycleController({ ...dependencies('node-controller'), ...(nodeGraceMs === undefined ? {} : { graceMs: nodeGraceMs }) }),
     createPodEvictionController(dependencies('taint-eviction-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),

@@ -4,14 +4,12 @@ import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { claimKeysOf } from '../../api/core/v1/pod-claims.ts';
 import { volumeAttributesClasses } from '../../api/storage/v1/volume-attributes-class.ts';
 import { finalizers } from '../../api/well-known.ts';
-import type { Client } from '../../client/client.ts';
 import type { Informer } from '../../client/informer.ts';
-import { type KubeObject, keyOf } from '../../machinery/object.ts';
-import type { Resource } from '../../machinery/resource.ts';
-import { isNotFound } from '../../machinery/status-error.ts';
+import { keyOf } from '../../machinery/object.ts';
 import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
+import { isHeld, release } from '../held-objects.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 
 /**
@@ -119,26 +117,3 @@ function classesOfClaim({ spec, status }: PersistentVolumeClaim): readonly strin
 }
 
 const classesOfVolume = ({ spec }: PersistentVolume): readonly string[] => [spec?.volumeAttributesClassName].filter(isNamed);
-
-const isHeld = ({ metadata }: KubeObject, finalizer: string): boolean =>
-  metadata.deletionTimestamp !== undefined && metadata.finalizers?.includes(finalizer) === true;
-
-interface HeldObject<T extends KubeObject> {
-  readonly resource: Resource<T>;
-  readonly object: T;
-  readonly finalizer: string;
-}
-
-async function release<T extends KubeObject>(
-  client: Client,
-  { resource, object, finalizer }: HeldObject<T>,
-  signal: AbortSignal,
-): Promise<void> {
-  const { metadata } = object;
-  const left = (metadata.finalizers ?? []).filter((name) => name !== finalizer);
-  try {
-    await client.update(resource, { ...object, metadata: { ...metadata, finalizers: left } }, { signal });
-  } catch (err) {
-    if (!isNotFound(err)) throw err;
-  }
-}

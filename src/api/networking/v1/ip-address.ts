@@ -57,3 +57,14 @@ export interface IPAddress extends KubeObject {
     readonly parentRef?: { readonly group?: string; readonly resource: string; readonly namespace?: string; readonly name: string };
   };
 }
+
+const managedBy = 'ipaddress.kubernetes.io/managed-by';
+
+/** Labels of an object that shows the address of a Service. */
+export const serviceAddressLabels: Readonly<Record<string, string>> = {
+  'ipaddress.kubernetes.io/ip-family': 'IPv4',
+  [managedBy]: 'ipallocator.k8s.io',
+};
+
+/** False for the object of a person or of another program. */
+export const isServiceAddress = ({ metadata }: IPAddress): boolean => metadata.labels?.[managedBy] === serviceAddressLabels[managedBy];
