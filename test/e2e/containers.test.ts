@@ -12,6 +12,7 @@ import { createLog } from '../../src/base/log.ts';
 import { removeContainerdState, startContainerd } from '../../src/node-agent/containerd/containerd-service.ts';
 import { type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { busyboxArchive, busyboxImage, whyNoContainerd } from '../support/containerd.ts';
+import { CsiDriverProcess } from '../support/csi-driver.ts';
 import { temporaryDirectory } from '../support/git.ts';
 import { type ImageRegistry, startImageRegistry } from '../support/image-registry.ts';
 import { hasKubectl } from '../support/kubectl.ts';
@@ -124,6 +125,7 @@ describe.skipIf(whyNot !== undefined)(
   { shuffle: false },
   () => {
     let cluster: RunningCluster;
+    let driver: CsiDriverProcess;
     let pod: string;
     let resolver: UdpSocket;
     let registry: ImageRegistry;
@@ -237,6 +239,7 @@ describe.skipIf(whyNot !== undefined)(
     });
     afterAll(async () => {
       await cluster?.midship('down', '--purge', '--yes');
+      await driver?.stop();
       resolver?.close();
       await Promise.all([registry?.close(), mirror?.close()]);
     });
@@ -589,6 +592,72 @@ describe.skipIf(whyNot !== undefined)(
       await kubectl('delete', 'pod', 'grouped', 'again', 'escapes', '--wait=false');
     });
 
+    it('have volumes of a driver (CSI), from the claim to the mount', async () => {
+      const volumes = join(cluster.dataDirectory, 'driver');
+      await mkdir(volumes);
+      driver = await CsiDriverProcess.start({ kubelet: join(cluster.dataDirectory, 'kubelet'), volumes });
+      const provisioner = 'test.csi.example';
+      await apply(
+        { apiVersion: 'storage.k8s.io/v1', kind: 'CSIDriver', metadata: { name: provisioner }, spec: { fsGroupPolicy: 'File' } },
+        { apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name: 'driven' }, provisioner },
+        {
+          apiVersion: 'v1',
+          kind: 'PersistentVolumeClaim',
+          metadata: { name: 'driven' },
+          spec: { storageClassName: 'driven', accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+        },
+        {
+          apiVersion: 'v1',
+          kind: 'Pod',
+          metadata: { name: 'driven' },
+          spec: {
+            terminationGracePeriodSeconds: 0,
+            securityContext: { runAsUser: 1234, fsGroup: 4567 },
+            volumes: [{ name: 'data', persistentVolumeClaim: { claimName: 'driven' } }],
+            containers: [
+              {
+                name: 'main',
+                image: busyboxImage,
+                command: ['sh', '-c', 'stat -c "%g %a" /data; echo mine > /data/file; sleep 1000'],
+                volumeMounts: [{ name: 'data', mountPath: '/data' }],
+              },
+            ],
+          },
+        },
+      );
+      // The part of the driver's controller: its provisioner and its attacher.
+      const asked = 'jsonpath={.metadata.annotations.volume\\.kubernetes\\.io/storage-provisioner} {.metadata.uid}';
+      const claim = await until(
+        async () => {
+          const [by, uid] = (await kubectl('get', 'pvc', 'driven', '-o', asked)).split(' ');
+          return by === provisioner ? uid : undefined;
+        },
+        { what: 'a claim for the provisioner' },
+      );
+      await apply({
+        apiVersion: 'v1',
+        kind: 'PersistentVolume',
+        metadata: { name: 'driven' },
+        spec: {
+          storageClassName: 'driven',
+          capacity: { storage: '1Gi' },
+          accessModes: ['ReadWriteOnce'],
+          persistentVolumeReclaimPolicy: 'Retain',
+          claimRef: { namespace: 'default', name: 'driven', uid: claim },
+          csi: { driver: provisioner, volumeHandle: 'handle' },
+        },
+      });
+      const attachment = await until(async () => (await kubectl('get', 'volumeattachments', '-o', 'name')).trim() || undefined, {
+        what: 'an attachment',
+      });
+      const attached = '{"status":{"attached":true}}';
+      await kubectl('patch', attachment, '--subresource', 'status', '--type', 'merge', '-p', attached);
+      await kubectl('wait', 'pod/driven', '--for=condition=Ready', '--timeout=60s');
+      expect(await kubectl('logs', 'driven')).toBe('4567 2777\n');
+      expect(await readFile(join(volumes, 'handle', 'file'), 'utf8')).toBe('mine\n');
+      expect(driver.methods()).toEqual(['NodeStageVolume', 'NodePublishVolume']);
+    });
+
     it('see mounts of the machine as they come, and give theirs to it, where they ask for that', async () => {
       await mkdir(join(hostDirectory, 'shared'), { recursive: true });
       await run('mount', ['-t', 'tmpfs', 'shared-by-test', join(hostDirectory, 'shared')]);
@@ -928,6 +997,10 @@ describe.skipIf(whyNot !== undefined)(
     });
 
     it('have the files of their claims after that, and lose the directory with the claim', async () => {
+      expect(await kubectl('exec', 'driven', '--', 'cat', '/data/file')).toBe('mine\n');
+      await kubectl('delete', 'pod', 'driven');
+      await until(async () => (await kubectl('get', 'volumeattachments', '-o', 'name')) === '', { what: 'a detached volume' });
+      expect(driver.methods()).toEqual(['NodeStageVolume', 'NodePublishVolume', 'NodeUnpublishVolume', 'NodeUnstageVolume']);
       expect(await kubectl('exec', 'keeper', '--', 'cat', '/kept/starts')).toBe('start\n');
       const volume = await kubectl('get', 'pvc', 'kept', '-o', 'jsonpath={.spec.volumeName}');
       const directory = join(cluster.dataDirectory, 'storage', `${volume}_default_kept`);

@@ -147,6 +147,11 @@ describe('a volume', () => {
       await expect(pathOf({ hostPath: { path, type: 'DirectoryOrCreate' } })).rejects.toThrow('the data directory of the cluster');
     }
     expect(existsSync(join(directory, 'pki'))).toBe(false);
+    // The directory of the kubelet, for drivers of volumes, when a flag names it.
+    volumes = volumesWith({ allowed: ['/'], refused: [directory], exempt: [join(directory, 'kubelet')] });
+    await pathOf({ hostPath: { path: join(directory, 'kubelet/plugins'), type: 'DirectoryOrCreate' } });
+    for (const path of [directory, join(directory, 'kubelet-2'), join(directory, 'kubelet/../pki')])
+      await expect(pathOf({ hostPath: { path, type: '' } })).rejects.toThrow('the data directory of the cluster');
     const found = (await prepare({ name: 'v', hostPath: { path: machine } })).get('v');
     expect(`${found?.path}${found?.inside}`).toBe(await realpath(machine));
   });
