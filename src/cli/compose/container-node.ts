@@ -150,7 +150,11 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     return { runtime, proxy, policyTable, problems, connectPods, close };
   } catch (err) {
     await close();
-    if (err instanceof ContainerdError) throw new Failure('containers cannot run here', { why: err.message, fix: err.fix, cause: err });
+    if (err instanceof ContainerdError) {
+      // A machine of a cluster runs containers alone.
+      const fix = network.kind === 'routed' ? `${err.fix} Or run pods as processes: --runtime process.` : err.fix;
+      throw new Failure('containers cannot run here', { why: err.message, fix, cause: err });
+    }
     throw err;
   }
 }

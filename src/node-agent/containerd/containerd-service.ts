@@ -7,6 +7,7 @@ import { promisify } from 'node:util';
 import { readFileTail } from '../../base/bounded-file.ts';
 import { type Clock, sleep } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
+import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import type { Log } from '../../base/log.ts';
 import { isSameProcess, processStat } from '../../base/process-identity.ts';
 import { createCriClient } from './cri-client.ts';
@@ -79,7 +80,7 @@ const capSysResource = 24n;
 
 /** @throws ContainerdError naming the first program that is missing */
 export async function findContainerdPrograms(searchPath: string): Promise<ContainerdPrograms> {
-  if (process.getuid?.() !== 0) throw new ContainerdError('Containers need root.', 'Start as root, or use --runtime process.');
+  if (process.getuid?.() !== 0) throw new ContainerdError('Containers need root.', 'Start as root.');
   const find = async (name: string): Promise<string> => {
     const found = await tryFindProgram(name, searchPath);
     if (found !== undefined) return found;
@@ -260,25 +261,31 @@ async function launch(files: Files, { containerd }: ContainerdPrograms, clock: C
   const known = child.pid === undefined ? undefined : await processStat(child.pid);
   if (known !== undefined) await writeDurableFile(files.pid, `${known.pid} ${known.startTime}`, { syncEntry: false });
   const deadline = clock.monotonicMs() + startMs;
+  let refusal: Error | undefined;
   while (known !== undefined && (await isSameProcess(known.pid, known.startTime))) {
-    if (await answers(files.socket, clock)) return { pid: known.pid, startTime: known.startTime };
+    refusal = await refusalOf(files.socket, clock);
+    if (refusal === undefined) return { pid: known.pid, startTime: known.startTime };
+    // It serves once all its parts are there, so one that is missing does not come later.
+    if (refusal instanceof GrpcError && refusal.code === grpcCodes.unimplemented) break;
     if (clock.monotonicMs() > deadline) break;
     await new Promise<void>((resolve) => clock.after(startPauseMs, resolve));
   }
+  const isThere = known !== undefined && (await isSameProcess(known.pid, known.startTime));
   if (known !== undefined) await end(known, clock);
   throw new ContainerdError(
-    `containerd ended or gave no answer within ${startMs / 1_000} s; its last lines: ${await lastLines(files.log)}`,
-    `See ${files.log}, or use --runtime process.`,
+    `containerd ${isThere ? `does not serve containers (${refusal?.message})` : 'ended'}; its last lines: ${await lastLines(files.log)}.`,
+    `Install containerd 1.7 or later with its CRI plugin, and see ${files.log}.`,
   );
 }
 
-async function answers(socketPath: string, clock: Clock): Promise<boolean> {
+/** The reason for which the Container Runtime Interface gives no answer; undefined where it does. */
+async function refusalOf(socketPath: string, clock: Clock): Promise<Error | undefined> {
   const client = createCriClient({ socketPath, clock });
   try {
     await client.version();
-    return true;
-  } catch {
-    return false;
+    return undefined;
+  } catch (err) {
+    return err instanceof Error ? err : new Error(String(err));
   } finally {
     client.close();
   }
@@ -440,7 +447,10 @@ export async function importPinned(ctr: Ctr, path: string): Promise<void> {
 async function loadPauseImage(files: Files, programs: ContainerdPrograms): Promise<void> {
   const archive = pauseImage(process.arch);
   if (archive === undefined)
-    throw new ContainerdError(`No pause image is built for machines of type ${process.arch}.`, 'Use --runtime process on this machine.');
+    throw new ContainerdError(
+      `No pause image is built for machines of type ${process.arch}.`,
+      'Containers run on machines of type x64 and arm64.',
+    );
   const path = join(files.run, 'pause.tar');
   await writeDurableFile(path, archive, { syncEntry: false });
   await importArchive({ ctr: programs.ctr, socketPath: files.socket }, path);
