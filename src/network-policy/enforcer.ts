@@ -3,8 +3,10 @@ import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import { createNftKeeper } from '../base/nft/keeper.ts';
-import type { RunProgram } from '../base/nft/run-program.ts';
+import { type RunProgram, removeNftTable } from '../base/nft/run-program.ts';
+import type { Client } from '../client/client.ts';
 import type { InformerSet } from '../client/informer.ts';
+import { isNotFound } from '../machinery/status-error.ts';
 import { type PoliciesOnNode, policyFrame, policyRulesOf } from './policy-rules.ts';
 
 export interface PolicyEnforcerOptions {
@@ -34,6 +36,34 @@ export interface PolicyEnforcer extends Component {
   admit(uid: string, address: string): Promise<void>;
   /** The pod has given its address back. */
   release(uid: string): void;
+}
+
+/**
+ * Looks if the server says what holds for the pods of a node. One of an earlier version does not: the agent would wait for it without end.
+ * Rules that an earlier agent left are removed then, since nobody would change them.
+ *
+ * @throws StatusError for any other answer
+ */
+export async function sendsPolicies({
+  client,
+  nodeName,
+  table,
+  run,
+  log,
+  signal,
+}: Pick<PolicyEnforcerOptions, 'nodeName' | 'table' | 'run' | 'log'> & {
+  readonly client: Client;
+  readonly signal: AbortSignal;
+}): Promise<boolean> {
+  try {
+    await client.list(nodeNetworkPolicies, { fieldSelector: `metadata.name=${nodeName}`, signal });
+    return true;
+  } catch (err) {
+    if (!isNotFound(err)) throw err;
+    log.warn({ resource: nodeNetworkPolicies.resource }, 'Found no network policies of nodes on the server, so none are enforced');
+    await removeNftTable({ name: table }, run);
+    return false;
+  }
 }
 
 /** The control plane looks at a pod within milliseconds; a pod whose start fails is tried again. */

@@ -8,7 +8,7 @@ import type { Metrics } from '../../base/metrics.ts';
 import type { LiveKeyPair, Pki } from '../../base/pki.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
-import { createPolicyEnforcer } from '../../network-policy/enforcer.ts';
+import { createPolicyEnforcer, sendsPolicies } from '../../network-policy/enforcer.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../node-agent/agent.ts';
 import { createAgentGroup } from '../../node-agent/agent-group.ts';
 import type { ConfigSource } from '../../node-agent/config-source.ts';
@@ -234,7 +234,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   });
   onClose(close);
   const policies =
-    policyTable === undefined
+    policyTable === undefined || !(await sendsPolicies({ client, nodeName, table: policyTable, log, signal }))
       ? undefined
       : createPolicyEnforcer({
           nodeName,

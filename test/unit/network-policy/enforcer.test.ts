@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { nodes } from '../../../src/api/core/v1/node.ts';
+import { builtInKinds } from '../../../src/api/kinds.ts';
 import { type NodeNetworkPolicySpec, nodeNetworkPolicies } from '../../../src/api/network/v1/node-network-policy.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
-import { createPolicyEnforcer, type PolicyEnforcer } from '../../../src/network-policy/enforcer.ts';
-import { startSeededApi, type TestApi } from '../../support/api.ts';
+import { createPolicyEnforcer, type PolicyEnforcer, sendsPolicies } from '../../../src/network-policy/enforcer.ts';
+import { startSeededApi, startTestApi, type TestApi } from '../../support/api.ts';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 
@@ -129,4 +130,28 @@ it('starts no pod that the control plane does not look at, and none whose rules 
   refused.catch(() => undefined);
   await expect(untilDone(refused)).rejects.toThrow('could not be set');
   refusal = undefined;
+});
+
+it.each([
+  ['is done without where the server is of an earlier version, and rules of the last agent go', false],
+  ['is expected where the server has the kind, and rules of the last agent stay', true],
+])('%s', async (_, isKnown) => {
+  const lines: string[] = [];
+  const kinds = builtInKinds.filter(({ resource }) => isKnown || resource !== nodeNetworkPolicies.resource);
+  const server = await startTestApi({ kinds });
+  const sends = await sendsPolicies({
+    client: server.clientFor(),
+    nodeName: 'n1',
+    table: 'midship-policy-7',
+    run: async (_program, _args, input = '') => {
+      written.push(input);
+      return '';
+    },
+    log: createLog({ level: 'warn', destination: { write: (line: string) => void lines.push(line) } }),
+    signal: abort.signal,
+  });
+  expect(sends).toBe(isKnown);
+  expect(written.join('').includes('delete table ip midship-policy-7')).toBe(!isKnown);
+  expect(lines.join('').includes('Found no network policies of nodes on the server')).toBe(!isKnown);
+  await server.stop();
 });
