@@ -35,6 +35,10 @@ export async function runAgent(
   const stopped = createStopRequests(abort);
   terminal.line(`  midship ${version}   agent\n`);
   let agent: Running | undefined;
+  // By this file "midship down" finds the process, also one that waits for its server.
+  const running: RunningAgent = { agentOf: configuration.server, isJoined: false, ...(await thisProcess()) };
+  const publish = (state: RunningAgent): Promise<void> => writeDurableFile(files.endpoints, `${JSON.stringify(state, undefined, 2)}\n`);
+  await publish(running);
   try {
     agent = await startAgent({
       configuration,
@@ -47,9 +51,7 @@ export async function runAgent(
       onWaiting: (why) => terminal.warning(`${configuration.server} does not answer (${why}); waiting for it`),
       onWarning: terminal.warning,
     });
-    // By this file "midship down" finds the process.
-    const running: RunningAgent = { agentOf: configuration.server, ...(await thisProcess()) };
-    await writeDurableFile(files.endpoints, `${JSON.stringify(running, undefined, 2)}\n`);
+    await publish({ ...running, isJoined: true });
     terminal.line('\n  midship down stops it');
     await stopped.reason;
     return stopped.exitCode();
@@ -57,9 +59,9 @@ export async function runAgent(
     if (abort.signal.aborted) return stopped.exitCode();
     throw err;
   } finally {
+    await rm(files.endpoints, { force: true });
     if (agent !== undefined) {
       terminal.line('\n  stopping the pods');
-      await rm(files.endpoints, { force: true });
       await agent.stop();
       terminal.line('  stopped');
     }

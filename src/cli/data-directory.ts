@@ -334,6 +334,8 @@ export interface Endpoints extends KnownProcess {
 export interface RunningAgent extends KnownProcess {
   /** Its server: `https://HOST:PORT`. */
   readonly agentOf: string;
+  /** False while it waits for its server or joins; absent in an earlier version, whose file says that it runs. */
+  readonly isJoined?: boolean;
 }
 
 const isAgent = (running: Endpoints | RunningAgent): running is RunningAgent => 'agentOf' in running;

@@ -36,6 +36,8 @@ export async function down({ dataDirectory, purge, isAgreed, ask, now, output }:
   if (!(await isThere(filesOf(dataDirectory).network))) {
     if (!purge && running instanceof Failure) throw running;
     if (!purge) return 0;
+    // An agent that never reached its server: its process was the proof that the directory is ours.
+    if (!(running instanceof Failure) && 'agentOf' in running) return await deleteData(dataDirectory, output);
     throw new Failure(`${dataDirectory} is not a data directory of Midship`, {
       why: 'It has no network.json.',
       fix: 'Check --data-dir.',
@@ -51,12 +53,17 @@ export async function down({ dataDirectory, purge, isAgreed, ask, now, output }:
   try {
     const stopped = await stopLeftovers(dataDirectory, { forget: purge, network: claim?.network, output });
     if (purge) {
-      await removeTree(dataDirectory);
-      output.write(`data deleted: ${dataDirectory}\n`);
+      await deleteData(dataDirectory, output);
     } else if (running instanceof Failure && stopped === 0) throw running;
   } finally {
     await claim?.release();
   }
+  return 0;
+}
+
+async function deleteData(dataDirectory: string, output: NodeJS.WritableStream): Promise<ExitCode> {
+  await removeTree(dataDirectory);
+  output.write(`data deleted: ${dataDirectory}\n`);
   return 0;
 }
 

@@ -1,12 +1,13 @@
 import { readFileSync } from 'node:fs';
 import { isIPv4 } from 'node:net';
-import { hostname, networkInterfaces } from 'node:os';
+import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Taint } from '../api/core/v1/node.ts';
 import { dnsSubdomainErrors, specialAddressErrors } from '../api/formats.ts';
 import { type NetworkBackend, networkBackends } from '../api/network/backend.ts';
 import type { NodeSettings } from './configuration.ts';
+import { readInterfaces, tryDefaultAddress } from './default-address.ts';
 import { Failure } from './failure.ts';
 
 /** The flags of the Node that this machine is, named as in k3s. */
@@ -60,24 +61,12 @@ export const nodeSettingsOf = ({
 
 /** @throws Failure when no address can be found */
 export function nodeAddressOf({ nodeIp }: NodeFlags): string {
-  const address = nodeIp ?? tryDefaultAddress();
+  const address = nodeIp ?? tryDefaultAddress(readFileSync('/proc/net/route', 'utf8'), readInterfaces());
   if (address !== undefined) return address;
   throw new Failure('this machine has no address that other machines reach', {
     why: 'It has no default route and no IPv4 address beside loopback.',
     fix: 'Name one with --node-ip ADDRESS.',
   });
-}
-
-/** The IPv4 address of the interface with the default route, or the first one beside loopback. */
-function tryDefaultAddress(): string | undefined {
-  const routes = readFileSync('/proc/net/route', 'utf8').split('\n').slice(1);
-  const [device = ''] = routes.map((line) => line.split('\t')).find(([, destination]) => destination === '00000000') ?? [];
-  const interfaces = networkInterfaces();
-  for (const candidates of [interfaces[device] ?? [], ...Object.values(interfaces).map((all) => all ?? [])]) {
-    const found = candidates.find(({ family, internal }) => family === 'IPv4' && !internal);
-    if (found !== undefined) return found.address;
-  }
-  return undefined;
 }
 
 /** @throws InvalidArgumentError that names the choices */

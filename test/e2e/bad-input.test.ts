@@ -1,3 +1,6 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
@@ -146,6 +149,26 @@ describe('mistakes of a person', () => {
       /data of version 9999; this program reads up to version 2/,
       /./,
     );
+  });
+
+  it('an agent whose server does not answer waits, saying so, and down stops it', async () => {
+    const dataDirectory = await temporaryDirectory('waiting');
+    const token = `K10${'0'.repeat(64)}::abcdef.0123456789abcdef`;
+    const flags = ['--server', 'https://127.0.0.1:1', '--token', token, '--node-ip', `127.0.${process.pid % 250}.9`];
+    const agent = spawn(process.execPath, [program, 'agent', ...flags, '--data-dir', dataDirectory], {
+      stdio: ['ignore', 'pipe', 'inherit'],
+    });
+    let printed = '';
+    agent.stdout.setEncoding('utf8').on('data', (text: string) => (printed += text));
+    const ended = once(agent, 'exit');
+    await until(() => printed.includes('https://127.0.0.1:1 does not answer'), { what: () => printed });
+    expectThreeLines(await midship('agent', ...flags, '--data-dir', dataDirectory), /is running/, /midship down/);
+    expect(await midship('down', '--purge', '--yes', '--data-dir', dataDirectory)).toMatchObject({
+      code: 0,
+      stderr: `stopped\ndata deleted: ${dataDirectory}\n`,
+    });
+    expect(await ended).toEqual([0, null]);
+    expect(existsSync(dataDirectory)).toBe(false);
   });
 
   it('commands without a cluster, and unknown ones', async () => {

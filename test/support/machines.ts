@@ -69,7 +69,7 @@ export class Machines {
     const pid = await until(
       () => {
         if (child.exitCode !== null) throw new Error(`the program ended with ${child.exitCode}:\n${text}`);
-        return existsSync(file) ? pidIn(file) : undefined;
+        return existsSync(file) ? runningIn(file) : undefined;
       },
       { timeoutMs: 90_000, what: () => `machine ${n} runs; it printed:\n${text}` },
     );
@@ -98,8 +98,11 @@ export interface MachineProcess {
   kill(): Promise<void>;
 }
 
-/** The file is written by rename, so it is whole. */
-const pidIn = (file: string): number => (JSON.parse(readFileSync(file, 'utf8')) as { readonly pid: number }).pid;
+/** The process that the file names; undefined for an agent that joins yet. The file is written by rename, so it is whole. */
+function runningIn(file: string): number | undefined {
+  const { pid, isJoined = true } = JSON.parse(readFileSync(file, 'utf8')) as { readonly pid: number; readonly isJoined?: boolean };
+  return isJoined ? pid : undefined;
+}
 
 async function killAndWait(child: ChildProcess, pid: number, file: string): Promise<void> {
   const ended = new Promise((resolve) => child.once('exit', resolve));

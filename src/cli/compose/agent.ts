@@ -26,7 +26,7 @@ import { checkPort } from './check-port.ts';
 import { startIngress, watchedSecrets } from './ingress.ts';
 import { createMetricsPaths } from './metrics-paths.ts';
 import { kubeletPort } from './node-settings.ts';
-import { type KubeletTls, startNodes } from './nodes.ts';
+import { type KubeletTls, type NodesOptions, startNodes } from './nodes.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
 
 /** A machine that joins a cluster. */
@@ -110,7 +110,7 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
   // 3. The node.
   const nodes = await startNodes({
     ...options,
-    configuration: { ...configuration, simulatedNodes: 0, machines: { ...configuration, ...network.machines } },
+    configuration: nodeConfigurationOf(configuration, network.machines),
     network: network.network,
     kubeletTls: joinedKubeletTls(caCertificate, certificates, client),
     podsOf: (name) => createPodSource(informers, name),
@@ -146,6 +146,27 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
   ]);
   onStep('Node', `${nodes.text} at ${nodeAddress}`);
   return {};
+}
+
+/** The part that the node needs; server and token are for joining alone. */
+function nodeConfigurationOf(
+  { dataDirectory, runtime, pods, nodeName, externalAddress, manifestDirectory, labels, taints }: AgentConfiguration,
+  network: Awaited<ReturnType<typeof joinNetwork>>['machines'],
+): NodesOptions['configuration'] {
+  return {
+    dataDirectory,
+    runtime,
+    pods,
+    simulatedNodes: 0,
+    machines: {
+      ...network,
+      nodeName,
+      labels,
+      taints,
+      ...(externalAddress === undefined ? {} : { externalAddress }),
+      ...(manifestDirectory === undefined ? {} : { manifestDirectory }),
+    },
+  };
 }
 
 /** The authority of the cluster; waits for a server that does not answer yet. */
