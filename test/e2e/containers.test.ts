@@ -1013,6 +1013,12 @@ describe.skipIf(whyNot !== undefined)(
 
     it('are ended by down after a kill, and nothing of them stays on the machine', async () => {
       const network = (await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}')).split('.')[1];
+      const uids = (await kubectl('get', 'pods', '-o', 'jsonpath={.items[*].metadata.uid}')).split(' ');
+      const groups = async (): Promise<readonly string[]> => {
+        const { stdout } = await run('find', ['/sys/fs/cgroup', '-type', 'd', '-path', '*/midship/kubepods/*/pod*']);
+        return stdout.split('\n').filter((path) => uids.some((uid) => path.includes(uid)));
+      };
+      expect(await groups()).not.toEqual([]);
       await cluster.kill();
       // The rules outlive the program, as the containers do.
       expect((await run('nft', ['list', 'tables'])).stdout).toContain(`midship-proxy-${network}`);
@@ -1026,6 +1032,7 @@ describe.skipIf(whyNot !== undefined)(
       expect(environments.stdout.trim()).toBe('0');
       expect((await run('nft', ['list', 'tables'])).stdout).not.toContain(`midship-proxy-${network}`);
       expect(await readFile('/proc/self/mountinfo', 'utf8')).not.toContain(cluster.dataDirectory);
+      expect(await groups()).toEqual([]);
     });
   },
 );

@@ -16,7 +16,7 @@ import type { FileSystemSpace } from '../disk-pressure.ts';
 import { parseListeners } from '../process/proc.ts';
 import { connectTo } from '../process/sockets.ts';
 import type { CriClient } from './cri-client.ts';
-import { annotations, isHostNetwork, labels } from './cri-config.ts';
+import { annotations, isHostNetwork, labels, linuxOf } from './cri-config.ts';
 import { createImageCollector } from './image-collector.ts';
 import { createImages } from './images.ts';
 import { createPodChanges } from './pod-changes.ts';
@@ -64,6 +64,17 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     rotateLogs({ ...watch, openLogs: () => pods.openLogs() }),
   ];
   for (const each of background) each.catch(() => undefined);
+
+  /** Sandboxes that ended keep their records for the next start, which makes their groups again. Groups in use stay. */
+  async function removeGroups(): Promise<void> {
+    const sandboxes = await client.listPodSandboxes(own).catch((err: unknown) => {
+      log.debug({ err }, 'Could not list sandboxes to remove their control groups');
+      return [];
+    });
+    const ended = sandboxes.filter(({ state }) => state === 'SANDBOX_NOTREADY');
+    for (const sandbox of ended) await cgroups.remove(linuxOf(sandbox).cgroupParent);
+    await cgroups.removeClasses();
+  }
 
   return {
     version: `${runtimeName}://${runtimeVersion}`,
@@ -122,6 +133,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
       abort.abort();
       listeners.clear();
       await Promise.allSettled(background);
+      await removeGroups();
       client.close();
     },
   };

@@ -18,9 +18,12 @@ export interface QosCgroups {
   shareBurstable(cpuRequestMilli: number): Promise<void>;
   /** Removes the group of a pod, by its path; one that is in use stays. */
   remove(path: string): Promise<void>;
+  /** Removes the groups of the classes, and what they are in; those with pods stay. */
+  removeClasses(): Promise<void>;
 }
 
 const mountPoint = '/sys/fs/cgroup';
+const ownGroup = '/midship';
 const top = 'kubepods';
 const classes: Readonly<Record<QosClass, readonly string[]>> = {
   Guaranteed: [top],
@@ -65,17 +68,25 @@ export async function openQosCgroups(log: Log): Promise<QosCgroups> {
       await makeGroup(access, { path: classes.Burstable, settings: settingsOf(access, { cpuRequestMilli }), isInner: true });
     },
 
-    async remove(path) {
-      // The runtime makes the group in every hierarchy, and leaves it there.
-      const roots = [mountPoint, ...(await readdir(mountPoint).catch(() => [])).map((name) => join(mountPoint, name))];
-      for (const root of roots) await rmdir(join(root, path)).catch(() => undefined);
+    remove: removeEmpty,
+
+    async removeClasses() {
+      for (const path of [classes.Burstable, classes.BestEffort, [top]]) await removeEmpty(join(own, ...path));
+      // The group that this program is in, where it was given one, is not its own to remove.
+      if (own === ownGroup) await removeEmpty(own);
     },
   };
 }
 
+/** The runtime makes a group in every hierarchy, and leaves it there. The kernel keeps one with processes or groups in it. */
+async function removeEmpty(path: string): Promise<void> {
+  const roots = [mountPoint, ...(await readdir(mountPoint).catch(() => [])).map((name) => join(mountPoint, name))];
+  for (const root of roots) await rmdir(join(root, path)).catch(() => undefined);
+}
+
 /** `/midship`, or where this program was given a part of the machine, a group below that. */
 function parentOf(access: CgroupAccess | undefined): string {
-  if (access === undefined) return '/midship';
+  if (access === undefined) return ownGroup;
   return access.version === 2 ? access.root.slice(mountPoint.length) : access.roots.memory.slice(join(mountPoint, 'memory').length);
 }
 
