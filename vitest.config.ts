@@ -1,12 +1,14 @@
 import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+import { TestOrder } from './test/support/test-order.ts';
 
 /**
- * Test files at once: two more than cores, since a file works for about half of its time and waits for the rest.
+ * Test files at once: three more than cores. The order of the files gives about half of the workers files that wait for half of their
+ * time.
  *
  * vitest itself would leave a machine of two cores with one worker.
  */
-const workers = Math.max(2, availableParallelism()) + 2;
+const workers = Math.max(2, availableParallelism()) + 3;
 
 /** Files of integration that measure the memory of their process, and therefore have one of their own. */
 const measureMemory = [
@@ -23,7 +25,7 @@ interface Tier {
   readonly maxWorkers: number;
   /** False: files share a process, one after the other, and with it the modules of `src`, whose loading costs more than many a file. */
   readonly isolate: boolean;
-  /** Tiers of one order share the workers, in the order of their names. A later order begins when the one before has ended. */
+  /** Tiers of one order share the workers. A later order begins when the one before has ended. */
   readonly order: number;
 }
 
@@ -56,8 +58,12 @@ const withoutProxy = [process.env.NO_PROXY ?? process.env.no_proxy ?? '', '127.0
   .filter((host) => host !== '')
   .join();
 
+/** The flag asks for any order of files, too, and vitest heeds it only where the configuration names none. */
+const isShuffled = process.argv.some((arg) => arg.startsWith('--sequence.shuffle'));
+
 export default defineConfig({
   test: {
+    ...(isShuffled ? {} : { sequence: { sequencer: TestOrder } }),
     // The projects share most of `src`. Otherwise one process, which serves all workers, compiles each module once for every project.
     experimental: { fsModuleCache: true },
     env: {
