@@ -1,4 +1,4 @@
-// npm run bench [-- NAME…]: set-up, then the benchmarks of test/bench. A table on stderr, one JSON document on stdout.
+// npm run bench [-- NAME… [--only WORKLOAD]]: set-up, then the benchmarks of test/bench. A table on stderr, one JSON document on stdout.
 import { root, run, setUp } from './setup.mjs';
 
 setUp();

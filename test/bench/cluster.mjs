@@ -45,6 +45,13 @@ export async function startCluster(command, args, dataDirectory = temporary('dat
     healthyMs: () => Number(/healthy after ([\d.]+) s/.exec(text)?.[1] ?? Number.NaN) * 1000,
     text: () => text,
     rssMiB: () => Number(/VmRSS:\s+(\d+)/.exec(readFileSync(`/proc/${child.pid}/status`, 'utf8'))[1]) / 1024,
+    /** Processor time of the program so far: beside the wall clock, since other work may share the machine. */
+    cpuMs() {
+      const fields = readFileSync(`/proc/${child.pid}/stat`, 'utf8')
+        .replace(/^.*\) /, '')
+        .split(' ');
+      return (Number(fields[11]) + Number(fields[12])) * 10;
+    },
     metrics: async () => (await fetch(`${endpoints.http}/metrics`)).text(),
     async stop() {
       const ended = new Promise((resolve) => child.once('exit', resolve));

@@ -1,6 +1,7 @@
 // Runs the benchmarks that are named on the command line, or all. Each gives rows of samples; the medians are what counts, and rows that
-// compare do so with a baseline of the same run.
+// compare do so with a baseline of the same run. With `--only TEXT` the suites that have workloads run those with the text in their names.
 import { cpus, release, totalmem } from 'node:os';
+import { parseArgs } from 'node:util';
 import { api } from './api.mjs';
 import { apps, large } from './apps.mjs';
 import { floods } from './floods.mjs';
@@ -15,11 +16,11 @@ import { store } from './store.mjs';
 
 const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods, network };
 
-const names = process.argv.slice(2);
+const { values, positionals: names } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } });
 const unknown = names.filter((name) => !(name in suites));
 if (unknown.length > 0) {
   process.stderr.write(
-    `✗ no benchmark ${unknown.join(', ')}\n  There are: ${Object.keys(suites).join(', ')}.\n  Run: npm run bench -- NAME\n`,
+    `✗ no benchmark ${unknown.join(', ')}\n  There are: ${Object.keys(suites).join(', ')}.\n  Run: npm run bench -- NAME [--only WORKLOAD]\n`,
   );
   process.exit(2);
 }
@@ -29,7 +30,7 @@ const results = [];
 for (const [name, suite] of Object.entries(suites)) {
   if (names.length > 0 && !names.includes(name)) continue;
   process.stderr.write(`\n${name}\n`);
-  for (const { name: row, unit, samples } of await suite()) {
+  for (const { name: row, unit, samples } of await suite(values)) {
     const sorted = [...samples].sort((a, b) => a - b);
     const round = (value) => Number(value.toPrecision(4));
     const result = {

@@ -1,5 +1,6 @@
 // The scheduler with the API on a durable store, in one process, and nodes that are objects only. Workloads have the names of upstream's
-// scheduler_perf. Pods are created 512 at a time; what counts is the time from the first creation to the last binding.
+// scheduler_perf, and its pods, in its order. Pods are created 512 at a time; the time from the first creation to the last binding counts.
+// `--only` takes a workload's name, or a part of it, as TopologySpreading/5000Nodes.
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { namespaces } from '../../dist/api/core/v1/namespace.js';
@@ -26,17 +27,43 @@ const zone = 'topology.kubernetes.io/zone';
 const hostname = 'kubernetes.io/hostname';
 const inFlight = 512;
 
-/** `initial`: pods that are there before, for each node; `measured`: pods that count. */
+/**
+ * `initial`: makers of pods that are there before, each used `initialEach` times a node; `measured`: pods that count. `parked`: pods that
+ * fit nowhere and wait meanwhile. A part may be less than one.
+ */
 const workloads = [
   { name: 'SchedulingBasic', measured: 1_000, pod: () => plainPod() },
   { name: 'SchedulingPodAntiAffinity', measured: 1_000, pod: () => affine('podAntiAffinity', 'green', hostname) },
   { name: 'SchedulingPodAffinity', measured: 1_000, zones: ['zone1'], pod: () => affine('podAffinity', 'blue', zone) },
   { name: 'SchedulingPreferredPodAffinity', measured: 1_000, pod: () => preferring('podAffinity', 'red') },
   { name: 'SchedulingPreferredPodAntiAffinity', measured: 1_000, pod: () => preferring('podAntiAffinity', 'yellow') },
+  { name: 'SchedulingNodeAffinity', measured: 1_000, zones: ['zone1'], pod: () => inZone('zone1', 'zone2') },
   { name: 'TopologySpreading', measured: 1_000, zones: ['moon-1', 'moon-2', 'moon-3'], pod: () => spreading('DoNotSchedule') },
   { name: 'PreferredTopologySpreading', measured: 1_000, zones: ['moon-1', 'moon-2', 'moon-3'], pod: () => spreading('ScheduleAnyway') },
-  { name: 'PreemptionBasic', measured: 500, first: () => lowPriority(), firstEach: 4, pod: () => highPriority(), most: 1_000 },
+  {
+    name: 'MixedSchedulingBasePod',
+    measured: 1_000,
+    zones: ['zone1'],
+    initial: [
+      () => plainPod(),
+      () => affine('podAffinity', 'blue', zone),
+      () => affine('podAntiAffinity', 'green', hostname),
+      () => preferring('podAffinity', 'red'),
+      () => preferring('podAntiAffinity', 'yellow'),
+    ],
+    initialEach: 0.4,
+    pod: () => plainPod(),
+  },
+  { name: 'PreemptionBasic', measured: 500, initial: [() => lowPriority()], initialEach: 4, pod: () => highPriority() },
+  { name: 'Unschedulable', measured: 1_000, parked: 200, pod: () => plainPod() },
   { name: 'SchedulingWithMixedChurn', measured: 1_000, pod: () => plainPod(), churns: true },
+  {
+    name: 'SchedulingRequiredPodAntiAffinityWithNSSelector',
+    measured: 1_000,
+    initial: [() => apartEverywhere()],
+    pod: () => apartEverywhere(),
+    initialEach: 0.5,
+  },
 ];
 
 function plainPod(spec = {}, labels = {}) {
@@ -61,6 +88,18 @@ const spreading = (whenUnsatisfiable) => {
   const constraint = { maxSkew: 5, topologyKey: zone, whenUnsatisfiable, labelSelector: { matchLabels: { color: 'blue' } } };
   return plainPod({ topologySpreadConstraints: [constraint] }, { color: 'blue' });
 };
+const inZone = (...values) => {
+  const nodeSelectorTerms = [{ matchExpressions: [{ key: zone, operator: 'In', values }] }];
+  return plainPod({ affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } } } });
+};
+const apartEverywhere = () => {
+  const apart = {
+    labelSelector: { matchLabels: { color: 'green' } },
+    topologyKey: hostname,
+    namespaceSelector: { matchLabels: { team: 'devops' } },
+  };
+  return plainPod({ affinity: { podAntiAffinity: { requiredDuringSchedulingIgnoredDuringExecution: [apart] } } }, { color: 'green' });
+};
 const sized = (cpu, priorityClassName) =>
   plainPod({ priorityClassName, containers: [{ name: 'pause', image: 'pause', resources: { requests: { cpu, memory: '500Mi' } } }] });
 const lowPriority = () => sized('900m', 'low');
@@ -79,7 +118,7 @@ async function startPlane() {
   });
   const client = createLocalClient({ kubeApi, user: { name: 'admin', groups: ['system:masters'] }, userAgent: 'bench' });
   for (const name of ['sched-0', 'sched-1']) {
-    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+    await client.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name, labels: { team: 'devops' } } });
     await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata: { name: 'default', namespace: name } });
   }
   for (const [name, value] of [
@@ -181,17 +220,19 @@ function churn(client) {
 async function measure(workload, count) {
   const plane = await startPlane();
   const { client, informers } = plane;
-  const { zones = [], first, firstEach = 1, churns = false } = workload;
+  const { zones = [], initial = [() => plainPod()], initialEach = 1, parked = 0, churns = false } = workload;
   await inParallel(count, (index) => addNode(client, `node-${index}`, zones[index % zones.length]));
   await plane.start();
-  const initial = count * firstEach;
-  const ready = untilBound(informers, initial);
-  const initialPod = first ?? (() => ({ ...plainPod() }));
-  await inParallel(initial, () => createPod(client, initialPod()));
-  await ready;
+  const each = Math.floor(count * initialEach);
+  for (const make of initial) {
+    const ready = untilBound(informers, each);
+    await inParallel(each, () => createPod(client, make()));
+    await ready;
+  }
+  await inParallel(parked, () => createPod(client, sized('9')));
   const stopChurn = churns ? churn(client) : undefined;
   const cpuBefore = process.cpuUsage();
-  const done = untilBound(informers, initial + workload.measured);
+  const done = untilBound(informers, workload.measured);
   await inParallel(workload.measured, () => createPod(client, workload.pod()));
   const ms = await done;
   const { user, system } = process.cpuUsage(cpuBefore);
@@ -200,19 +241,19 @@ async function measure(workload, count) {
   return { perSecond: workload.measured / (ms / 1_000), cpuMs: (user + system) / 1_000 / workload.measured };
 }
 
-export async function scheduler() {
-  const only = process.env.MIDSHIP_BENCH_WORKLOAD;
-  const sizes = (process.env.MIDSHIP_BENCH_NODES ?? '1000,5000').split(',').map(Number);
+const sizes = [1_000, 5_000];
+
+export async function scheduler({ only }) {
   const rows = [];
   for (const count of sizes) {
     for (const workload of workloads) {
-      if (only !== undefined && workload.name !== only) continue;
-      if (workload.most !== undefined && count > workload.most) continue;
+      const name = `${workload.name}/${count}Nodes`;
+      if (only !== undefined && !name.includes(only)) continue;
       const samples = [];
       for (let run = 0; run < 2; run += 1) samples.push(await measure(workload, count));
       rows.push(
-        { name: `${workload.name}/${count}Nodes`, unit: 'pods/s', samples: samples.map(({ perSecond }) => perSecond) },
-        { name: `${workload.name}/${count}Nodes, processor time a pod`, unit: 'ms', samples: samples.map(({ cpuMs }) => cpuMs) },
+        { name, unit: 'pods/s', samples: samples.map(({ perSecond }) => perSecond) },
+        { name: `${name}, processor time a pod`, unit: 'ms', samples: samples.map(({ cpuMs }) => cpuMs) },
       );
     }
   }
