@@ -174,7 +174,7 @@ async function addNode(client, name, zoneName) {
 
 const createPod = (client, pod) => client.create(podKind, { apiVersion: 'v1', kind: 'Pod', ...pod });
 
-/** Milliseconds from now until so many pods are bound. */
+/** Milliseconds from now until so many pods are bound, those before included. */
 function untilBound(informers, count) {
   const startedAt = performance.now();
   const pods = informers.get(podKind);
@@ -224,15 +224,17 @@ async function measure(workload, count) {
   await inParallel(count, (index) => addNode(client, `node-${index}`, zones[index % zones.length]));
   await plane.start();
   const each = Math.floor(count * initialEach);
+  let before = 0;
   for (const make of initial) {
-    const ready = untilBound(informers, each);
+    before += each;
+    const ready = untilBound(informers, before);
     await inParallel(each, () => createPod(client, make()));
     await ready;
   }
   await inParallel(parked, () => createPod(client, sized('9')));
   const stopChurn = churns ? churn(client) : undefined;
   const cpuBefore = process.cpuUsage();
-  const done = untilBound(informers, workload.measured);
+  const done = untilBound(informers, before + workload.measured);
   await inParallel(workload.measured, () => createPod(client, workload.pod()));
   const ms = await done;
   const { user, system } = process.cpuUsage(cpuBefore);
