@@ -1,5 +1,6 @@
 import type { Clock } from '../base/clock.ts';
 import type { NodeRecord, SchedulerCache } from './cache.ts';
+import { extenderName, type PodExtenders } from './extenders/extenders.ts';
 import type { Feasibility } from './feasibility.ts';
 import type { Nominator } from './nominator.ts';
 import type { PodRecord } from './pod-record.ts';
@@ -20,7 +21,7 @@ export interface AlgorithmOptions {
   readonly onTimed?: (step: 'Filter' | 'Score', durationMs: number) => void;
 }
 
-type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit };
+export type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit };
 
 /**
  * Chooses a node for a pod: filters enough nodes, scores them, takes the best.
@@ -31,6 +32,13 @@ type Decision = { readonly node: NodeRecord } | { readonly unfit: Unfit };
  */
 export interface Algorithm {
   choose(pod: PodRecord): Decision;
+  /**
+   * The same with extenders, which take their time. Nodes are filtered again at the end, so that the chosen one fits when the promise
+   * resolves. No sample is kept.
+   *
+   * @throws Error of an extender that fails and is not ignorable
+   */
+  chooseWith(pod: PodRecord, extenders: PodExtenders, signal: AbortSignal): Promise<Decision>;
   /** Choices that were served by a sample scored for another pod. */
   readonly reused: number;
   readonly preparations: Preparations;
@@ -60,11 +68,50 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
       return { node };
     }
     kept = undefined;
+    const refused = refusalOf(pod);
+    return refused === undefined ? chooseAmongAll(pod) : { unfit: refused };
+  }
+
+  function refusalOf(pod: PodRecord): Unfit | undefined {
     for (const plugin of profile.filters) {
       const refusal = plugin.refuse?.(pod);
-      if (refusal !== undefined) return { unfit: { ...emptyUnfit(), refusal, plugins: new Set([plugin.name]) } };
+      if (refusal !== undefined) return { ...emptyUnfit(), refusal, plugins: new Set([plugin.name]) };
     }
-    return chooseAmongAll(pod);
+    return undefined;
+  }
+
+  async function chooseWith(pod: PodRecord, extenders: PodExtenders, signal: AbortSignal): Promise<Decision> {
+    const refused = refusalOf(pod);
+    if (refused !== undefined) return { unfit: refused };
+    const before = preparations.of(pod);
+    const nominated = nominatedNode(pod, before);
+    if (nominated !== undefined && (await extenders.filter([nominated], signal)).nodes.length > 0) {
+      const fitsStill = nominatedNode(pod, preparations.of(pod)) === nominated;
+      if (fitsStill) return { node: nominated };
+    }
+    const { feasible, unfit } = find(pod, preparations.of(pod));
+    if (feasible.length === 0) return { unfit };
+    const narrowed = await extenders.filter(feasible, signal);
+    const extraOf = narrowed.nodes.length > 1 ? await extenders.prioritize(narrowed.nodes, signal) : undefined;
+    // The cluster went on while they answered: what was prepared may be out of step, and nodes may be taken or gone.
+    const { filters, scores } = preparations.of(pod);
+    const fits = (node: NodeRecord) => feasibility.rejectionOf(pod, filters, node) === undefined;
+    const left = narrowed.nodes.filter((node) => node.present && fits(node));
+    if (left.length > 0) {
+      const node = new Sample({
+        shape: pod.shape,
+        feasible: left,
+        scores,
+        fits,
+        random,
+        ...(extraOf === undefined ? {} : { extraOf }),
+      }).best();
+      if (node !== undefined) return { node };
+    }
+    const reasons = new Map(unfit.reasons);
+    for (const [reason, number] of narrowed.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + number);
+    const resolvable = [...unfit.resolvable, ...narrowed.resolvable];
+    return { unfit: { ...unfit, reasons, resolvable, plugins: new Set([...unfit.plugins, extenderName]) } };
   }
 
   /** The best node of the last sample, when that was made for such pods and nothing has happened that it cannot see. */
@@ -138,6 +185,7 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
 
   return {
     choose,
+    chooseWith,
     get reused() {
       return reused;
     },

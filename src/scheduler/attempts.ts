@@ -1,10 +1,11 @@
 import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
-import type { Algorithm } from './algorithm.ts';
+import type { Algorithm, Decision } from './algorithm.ts';
+import type { Extenders, PodExtenders } from './extenders/extenders.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { PodRecord } from './pod-record.ts';
 import type { PodSteps } from './pod-steps.ts';
-import type { Preemption } from './preemption.ts';
+import type { Preemption, PreemptionPlan } from './preemption.ts';
 import type { QueuedPod } from './queue.ts';
 import type { Reservations } from './reservations.ts';
 import { describeUnfit, type Unfit } from './unfit.ts';
@@ -19,21 +20,32 @@ export interface Framework {
 
 export interface AttemptsOptions {
   readonly frameworkOf: (pod: PodRecord) => Framework;
+  readonly extenders: Extenders;
   readonly clock: Clock;
   readonly log: Log;
   readonly reservations: Reservations;
   readonly advance: PodSteps['advance'];
   /** Takes back the node that the pod was nominated for. */
   readonly clearNomination: (pod: QueuedPod) => void;
+  /** The pod is still the one that the queue has. */
+  readonly isWanted: (pod: QueuedPod) => boolean;
 }
 
-/** Makes the function that tries to find a node for a pod, notes the outcome on the pod and takes it to its next state. */
-export function createAttempts(options: AttemptsOptions): (pod: QueuedPod) => void {
-  const { frameworkOf, clock, log, reservations, advance, clearNomination } = options;
+/**
+ * Tries to find a node for a pod, notes the outcome on the pod and takes it to its next state. With extenders that it concerns, a promise
+ * says when that is done. No other pod is tried before, since it might take what they were asked about.
+ */
+export type Attempt = (pod: QueuedPod, signal: AbortSignal) => Promise<void> | undefined;
 
-  function onUnfit(pod: QueuedPod, unfit: Unfit, { algorithm, preemption }: Framework): void {
+export function createAttempts(options: AttemptsOptions): Attempt {
+  const { frameworkOf, extenders, clock, log, reservations, advance, clearNomination, isWanted } = options;
+
+  function planFor({ record }: QueuedPod, unfit: Unfit, { algorithm, preemption }: Framework): PreemptionPlan | undefined {
+    return unfit.nodes === 0 ? undefined : preemption?.plan(record, unfit, () => algorithm.preparations.of(record));
+  }
+
+  function onUnfit(pod: QueuedPod, unfit: Unfit, plan: PreemptionPlan | undefined): void {
     pod.rejectedBy = unfit.plugins;
-    const plan = unfit.nodes === 0 ? undefined : preemption?.plan(pod.record, unfit, () => algorithm.preparations.of(pod.record));
     if (plan !== undefined && 'victims' in plan) {
       pod.victims = plan.victims;
       pod.failure = describeUnfit(unfit, undefined);
@@ -45,33 +57,72 @@ export function createAttempts(options: AttemptsOptions): (pod: QueuedPod) => vo
     advance(pod, { type: 'NODE_NOT_FOUND' });
   }
 
-  return (pod) => {
+  function onDecision(pod: QueuedPod, decision: Decision, outcome: Outcome): void {
+    const { measures } = outcome;
+    if ('unfit' in decision) {
+      onUnfit(pod, decision.unfit, outcome.plan(decision.unfit));
+      measures.attempted('unschedulable', clock.monotonicMs() - pod.triedAt);
+      return;
+    }
+    const refusal = reservations.reserve(pod.record, decision.node);
+    if (refusal === undefined) {
+      pod.node = decision.node;
+      advance(pod, { type: 'NODE_FOUND' });
+      return;
+    }
+    pod.rejectedBy = new Set([refusal.plugin]);
+    pod.failure = refusal.message;
+    measures.attempted('unschedulable', clock.monotonicMs() - pod.triedAt);
+    advance(pod, { type: 'NODE_NOT_FOUND' });
+  }
+
+  function onError(pod: QueuedPod, err: unknown, { measures }: Framework): void {
+    log.error({ pod: pod.record.key, err }, 'Could not choose node for pod');
+    pod.failure = err instanceof Error ? err.message : String(err);
+    measures.attempted('error', clock.monotonicMs() - pod.triedAt);
+    advance(pod, { type: 'ATTEMPT_FAILED' });
+  }
+
+  async function attemptWith(pod: QueuedPod, framework: Framework, { concerned, signal }: Extended): Promise<void> {
+    const { algorithm, preemption, measures } = framework;
+    const { record } = pod;
+    try {
+      const decision = await algorithm.chooseWith(record, concerned, signal);
+      measures.algorithmTook(clock.monotonicMs() - pod.triedAt);
+      const narrow = (candidates: Parameters<PodExtenders['preempt']>[0]) => concerned.preempt(candidates, signal);
+      const plan =
+        'node' in decision || decision.unfit.nodes === 0
+          ? undefined
+          : await preemption?.planWith(record, decision.unfit, { preparedOf: () => algorithm.preparations.of(record), narrow });
+      if (isWanted(pod) && !signal.aborted) onDecision(pod, decision, { measures, plan: () => plan });
+    } catch (err) {
+      if (isWanted(pod) && !signal.aborted) onError(pod, err, framework);
+    }
+  }
+
+  return (pod, signal) => {
     pod.triedAt = clock.monotonicMs();
     const framework = frameworkOf(pod.record);
     const { algorithm, measures } = framework;
+    const concerned = extenders.of(pod.record);
+    if (concerned !== undefined) return attemptWith(pod, framework, { concerned, signal });
     try {
       const decision = algorithm.choose(pod.record);
       measures.algorithmTook(clock.monotonicMs() - pod.triedAt);
-      if ('unfit' in decision) {
-        onUnfit(pod, decision.unfit, framework);
-        measures.attempted('unschedulable', clock.monotonicMs() - pod.triedAt);
-        return;
-      }
-      const refusal = reservations.reserve(pod.record, decision.node);
-      if (refusal === undefined) {
-        pod.node = decision.node;
-        advance(pod, { type: 'NODE_FOUND' });
-        return;
-      }
-      pod.rejectedBy = new Set([refusal.plugin]);
-      pod.failure = refusal.message;
-      measures.attempted('unschedulable', clock.monotonicMs() - pod.triedAt);
-      advance(pod, { type: 'NODE_NOT_FOUND' });
+      onDecision(pod, decision, { measures, plan: (unfit) => planFor(pod, unfit, framework) });
     } catch (err) {
-      log.error({ pod: pod.record.key, err }, 'Could not choose node for pod');
-      pod.failure = err instanceof Error ? err.message : String(err);
-      measures.attempted('error', clock.monotonicMs() - pod.triedAt);
-      advance(pod, { type: 'ATTEMPT_FAILED' });
+      onError(pod, err, framework);
     }
+    return undefined;
   };
+}
+
+interface Outcome {
+  readonly measures: SchedulerMetrics;
+  readonly plan: (unfit: Unfit) => PreemptionPlan | undefined;
+}
+
+interface Extended {
+  readonly concerned: PodExtenders;
+  readonly signal: AbortSignal;
 }

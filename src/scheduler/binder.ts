@@ -6,6 +6,7 @@ import { refOf } from '../machinery/object.ts';
 import { isNotFound } from '../machinery/status-error.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { NodeRecord, SchedulerCache } from './cache.ts';
+import type { Extenders } from './extenders/extenders.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { PodRecord } from './pod-record.ts';
 import type { PodSteps } from './pod-steps.ts';
@@ -35,13 +36,15 @@ export interface BinderOptions {
   readonly queue: SchedulingQueue;
   readonly cache: SchedulerCache;
   readonly reservations: Reservations;
+  readonly extenders: Extenders;
   readonly advance: PodSteps['advance'];
   /** A binding ended; `wasFull`: no other could begin before. */
   onEnded(wasFull: boolean): void;
 }
 
 export function createBinder(options: BinderOptions): Binder {
-  const { client, clock, log, recorder, measuresOf, queue, cache, reservations, advance, onEnded } = options;
+  const { client, clock, log, recorder, measuresOf, queue, cache, reservations, extenders, advance, onEnded } = options;
+  const abort = new AbortController();
   let underWay = 0;
   let bound = 0;
   let onIdle: (() => void) | undefined;
@@ -64,17 +67,12 @@ export function createBinder(options: BinderOptions): Binder {
     const { record, triedAt } = pod;
     const measures = measuresOf(record);
     const { name: nodeName } = node;
-    const { key, uid } = record;
-    const ref = refOf(key);
+    const { key } = record;
     underWay += 1;
     const startedAt = clock.monotonicMs();
     try {
-      await client.createSubresource(pods, ref, 'binding', {
-        apiVersion: 'v1',
-        kind: 'Binding',
-        metadata: { ...ref, ...(uid === '' ? {} : { uid }) },
-        target: { kind: 'Node', name: nodeName },
-      });
+      const byExtender = extenders.bind(record, nodeName, abort.signal);
+      if (byExtender === undefined || !(await byExtender)) await bindByApi(record, nodeName);
       const now = clock.monotonicMs();
       cache.bindingFinished(key);
       measures.attempted('scheduled', now - triedAt);
@@ -86,15 +84,25 @@ export function createBinder(options: BinderOptions): Binder {
       const now = clock.monotonicMs();
       measures.extensionPointTook('Bind', false, now - startedAt);
       measures.attempted('error', now - triedAt);
-      onRefused(
-        pod,
-        node,
-        new Error(`running Bind plugin "DefaultBinder": ${err instanceof Error ? err.message : String(err)}`, { cause: err }),
-      );
+      onRefused(pod, node, err instanceof Error ? err : new Error(String(err)));
     } finally {
       underWay -= 1;
       if (underWay === 0) onIdle?.();
       onEnded(underWay === maxBindings - 1);
+    }
+  }
+
+  async function bindByApi({ key, uid }: PodRecord, nodeName: string): Promise<void> {
+    const ref = refOf(key);
+    try {
+      await client.createSubresource(pods, ref, 'binding', {
+        apiVersion: 'v1',
+        kind: 'Binding',
+        metadata: { ...ref, ...(uid === '' ? {} : { uid }) },
+        target: { kind: 'Node', name: nodeName },
+      });
+    } catch (err) {
+      throw new Error(`running Bind plugin "DefaultBinder": ${err instanceof Error ? err.message : String(err)}`, { cause: err });
     }
   }
 
@@ -122,6 +130,7 @@ export function createBinder(options: BinderOptions): Binder {
       return underWay >= maxBindings;
     },
     async stop() {
+      abort.abort(new Error('the scheduler stops'));
       if (underWay === 0) return;
       await new Promise<void>((resolve) => {
         onIdle = resolve;

@@ -1,3 +1,4 @@
+import { extenderName } from './extenders/extenders.ts';
 import type { Changed, ClusterChange, HelpTest } from './plugin.ts';
 import type { PodRecord, PodShape } from './pod-record.ts';
 import type { Profile } from './profile.ts';
@@ -46,8 +47,8 @@ export function createHelpedPods(profileOf: ProfileOf): HelpedPods {
       // Replicas of one shape that were rejected by the same plugins get one answer.
       const answers = new Map<PodShape | PodRecord, Map<string, boolean>>();
       return [...parked].filter(({ record, rejectedBy }) => {
-        // Without a plugin to blame there were no nodes at all.
-        if (rejectedBy.size === 0) return true;
+        // Without a plugin to blame there were no nodes at all. Only an extender knows what it looks at.
+        if (rejectedBy.size === 0 || rejectedBy.has(extenderName)) return true;
         const group = hasOwnClaims(record) ? record : record.shape;
         let ofShape = answers.get(group);
         if (ofShape === undefined) {

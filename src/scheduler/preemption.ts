@@ -15,7 +15,15 @@ import { byImportance, pickBest, type StartOf, splitByBudgets, type Victims } fr
 /** Finds the pods to remove so that a pod fits which no node can take as things are. It changes nothing. */
 export interface Preemption {
   plan(pod: PodRecord, unfit: Unfit, preparedOf: () => Prepared): PreemptionPlan;
+  /** The same, by those of the candidates that `narrow` leaves, as it leaves them. */
+  planWith(
+    pod: PodRecord,
+    unfit: Unfit,
+    options: { readonly preparedOf: () => Prepared; readonly narrow: Narrow },
+  ): Promise<PreemptionPlan>;
 }
+
+type Narrow = (candidates: readonly Victims[]) => Promise<readonly Victims[]>;
 
 /** A text instead of victims says why there are none; `keeps`: the pod keeps the node that it was nominated for before. */
 export type PreemptionPlan = { readonly victims: Victims } | { readonly message: string; readonly keeps: boolean };
@@ -37,6 +45,7 @@ export interface PreemptionOptions {
 export const disruption = { type: 'DisruptionTarget', reason: 'PreemptionByScheduler' } as const;
 
 const noVictims = 'No preemption victims found for incoming pod';
+const noCandidate = 'no candidate node for preemption';
 const notHelpful = 'Preemption is not helpful for scheduling';
 
 export function createPreemption(options: PreemptionOptions): Preemption {
@@ -112,23 +121,41 @@ export function createPreemption(options: PreemptionOptions): Preemption {
     }
   }
 
+  function candidatesFor(
+    pod: PodRecord,
+    unfit: Unfit,
+    preparedOf: () => Prepared,
+  ): { readonly candidates: readonly Victims[] } | { readonly message: string; readonly keeps: boolean } {
+    const { priority, mayPreempt } = pod.shape;
+    if (!mayPreempt) return { message: 'not eligible due to preemptionPolicy=Never.', keeps: true };
+    if (isWaitingForVictims(pod, unfit)) return { message: 'not eligible due to a terminating pod on the nominated node.', keeps: true };
+    const { lowestPriority } = cluster;
+    const isHopeless = lowestPriority === undefined || lowestPriority >= priority;
+    const { resolvable } = unfit;
+    let reasons: ReadonlyMap<string, number> = new Map(resolvable.length === 0 ? [] : [[noVictims, resolvable.length]]);
+    if (!isHopeless && resolvable.length > 0) {
+      const outcome = dryRun(pod, unfit, preparedOf());
+      if (!(outcome instanceof Map)) {
+        return { candidates: outcome as readonly Victims[] };
+      }
+      reasons = outcome;
+    }
+    return { message: describe(unfit, reasons), keeps: false };
+  }
+
+  function planOf(candidates: readonly Victims[]): PreemptionPlan {
+    const victims = pickBest(candidates, startTimes());
+    return victims === undefined ? { message: noCandidate, keeps: false } : { victims };
+  }
+
   return {
     plan(pod, unfit, preparedOf) {
-      const { priority, mayPreempt } = pod.shape;
-      if (!mayPreempt) return { message: 'not eligible due to preemptionPolicy=Never.', keeps: true };
-      if (isWaitingForVictims(pod, unfit)) return { message: 'not eligible due to a terminating pod on the nominated node.', keeps: true };
-      const { lowestPriority } = cluster;
-      const isHopeless = lowestPriority === undefined || lowestPriority >= priority;
-      const { resolvable } = unfit;
-      let reasons: ReadonlyMap<string, number> = new Map(resolvable.length === 0 ? [] : [[noVictims, resolvable.length]]);
-      if (!isHopeless && resolvable.length > 0) {
-        const outcome = dryRun(pod, unfit, preparedOf());
-        if (!(outcome instanceof Map)) {
-          const victims = pickBest(outcome as readonly Victims[], startTimes());
-          if (victims !== undefined) return { victims };
-        } else reasons = outcome;
-      }
-      return { message: describe(unfit, reasons), keeps: false };
+      const found = candidatesFor(pod, unfit, preparedOf);
+      return 'candidates' in found ? planOf(found.candidates) : found;
+    },
+    async planWith(pod, unfit, { preparedOf, narrow }) {
+      const found = candidatesFor(pod, unfit, preparedOf);
+      return 'candidates' in found ? planOf(await narrow(found.candidates)) : found;
     },
   };
 }

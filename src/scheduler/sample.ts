@@ -10,6 +10,8 @@ export interface SampleOptions {
   readonly fits: (node: NodeRecord) => boolean;
   /** Breaks ties between equally good nodes; [0, 1). */
   readonly random: () => number;
+  /** Points of a node besides those of `scores`. */
+  readonly extraOf?: (node: NodeRecord) => number;
 }
 
 interface Measure {
@@ -33,10 +35,12 @@ export class Sample {
   readonly #measures: Measure[] = [];
   readonly #heap: Entry[];
   readonly #fits: SampleOptions['fits'];
+  readonly #extraOf: SampleOptions['extraOf'];
 
-  constructor({ shape, feasible, scores, fits, random }: SampleOptions) {
+  constructor({ shape, feasible, scores, fits, random, extraOf }: SampleOptions) {
     this.shape = shape;
     this.#fits = fits;
+    this.#extraOf = extraOf;
     const totals = new Float64Array(feasible.length);
     const raws = new Float64Array(feasible.length);
     for (const { weight, prepared } of scores) {
@@ -56,6 +60,7 @@ export class Sample {
         totals[index] = (totals[index] ?? 0) + weight * pointsOf(raws[index] ?? 0, prepared.scale, measure);
       }
     }
+    if (extraOf !== undefined) for (const [index, node] of feasible.entries()) totals[index] = (totals[index] ?? 0) + extraOf(node);
     this.#heap = feasible.map((node, index) => ({ node, version: node.version, score: totals[index] ?? 0, tieBreak: random() }));
     for (let index = (this.#heap.length >> 1) - 1; index >= 0; index -= 1) this.#sink(index);
   }
@@ -79,7 +84,7 @@ export class Sample {
 
   /** Whole points of each plugin, as upstream counts them: nodes that differ by less are equally good. */
   #scoreOf(node: NodeRecord): number {
-    let sum = 0;
+    let sum = this.#extraOf?.(node) ?? 0;
     for (const measure of this.#measures) sum += measure.weight * pointsOf(measure.prepared.score(node), measure.prepared.scale, measure);
     return sum;
   }

@@ -21,6 +21,7 @@ import { createConditionWriter } from './condition-writer.ts';
 import { defaultProfile, type SchedulerConfiguration } from './configuration/configuration.ts';
 import { createEarlyRetries } from './early-retries.ts';
 import { createEvictor } from './evictor.ts';
+import { createConfiguredExtenders } from './extenders/create-extenders.ts';
 import { createFrameworks } from './frameworks.ts';
 import { createHelpedPods } from './helped-pods.ts';
 import { startHousekeeping } from './housekeeping.ts';
@@ -62,9 +63,13 @@ export interface Scheduler extends Component {
 export function createScheduler(options: SchedulerOptions): Scheduler {
   const { clock, log } = options;
   const parts = createParts(options);
-  const { podInformer, nodeInformer, facts, profiles, queue, cache, nominator, frameworks, conditions, helped, reservations } = parts;
+  const { podInformer, nodeInformer, facts, profiles, queue, cache, nominator, frameworks, conditions, helped, reservations, extenders } =
+    parts;
   const earlyRetries = createEarlyRetries({ clock, queue });
-  const loop = createSliceLoop({ beforeSlice: () => helped.take(queue.parked()).forEach(retryAfterChange), work: tryNext });
+  const loop = createSliceLoop({ beforeSlice: retryHelped, work: tryNext });
+  const abort = new AbortController();
+  /** Extenders are asked about a pod. */
+  let asking: Promise<void> | undefined;
   const backoffTimer = createBackoffTimer({ clock, queue, onExpired: (pod) => advance(pod, { type: 'BACKOFF_EXPIRED' }) });
   const evictor = createEvictor({ ...options, podOf: (key) => podInformer.getByKey(key), onEnded: onPreempted });
   const binder = createBinder({
@@ -73,6 +78,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     queue,
     cache,
     reservations,
+    extenders,
     advance: (pod, event) => advance(pod, event),
     onEnded(wasFull) {
       if (wasFull || helped.hasChanges) loop.wake();
@@ -137,6 +143,8 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     reservations,
     advance,
     clearNomination: (pod) => giveUpNomination(pod, undefined),
+    extenders,
+    isWanted: (pod) => queue.get(pod.record.key) === pod && pod.hold === 'active',
   });
 
   /** The room that was kept for the pod on a node is free for others, unless it took that node. */
@@ -162,11 +170,19 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     else advance(pod, { type: 'CLUSTER_CHANGED', backingOff: queue.isBackingOff(pod) });
   }
 
+  /** Changes are kept while extenders are asked: that pod is not parked yet, and they may help it. */
+  function retryHelped(): void {
+    if (asking === undefined) helped.take(queue.parked()).forEach(retryAfterChange);
+  }
+
   function tryNext(): boolean {
-    if (binder.isFull) return false;
+    if (binder.isFull || asking !== undefined) return false;
     const pod = queue.take();
     if (pod !== undefined) {
-      attempt(pod);
+      asking = attempt(pod, abort.signal)?.finally(() => {
+        asking = undefined;
+        loop.wake();
+      });
       return true;
     }
     const early = earlyRetries.take();
@@ -216,9 +232,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       for (const stop of stopWatching.splice(0)) stop();
       reservations.stop();
       backoffTimer.stop();
+      abort.abort(new Error('the scheduler stops'));
+      await asking;
       await binder.stop();
       await evictor.stop();
       await conditions.stop();
+      extenders.close();
     },
   };
 }
@@ -254,5 +273,6 @@ function createParts(options: SchedulerOptions) {
   const conditions = createConditionWriter({ client, clock, log });
   const helped = createHelpedPods((pod) => frameworks.profileOf(pod));
   const reservations = createReservations((pod) => frameworks.profileOf(pod));
-  return { podInformer, nodeInformer, facts, profiles, queue, cache, nominator, frameworks, conditions, helped, reservations };
+  const extenders = createConfiguredExtenders(configuration?.extenders ?? [], { informers, log });
+  return { podInformer, nodeInformer, facts, profiles, queue, cache, nominator, frameworks, conditions, helped, reservations, extenders };
 }

@@ -259,7 +259,7 @@ async function churn() {
   ];
 }
 
-/** A node that nobody runs pods on: the bench reports it and its pods as ready, and renews its lease until it is to be lost. */
+/** A node without an agent. The bench reports it as ready, and does so until it is to be lost. */
 async function addLostNode(client) {
   const labels = { pool: 'lost', 'kubernetes.io/hostname': lostNode };
   await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: lostNode, labels } });

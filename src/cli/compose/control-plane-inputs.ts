@@ -4,6 +4,7 @@ import type { OidcOptions } from '../../apiserver/authentication/oidc.ts';
 import { ensureEncryptionConfiguration, parseEncryptionConfiguration } from '../../apiserver/encryption/configuration.ts';
 import type { EncryptedStorageOptions } from '../../apiserver/encryption/encrypted-storage.ts';
 import { parseSchedulerConfiguration, type SchedulerConfiguration } from '../../scheduler/configuration/configuration.ts';
+import { readExtenderFiles } from '../../scheduler/configuration/extenders.ts';
 import { SchedulerConfigurationError } from '../../scheduler/configuration/fields.ts';
 import { readAuthorities } from '../access-flags.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
@@ -45,7 +46,8 @@ async function readAuditPolicy(path: string): Promise<AuditPolicy> {
 /** @throws Failure when the file cannot be read, or is wrong */
 export async function readSchedulerConfiguration(path: string): Promise<SchedulerConfiguration> {
   try {
-    return parseSchedulerConfiguration(await readFile(path, 'utf8'), path);
+    const parsed = parseSchedulerConfiguration(await readFile(path, 'utf8'), path);
+    return { ...parsed, extenders: await readExtenderFiles(parsed.extenders) };
   } catch (cause) {
     throw new Failure(`${path} is no configuration of the scheduler`, {
       why: cause instanceof Error ? cause.message : String(cause),

@@ -1,6 +1,9 @@
 import { parseYamlDocuments, YamlError } from '../../machinery/yaml.ts';
+import type { ExtenderConfiguration } from '../extenders/extender.ts';
+import { type NodeResourcesFitArgs, nodeResourcesFitDefaults } from '../plugins/node-resources-fit.ts';
 import { defaultSchedulerName } from '../pod-record.ts';
 import { builtInPlugins, defaultPlugins, type PluginUse, type ProfileConfiguration, type ScheduledPoint } from '../profile.ts';
+import { readExtenders } from './extenders.ts';
 import { Field, SchedulerConfigurationError } from './fields.ts';
 import { argumentReaders } from './plugin-arguments.ts';
 
@@ -10,6 +13,7 @@ export interface SchedulerConfiguration {
   readonly profiles: readonly ProfileConfiguration[];
   readonly initialBackoffMs: number;
   readonly maxBackoffMs: number;
+  readonly extenders: readonly ExtenderConfiguration[];
   /** Fields that are upstream's and change nothing here. */
   readonly ignored: readonly string[];
 }
@@ -50,8 +54,7 @@ const scheduledPoints: readonly ScheduledPoint[] = ['filter', 'postFilter', 'sco
 /**
  * Reads a file for `--scheduler-config`.
  *
- * @throws SchedulerConfigurationError with file, line and a fix: for another kind, an unknown field or plugin, a wrong value, and
- * `extenders`, which are not supported
+ * @throws SchedulerConfigurationError with file, line and a fix: for another kind, an unknown field or plugin, and a wrong value
  * @see Kubernetes reference, "kube-scheduler Configuration (v1)"
  */
 export function parseSchedulerConfiguration(text: string, file: string): SchedulerConfiguration {
@@ -68,9 +71,6 @@ export function parseSchedulerConfiguration(text: string, file: string): Schedul
   ]);
   fields.apiVersion.oneOf([apiVersion]);
   fields.kind.oneOf([kind]);
-  if (fields.extenders.list().length > 0) {
-    fields.extenders.fail('are not supported', 'Leave them out, or run kube-scheduler with them for a schedulerName of its own.');
-  }
   const percentage = fields.percentageOfNodesToScore.integer({ least: 0, most: 100, otherwise: 0 });
   const initial = fields.podInitialBackoffSeconds.integer({ least: 1, most: 86_400, otherwise: 1 });
   const most = fields.podMaxBackoffSeconds.integer({ least: 1, most: 86_400, otherwise: Math.max(10, initial) });
@@ -83,8 +83,11 @@ export function parseSchedulerConfiguration(text: string, file: string): Schedul
     if (profiles.findIndex((one) => one.schedulerName === schedulerName) === index) continue;
     listed[index]?.fail(`has the schedulerName ${schedulerName} of another profile`, 'Give each profile a name of its own.');
   }
+  const { extenders, ignoredResources } = readExtenders(fields.extenders);
+  const used = profiles.length > 0 ? profiles : [{ ...defaultProfile, percentageOfNodesToScore: percentage }];
   return {
-    profiles: profiles.length > 0 ? profiles : [{ ...defaultProfile, percentageOfNodesToScore: percentage }],
+    profiles: ignoredResources.length === 0 ? used : used.map((profile) => withIgnored(profile, ignoredResources)),
+    extenders,
     initialBackoffMs: initial * 1_000,
     maxBackoffMs: most * 1_000,
     ignored: ignoredFields.filter((name) => !fields[name].isAbsent),
@@ -104,6 +107,13 @@ function readRoot(text: string, file: string): Field {
     if (!(err instanceof YamlError)) throw err;
     throw new SchedulerConfigurationError(err.message, 'Repair the YAML at that place.');
   }
+}
+
+/** Resources that an extender counts are not counted here, in any profile. */
+function withIgnored(profile: ProfileConfiguration, names: readonly string[]): ProfileConfiguration {
+  const args = (profile.args.get('NodeResourcesFit') as NodeResourcesFitArgs | undefined) ?? nodeResourcesFitDefaults;
+  const ignoredResources = new Set([...args.ignoredResources, ...names]);
+  return { ...profile, args: new Map([...profile.args, ['NodeResourcesFit', { ...args, ignoredResources }]]) };
 }
 
 /** The profile without a configuration: every plugin at every point it has. */

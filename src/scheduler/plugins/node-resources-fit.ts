@@ -57,7 +57,7 @@ export interface NodeResourcesFitArgs {
 }
 
 /** Upstream's defaults. */
-const nodeResourcesFitDefaults: NodeResourcesFitArgs = {
+export const nodeResourcesFitDefaults: NodeResourcesFitArgs = {
   ignoredResources: new Set(),
   ignoredResourceGroups: new Set(),
   strategy: { type: 'LeastAllocated', resources: defaultResources },
