@@ -39,6 +39,7 @@ import { startRegistry } from './registry/registry.ts';
 import { createWriter } from './registry/writes.ts';
 import { createReviews } from './reviews/reviews.ts';
 import { createServiceAccountTokens, type ServiceAccountTokens } from './service-account-tokens.ts';
+import { overSharedStore } from './shared-store.ts';
 import { measureStorage } from './storage-metrics.ts';
 import { apiServerUser } from './user.ts';
 import { withVersions } from './versions.ts';
@@ -92,6 +93,8 @@ export interface RunningKubeApi extends KubeApi {
   readonly tokenAuthenticator: TokenAuthenticator;
   /** Objects of the store that cannot be decrypted, by store key. */
   readonly unreadable: ReadonlyMap<string, Unreadable>;
+  /** @throws Error when the state in memory is older than a client may be shown for long */
+  checkFreshness(): void;
   /** Ends all watches. The store is the caller's to close, afterwards. */
   stop(): void;
 }
@@ -192,8 +195,11 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
   });
   await customResources?.start();
   if (kinds.some(isPolicy)) policyStatus = startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log });
+  const settleKinds = async (): Promise<void> => customResources?.settled();
+  const shared = storage.isShared ? overSharedStore(verbs, { registry, settleKinds }) : verbs;
   return {
-    ...withVersions(verbs, { decoder, schemas }),
+    ...withVersions(shared, { decoder, schemas }),
+    checkFreshness: () => registry.freshness.check(),
     get revision() {
       return registry.revision;
     },

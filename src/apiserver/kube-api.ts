@@ -12,6 +12,9 @@ import type { UserInfo } from './user.ts';
 export interface KubeApi {
   readonly kinds: KindTable;
 
+  /** Resolves when objects and kinds are here as they are in the store; absent where this server alone writes to it. */
+  newest?(): Promise<void>;
+
   /** @param resourceVersion  the answer is not older; absent, empty or `0`: as it is known here */
   get(request: RequestInfo, ref: ObjectRef, resourceVersion?: string): Promise<KubeObject>;
 

@@ -66,6 +66,7 @@ export function measureStorage(storage: Storage, { metrics, clock }: { readonly 
   }
 
   return {
+    isShared: storage.isShared,
     get currentRevision() {
       return storage.currentRevision;
     },
@@ -78,6 +79,7 @@ export function measureStorage(storage: Storage, { metrics, clock }: { readonly 
     get damage() {
       return storage.damage;
     },
+    latest: () => measured('latest', '', storage.latest()),
     get: (key) => measured('get', key, storage.get(key)),
     range: (options) => measured('list', options.prefix, storage.range(options)),
     create: (key, value) => measured('create', key, storage.create(key, value)),

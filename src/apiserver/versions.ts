@@ -44,6 +44,7 @@ export function withVersions(kubeApi: KubeApi, { decoder, schemas }: VersionsOpt
 
   return {
     kinds: kubeApi.kinds,
+    ...(kubeApi.newest === undefined ? {} : { newest: kubeApi.newest }),
     authorize: (user, attributes) => kubeApi.authorize(user, attributes),
     decide: (user, attributes) => kubeApi.decide(user, attributes),
     // Subresources that act, and connections, are the same in all versions.

@@ -179,6 +179,10 @@ export const internalError = (message: string, cause?: unknown): StatusError =>
   });
 
 /** 413 for an object that is larger than any may be, worded as the real server words it. */
+/** @param retryAfterSeconds  after which clients ask again by themselves */
+export const serviceUnavailable = (message: string, retryAfterSeconds: number, cause?: unknown): StatusError =>
+  new StatusError({ code: 503, reason: 'ServiceUnavailable', message, details: { retryAfterSeconds }, cause });
+
 export const tooLarge = (limitBytes: number): StatusError =>
   new StatusError({ code: 413, reason: 'RequestEntityTooLarge', message: `Request entity too large: limit is ${limitBytes}` });
 

@@ -9,7 +9,9 @@
  * @see etcd v3 API guarantees, https://etcd.io/docs/v3.5/learning/api_guarantees/
  */
 export interface Storage {
-  /** Newest committed revision; 0 when nothing was ever written. */
+  /** True when other processes write to it, too: what this one has seen may not be the newest. */
+  readonly isShared: boolean;
+  /** Newest committed revision that this process has seen; 0 when nothing was ever written. */
   readonly currentRevision: number;
   /** Watches must start at or after it; 0 when nothing was compacted. */
   readonly compactedRevision: number;
@@ -23,6 +25,12 @@ export interface Storage {
    * ones then, and a watch that started before has to start again.
    */
   readonly damage: readonly Damage[];
+
+  /**
+   * A revision that is at least as new as every write acknowledged before this call, by whichever process. A store that is not shared
+   * answers `currentRevision`.
+   */
+  latest(): Promise<number>;
 
   get(key: string): Promise<StoredEntry | undefined>;
 
@@ -146,6 +154,8 @@ export interface WatchOptions {
   readonly afterRevision: number;
   readonly signal: AbortSignal;
   onEvents(events: readonly StorageEvent[]): void;
+  /** Every change up to `revision` was delivered. A shared store calls it, since others' revisions may bring no change of this prefix. */
+  onProgress?(revision: number): void;
   /** Called once when the watch ends for another reason than `signal`. */
   onEnd(err: Error): void;
 }

@@ -52,6 +52,8 @@ export class CustomResources {
   readonly #pending = new Set<string>();
   readonly #timers = new Map<string, { readonly cancel: () => void; readonly delayMs: number }>();
   #running = false;
+  /** The definitions that are being looked at, and those that came meanwhile. */
+  #round: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(options: CustomResourcesOptions) {
@@ -81,7 +83,12 @@ export class CustomResources {
     this.#pending.add(name);
     if (this.#running || this.#stopped) return;
     this.#running = true;
-    void this.#run();
+    this.#round = this.#run();
+  }
+
+  /** Resolves when the kinds of all definitions that are known now are served, or cannot be. */
+  settled(): Promise<void> {
+    return this.#round;
   }
 
   /** One definition after the other: what one is called decides about the next. */

@@ -41,6 +41,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
   const purging = new Purging(storage, options.purge === true);
 
   return {
+    isShared: storage.isShared,
     get currentRevision() {
       return storage.currentRevision;
     },
@@ -52,6 +53,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
     },
     damage: storage.damage,
     unreadable: seals.unreadable,
+    latest: () => storage.latest(),
     async get(key) {
       const entry = await storage.get(key);
       if (entry === undefined) return undefined;

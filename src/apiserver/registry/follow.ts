@@ -25,6 +25,7 @@ export function followObjects(
     filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
     after: registry.revision,
     bookmarks: false,
+    isInternal: true,
     pending: [],
     consumer: {
       onEvents(records) {

@@ -28,6 +28,8 @@ export async function listObjects(registry: Registry, kind: KindDefinition, requ
   const limit = version.type === 'any' || (request.limit ?? 0) <= 0 ? Number.POSITIVE_INFINITY : (request.limit ?? 0);
   if (request.continue !== undefined && request.continue !== '') {
     const { revision, after } = parseContinueToken(request.continue);
+    // Another server may have given it out.
+    await reach(registry, revision);
     if (revision === -1) return pageOf({ state, filter, limit, after, revision: registry.revision, past: undefined });
     const past = pastOf(state, revision, registry.revision);
     if (past === undefined) throw expired(inconsistentContinueText, formatContinueToken({ revision: -1, after }));
@@ -141,6 +143,8 @@ export async function watchObjects(registry: Registry, kind: KindDefinition, req
   const state = registry.stateOf(kind);
   const bookmarks = request.allowBookmarks === true;
   if (start.initialEvents) await reach(registry, start.revision);
+  // A version that another server gave out. One that never comes is waited for by the watch itself, as upstream.
+  else if (registry.storage.isShared) await registry.waitFor(start.revision, waitForRevisionMs);
   if (request.signal.aborted) return { bookmark: () => undefined };
   // From here to the hub nothing awaits: between the state that is sent and the changes that follow there is no gap.
   const initial = start.initialEvents

@@ -8,6 +8,7 @@ import type { Storage, StorageEvent, StoredEntry } from '../../storage/storage.t
 import { type Unreadable, unreadableError } from '../encryption/value-seals.ts';
 import { atRevision, decode, memoryOf } from './encoding.ts';
 import { changeOf, WindowMemory } from './event-window.ts';
+import { createFreshness, type Freshness } from './freshness.ts';
 import { resourcePrefixOf, splitStoreKey, storeKeyOf } from './keys.ts';
 import { ObjectQuota } from './object-quota.ts';
 import { type Past, readPast } from './past.ts';
@@ -41,6 +42,8 @@ export interface Registry {
   waitFor(revision: number, timeoutMs: number): Promise<boolean>;
   /** Receives each object that a part of this server fails on and leaves out. */
   readonly onSkipped?: ((object: KubeObject, err: unknown) => void) | undefined;
+  /** Says whether the memory is new enough, where others write to the store, too. */
+  readonly freshness: Freshness;
   /** Ends all watches and stops following the store. */
   stop(): void;
 }
@@ -74,6 +77,7 @@ class StoreRegistry implements Registry {
   readonly quota: ObjectQuota;
   readonly unreadable: ReadonlyMap<string, Unreadable>;
   readonly onSkipped: Registry['onSkipped'];
+  readonly freshness: Freshness;
   readonly #options: RegistryOptions;
   readonly #abort = new AbortController();
   readonly #memory: RegistryMemory;
@@ -92,6 +96,12 @@ class StoreRegistry implements Registry {
     this.storage = storage;
     this.unreadable = unreadable;
     this.onSkipped = onSkipped;
+    this.freshness = createFreshness({
+      storage,
+      clock: options.clock,
+      waitFor: (revision, timeoutMs) => this.waitFor(revision, timeoutMs),
+      onStale: (err) => this.#onStale(err),
+    });
     const windows = new WindowMemory(budget.windowBytes);
     this.#pressure = watchHeapPressure({ heapBytes: budget.heapBytes, onHigh: () => windows.halve() });
     this.quota = new ObjectQuota(budget.objectBytes, () => this.#pressure.isHigh);
@@ -124,6 +134,7 @@ class StoreRegistry implements Registry {
       afterRevision: revision,
       signal: this.#abort.signal,
       onEvents: (events) => this.#onEvents(events),
+      onProgress: (seen) => this.#onProgress(seen),
       onEnd: (err) => this.#onEnd(err),
     });
     this.#scheduleBookmarks();
@@ -150,7 +161,22 @@ class StoreRegistry implements Registry {
     }
     this.#revision = events.at(-1)?.revision ?? this.#revision;
     for (const state of touched) state.hub.flush();
+    this.#settleWaiters();
+  }
+
+  #onProgress(seen: number): void {
+    if (seen <= this.#revision) return;
+    this.#revision = seen;
+    this.#settleWaiters();
+  }
+
+  #settleWaiters(): void {
     for (const waiter of this.#waiters) if (waiter.revision <= this.#revision) waiter.done();
+  }
+
+  /** Clients go to another server, which knows the newest state. */
+  #onStale(err: Error): void {
+    for (const state of this.#states.values()) state.hub.endClients(err);
   }
 
   #apply(state: ResourceState, key: string, event: StorageEvent): void {
@@ -247,6 +273,7 @@ class StoreRegistry implements Registry {
 
   stop(): void {
     this.#abort.abort();
+    this.freshness.stop();
     this.#pressure.stop();
     this.#past?.close();
     this.#cancelBookmarks?.();

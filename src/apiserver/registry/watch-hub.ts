@@ -14,6 +14,8 @@ export interface Watcher {
   readonly filter: Filter;
   readonly consumer: WatchConsumer;
   readonly bookmarks: boolean;
+  /** True for a part of this server, which goes on where clients would be shown a state that is too old. */
+  readonly isInternal?: boolean;
   /** Changes at or before it were delivered already or not asked for. */
   readonly after: number;
   pending: WatchRecord[];
@@ -158,6 +160,15 @@ export class WatchHub {
   /** Gives `bookmark` to every watcher that wants bookmarks. */
   bookmark(bookmark: WatchRecord): void {
     for (const watcher of [...this.#watchers()]) if (watcher.bookmarks) this.#deliver(watcher, [bookmark]);
+  }
+
+  /** Ends the watches of clients; the state is too old to be shown. */
+  endClients(err: Error): void {
+    for (const watcher of [...this.#watchers()]) {
+      if (watcher.isInternal === true) continue;
+      this.remove(watcher);
+      watcher.consumer.onEnd(err);
+    }
   }
 
   /** Ends all watches; the server stops or the store is gone. */

@@ -228,6 +228,7 @@ async function replace(write: Write, tools: WriteTools): Promise<void> {
   if (isNoop(before, object)) {
     counters.noopWrites += 1;
     write.object = before;
+    write.isUnchanged = true;
     return;
   }
   if (request.dryRun === true) {
@@ -305,7 +306,10 @@ function decideDeletion(write: Write, { clock }: WriteTools): void {
 /** Marks the object, or takes it out of the store. */
 async function remove(write: Write, { registry }: WriteTools): Promise<void> {
   const { deletion, storeKey, request, deleteOptions } = write;
-  if (deletion === undefined || deletion.type === 'unchanged') return;
+  if (deletion === undefined || deletion.type === 'unchanged') {
+    write.isUnchanged = true;
+    return;
+  }
   const { storage, counters } = registry;
   const expected = Number(storedOf(write).metadata.resourceVersion);
   const object = withoutRevision(deletion.object);

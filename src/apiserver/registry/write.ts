@@ -52,6 +52,8 @@ export interface Write {
   /** RFC 3339, seconds: the time of the write, once a step asked for it. */
   time: string | undefined;
   deletion: Deletion | undefined;
+  /** Nothing was written, since nothing would change from the object in memory. */
+  isUnchanged: boolean;
   /** Revision of the stored object that came first, 0 when the object was deleted; undefined for a write that was made. */
   lostTo: number | undefined;
   /** Reservations of the steps until the write has settled. */
@@ -89,6 +91,7 @@ export function startWrite(start: WriteStart): Write {
     object,
     time: undefined,
     deletion: undefined,
+    isUnchanged: false,
     lostTo: undefined,
     releases: undefined,
   };

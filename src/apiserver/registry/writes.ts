@@ -69,8 +69,11 @@ export interface WriterOptions extends Omit<WriteTools, 'newUid'> {
 
 /** Tries of a generated name before the client gets an error; upstream's number. */
 const maxNameDraws = 8;
-/** Tries of a write that other processes keep winning. */
+/** Tries of a write that others keep winning. With several servers they go on for as long as a client waits for an answer. */
 const maxAttempts = 5;
+const perseverMs = 30_000;
+/** Longest pause between two tries, so that servers which want one object do not meet again. */
+const maxPauseMs = 200;
 const catchUpMs = 3000;
 
 export function createWriter(options: WriterOptions): Writer {
@@ -166,6 +169,7 @@ class StepWriter implements Writer {
     const write = startWrite({ ...start, operation: 'update', object, before, part, subresource, view });
     if (object === before) {
       registry.counters.noopWrites += 1;
+      write.isUnchanged = true;
       return write;
     }
     checkIdentity(kind, ref, { before, wanted: object });
@@ -215,13 +219,34 @@ class StepWriter implements Writer {
 
   /** Makes a write again while other processes come first. A client that named a version gets a conflict from the new comparison. */
   async #persevere(kind: KindDefinition, name: string, attempt: () => Promise<Write>): Promise<Write> {
+    const { registry, clock } = this.#tools;
+    const begunAt = clock.monotonicMs();
     for (let made = 1; ; made += 1) {
       const write = await attempt();
-      if (write.lostTo === undefined) return write;
-      if (made === maxAttempts) throw conflict(kind, name);
+      if (write.lostTo === undefined) {
+        if (!write.isUnchanged || (await this.#isNewest(write))) return write;
+        continue;
+      }
+      const mayGoOn = made < maxAttempts || (registry.storage.isShared && clock.monotonicMs() - begunAt < perseverMs);
+      if (!mayGoOn) throw conflict(kind, name);
       if (write.lostTo === 0) throw notFound(kind, name);
-      await this.#tools.registry.waitFor(write.lostTo, catchUpMs);
+      await registry.waitFor(write.lostTo, catchUpMs);
+      if (made >= maxAttempts) await this.#pause(made);
     }
+  }
+
+  /** True when the object that a write started from is the newest that anybody has seen. */
+  async #isNewest({ kind, key, before }: Write): Promise<boolean> {
+    const { registry } = this.#tools;
+    const waiting = registry.freshness.barrier();
+    if (waiting === undefined) return true;
+    await waiting;
+    return registry.get(kind, key) === before;
+  }
+
+  #pause(made: number): Promise<void> {
+    const pauseMs = this.#random() * Math.min(2 ** (made - 1), maxPauseMs);
+    return new Promise((resolve) => void this.#tools.clock.after(pauseMs, resolve));
   }
 }
 

@@ -87,7 +87,10 @@ export async function answerPath(exchange: KnownExchange, parts: PathParts): Pro
   if (handler === undefined) sendPageNotFound(response);
   // The real server reports its health by any method.
   else if (method !== 'GET' && handler !== sendHealth) throw methodNotAllowed();
-  else await handler(exchange, parts);
+  else {
+    if (target.type !== 'other' || path.startsWith('/openapi/')) await parts.kubeApi.newest?.();
+    await handler(exchange, parts);
+  }
 }
 
 function handlerOf(path: string): PathHandler | undefined {

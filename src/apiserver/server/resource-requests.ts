@@ -1,7 +1,7 @@
 import type { Aggregator } from '../aggregation/aggregator.ts';
 import type { HandlerContext } from '../http/api-request.ts';
 import type { Discovery } from '../http/discovery.ts';
-import { attributesOf, handlerOf } from '../http/dispatch.ts';
+import { attributesOf, handlerOf, kindOf } from '../http/dispatch.ts';
 import type { KubeletClient } from '../http/kubelet-client.ts';
 import type { ResourceTarget } from '../http/request-target.ts';
 import { sendPageNotFound, setWarnings } from '../http/respond.ts';
@@ -42,6 +42,8 @@ export class ResourceRequests {
       await this.passOn(exchange, target, body);
       return;
     }
+    // Another server may serve it already.
+    if (kind === undefined) await context.kubeApi.newest?.();
     if (!discovery.hasGroup(target.group)) {
       sendPageNotFound(response);
       return;
@@ -51,7 +53,8 @@ export class ResourceRequests {
 
   async #handle(exchange: KnownExchange, target: ResourceTarget, body: Buffer | undefined): Promise<void> {
     const { context, kubelet, audit } = this.#options;
-    const { raw, response, user, method, query, kind: served, upgrade, seat, deadline } = exchange;
+    const { raw, response, user, method, query, upgrade, seat, deadline } = exchange;
+    const served = exchange.kind ?? kindOf(context.kubeApi.kinds, target);
     const { handler, kind } = handlerOf({ method, target, query, kind: served, kubelet });
     if (kind.deprecation !== undefined) setWarnings(response, [kind.deprecation]);
     const userAgent = raw.headers['user-agent'] ?? '';

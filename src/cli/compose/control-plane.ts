@@ -229,6 +229,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     backup: (until) =>
       openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }),
     healthChecks: [
+      { name: 'etcd-readiness', liveness: false, check: () => kubeApi.checkFreshness() },
       { name: 'etcd', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },
       {
         name: 'storage-writes',

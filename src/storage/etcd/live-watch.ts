@@ -29,6 +29,8 @@ export interface LiveWatch {
 
 export interface LiveHandler {
   onEvents(events: readonly EtcdEvent[]): void;
+  /** Called after them: every change up to `revision` was delivered. */
+  onProgress?(revision: number): void;
   /** The watch cannot go on: what is in memory has to be read again. */
   onEnd(err: Error): void;
 }
@@ -79,6 +81,7 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
   function moveTo(revision: number): void {
     if (revision <= position) return;
     position = revision;
+    for (const handler of handlers) handler.onProgress?.(revision);
     for (const waiter of waiters) {
       if (waiter.revision > position) continue;
       waiters.delete(waiter);

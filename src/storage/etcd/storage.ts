@@ -146,6 +146,9 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
       const own = eventsOf(events);
       if (own.length > 0) for (const subscriber of subscribers) serve(subscriber, own);
     },
+    onProgress(revision) {
+      for (const subscriber of subscribers) noteProgress(subscriber, revision);
+    },
     onEnd(err) {
       for (const subscriber of subscribers) end(subscriber, err);
     },
@@ -172,6 +175,11 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     } catch (err) {
       end(subscriber, err as Error);
     }
+  }
+
+  function noteProgress(subscriber: Subscriber, revision: number): void {
+    subscriber.position = Math.max(subscriber.position, revision);
+    subscriber.options.onProgress?.(revision);
   }
 
   function end(subscriber: Subscriber, err: Error): void {
@@ -226,6 +234,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
           if (subscriber.hasEnded) return;
           if (subscriber.position >= live.position) {
             subscribers.add(subscriber);
+            options.onProgress?.(subscriber.position);
             return;
           }
         }
@@ -299,6 +308,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
   }
 
   return {
+    isShared: true,
     get currentRevision() {
       return live.position;
     },
@@ -310,6 +320,11 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     },
     damage: [],
     records: createRecords(client, keys),
+    async latest() {
+      checkOpen();
+      // A read that a quorum answers has the revision of the newest write in its header.
+      return (await client.range({ key: keys.format })).revision;
+    },
     async get(key) {
       checkOpen();
       const [entry] = (await client.range({ key: keys.of(key) })).entries;

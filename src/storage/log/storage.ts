@@ -70,6 +70,7 @@ export async function openLogStorage({ driver, clock, metrics: registry }: LogSt
   const whileOpen = <T>(work: () => Promise<T>): Promise<T> => (closing === undefined ? work() : Promise.reject(closedError()));
 
   return {
+    isShared: false,
     get currentRevision() {
       return state.currentRevision;
     },
@@ -80,6 +81,7 @@ export async function openLogStorage({ driver, clock, metrics: registry }: LogSt
       return commits.failure;
     },
     damage,
+    latest: () => whileOpen(() => Promise.resolve(state.currentRevision)),
     get: (key) => whileOpen(() => reader.get(key)),
     range: (options) => whileOpen(() => reader.range(options)),
     history: (options) => whileOpen(() => reader.history(options)),
