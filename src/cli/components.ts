@@ -8,6 +8,7 @@ import { isStatusError } from '../machinery/status-error.ts';
 import { readSchedulerConfiguration } from './compose/control-plane-inputs.ts';
 import { controllersFor, type LedComponents, schedulerFor, startLedComponents } from './compose/led-components.ts';
 import { explainKubeconfig } from './connect.ts';
+import { holderOf } from './explain.ts';
 import { Failure } from './failure.ts';
 import { lostLease } from './lost-lease.ts';
 import { createStopRequests } from './stop-requests.ts';
@@ -17,6 +18,8 @@ export interface ComponentsOptions {
   readonly context: string | undefined;
   /** Several may run on one cluster: one works, the others wait. */
   readonly leaderElect: boolean;
+  /** For its state and metrics; undefined: nothing listens. */
+  readonly listensOn: { readonly address: string; readonly port: number } | undefined;
   readonly logLevel: string;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
@@ -49,7 +52,7 @@ export async function runScheduler(options: SchedulerOptions): Promise<number> {
 type Create = Parameters<typeof startLedComponents>[0]['create'];
 
 async function run(
-  { kubeconfig, context, leaderElect, logLevel, output, version }: ComponentsOptions,
+  { kubeconfig, context, leaderElect, listensOn, logLevel, output, version }: ComponentsOptions,
   name: 'kube-controller-manager' | 'kube-scheduler',
   createWith: (caCertificate: string | undefined) => Create,
 ): Promise<number> {
@@ -69,6 +72,8 @@ async function run(
       log,
       version,
       signal: abort.signal,
+      listensOn,
+      onListening: (url) => void output.write(`  state and metrics at ${url}\n`),
       onStandby: (holder) => void output.write(`  stands by: ${holder} holds the lease kube-system/${name}\n`),
     });
     output.write(`  works on ${connection.server}${leaderElect ? `, by the lease kube-system/${name}` : ''}\n`);
@@ -82,14 +87,23 @@ async function run(
     return stopped.exitCode();
   } catch (err) {
     if (abort.signal.aborted) return stopped.exitCode();
-    throw explain(err, connection.server);
+    throw await explain(err, connection.server);
   } finally {
     await components?.stop();
     stopped.close();
   }
 }
 
-function explain(err: unknown, server: string): unknown {
+async function explain(err: unknown, server: string): Promise<unknown> {
+  const { code, port, address } = (err ?? {}) as { readonly code?: unknown; readonly port?: unknown; readonly address?: unknown };
+  if (code === 'EADDRINUSE') {
+    const holder = await holderOf(Number(port));
+    return new Failure(`port ${port} of ${address} is taken`, {
+      why: `Another program listens there${holder === undefined ? '' : `: ${holder}`}.`,
+      fix: 'Stop it, or choose another port: --secure-port 0 serves no state and no metrics.',
+      cause: err,
+    });
+  }
   if (!isStatusError(err)) return err;
   return new Failure(`${server}: ${err.message}`, {
     why: 'The cluster refused what the component needs, or cannot be reached.',

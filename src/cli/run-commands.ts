@@ -310,6 +310,8 @@ interface ComponentFlags {
   readonly kubeconfig: string;
   readonly context?: string;
   readonly leaderElect: 'true' | 'false';
+  readonly bindAddress: string;
+  readonly securePort: number;
 }
 
 interface ControllersFlags extends ComponentFlags {
@@ -319,22 +321,25 @@ interface ControllersFlags extends ComponentFlags {
 
 /** The commands that run one component of a control plane by itself. */
 export function addComponentCommands(program: Command, { environment, stdout, version, done }: RunCommandContext): void {
-  const component = (name: string, description: string): Command =>
+  const component = (name: string, description: string, securePort: number): Command =>
     program
       .command(name)
       .description(description)
       .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
       .option('--context <name>', 'context of the kubeconfig')
-      .addOption(leaderElectOption());
+      .addOption(leaderElectOption())
+      .option('--bind-address <address>', 'address of /healthz, /livez, /readyz and /metrics', '127.0.0.1')
+      .addOption(new Option('--secure-port <port>', 'their port, for HTTPS; 0: not served').argParser(parsePort).default(securePort));
   const optionsOf = (flags: ComponentFlags): ComponentsOptions => ({
     kubeconfig: resolve(flags.kubeconfig),
     context: flags.context,
     leaderElect: flags.leaderElect === 'true',
+    listensOn: flags.securePort === 0 ? undefined : { address: flags.bindAddress, port: flags.securePort },
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
     output: stdout,
     version,
   });
-  component('controllers', 'run only the controllers, on the cluster of a kubeconfig')
+  component('controllers', 'run only the controllers, on the cluster of a kubeconfig', 10_257)
     .addOption(
       new Option('--cluster-cidr <range>', 'addresses of pods, of which each Node gets a /24; default: nodes have theirs').argParser(
         parseRangeFlag,
@@ -355,7 +360,7 @@ export function addComponentCommands(program: Command, { environment, stdout, ve
       const { runControllers } = await import('./components.ts');
       done(await runControllers({ ...optionsOf(flags), clusterCidr: flags.clusterCidr, nodeGraceMs: flags.nodeMonitorGracePeriod }));
     });
-  component('scheduler', 'run only the scheduler, on the cluster of a kubeconfig')
+  component('scheduler', 'run only the scheduler, on the cluster of a kubeconfig', 10_259)
     .addOption(schedulerConfigOption())
     .action(async (flags: ComponentFlags & { readonly schedulerConfig?: string }) => {
       const { runScheduler } = await import('./components.ts');

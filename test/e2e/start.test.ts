@@ -42,7 +42,9 @@ it('up with an empty built-in remote waits for the first push, without an error'
 
 /** A component in a process of its own. */
 function startComponent(name: 'controllers' | 'scheduler', kubeconfig: string) {
-  const child: ChildProcess = spawn(process.execPath, [program, name, '--kubeconfig', kubeconfig], { stdio: ['ignore', 'pipe', 'pipe'] });
+  const child: ChildProcess = spawn(process.execPath, [program, name, '--kubeconfig', kubeconfig, '--secure-port', '0'], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
   let text = '';
   for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (chunk: string) => (text += chunk));
   const ended = once(child, 'exit');

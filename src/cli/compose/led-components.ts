@@ -17,6 +17,7 @@ import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
 import { createStepLog } from '../../reconcile/step-log.ts';
 import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
 import { lostLease } from '../lost-lease.ts';
+import { type ComponentEndpointsOptions, createComponentEndpoints } from './component-endpoints.ts';
 import { type ControllersOptions, createControllers } from './controllers.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
 
@@ -34,6 +35,9 @@ export interface LedComponentsOptions extends Omit<Surroundings, 'clock' | 'rand
   create(parts: ComponentParts): readonly Component[];
   /** `HOST_UUID`, another one for each process; undefined: whoever starts it sees to it that it is the only one. */
   readonly identity: string | undefined;
+  /** For its state and metrics; undefined: nothing listens. */
+  readonly listensOn: Pick<ComponentEndpointsOptions, 'address' | 'port'> | undefined;
+  onListening(url: string): void;
   onStandby(holder: string): void;
 }
 
@@ -64,13 +68,21 @@ export const schedulerFor =
 
 /** Waits until this process leads, then starts the components, with the same code as in a server. @throws Failure when it leads no more */
 export function startLedComponents(options: LedComponentsOptions): Promise<LedComponents> {
-  const { connection, name, create, identity, log, version, signal, onStandby } = options;
+  const { connection, name, create, identity, log, version, signal, listensOn, onListening, onStandby } = options;
   const clock: Clock = systemClock;
   const random = Math.random;
   return startPart({ clock, log, signal }, async ({ start, onClose }) => {
     const client = createHttpClient({ ...connection, userAgent: `${name}/${version}`, clock, random });
     onClose(async () => client.close());
     const metrics = createMetrics();
+    let lost = new AbortController().signal;
+    if (listensOn !== undefined) {
+      const check = () => lost.throwIfAborted();
+      const checks = [{ name: 'leaderElection', liveness: true, check }];
+      const endpoints = createComponentEndpoints({ ...listensOn, client, metrics, checks, clock, log });
+      await start([endpoints]);
+      onListening(endpoints.url);
+    }
     const leadership =
       identity === undefined
         ? undefined
@@ -86,7 +98,7 @@ export function startLedComponents(options: LedComponentsOptions): Promise<LedCo
             onStandby,
           }).acquire({ signal });
     if (leadership !== undefined) onClose(leadership.release);
-    const lost = leadership?.signal ?? new AbortController().signal;
+    lost = leadership?.signal ?? lost;
     const writer = leadership === undefined ? client : guardByLeadership(client, leadership);
     const events = createEventQueue({ client: writer, clock, log, metrics });
     const informers = createInformerSet({
