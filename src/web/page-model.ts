@@ -9,6 +9,7 @@ import type { Activity, ActivityFeed } from '../base/contracts/activity.ts';
 import type { AppInspection } from '../base/contracts/app-inspection.ts';
 import { appStateNames, appStates, isMatch, type VerdictState } from '../base/contracts/app-states.ts';
 import type { AppOverview, CommitOverview, NodeOverview, Overview } from '../base/contracts/overview.ts';
+import { compareNaturally } from '../base/natural-order.ts';
 import type { InformerSet } from '../client/informer.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
@@ -27,7 +28,6 @@ import {
 } from './app-objects.ts';
 import { commitLine, type LineMark } from './commit-line.ts';
 import { countHealedDrifts } from './healed-drifts.ts';
-import { compareNaturally } from './natural-order.ts';
 import { branchOf, createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';

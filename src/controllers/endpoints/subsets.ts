@@ -1,6 +1,7 @@
 import type { EndpointSubset } from '../../api/core/v1/endpoints.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import type { Endpoint, EndpointPort, EndpointSlice } from '../../api/discovery/v1/endpoint-slice.ts';
+import { compareNaturally } from '../../base/natural-order.ts';
 import { controllerOf } from '../../machinery/object.ts';
 import { groupId } from '../endpoint-slice/slice-set.ts';
 
@@ -96,4 +97,4 @@ function shares(room: number, total: number): (size: number) => number {
 }
 
 const sorted = (addresses: ReadonlyMap<string, Address>): Address[] =>
-  [...addresses].sort(([a], [b]) => a.localeCompare(b, 'en', { numeric: true })).map(([, address]) => address);
+  [...addresses].sort(([a], [b]) => compareNaturally(a, b)).map(([, address]) => address);

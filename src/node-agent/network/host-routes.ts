@@ -106,8 +106,11 @@ export function peersOf(all: Iterable<Node>, nodeName: string): readonly Peer[] 
   return peers;
 }
 
-const byAge = (a: Node, b: Node): number =>
-  (a.metadata.creationTimestamp ?? '').localeCompare(b.metadata.creationTimestamp ?? '') || a.metadata.name.localeCompare(b.metadata.name);
+function byAge(a: Node, b: Node): number {
+  const [of, from] = [a.metadata, b.metadata];
+  if (of.creationTimestamp === from.creationTimestamp) return of.name < from.name ? -1 : 1;
+  return (of.creationTimestamp ?? '') < (from.creationTimestamp ?? '') ? -1 : 1;
+}
 
 function keyOf(node: Node | undefined): string | undefined {
   const text = node?.metadata.annotations?.[annotations.wireguardPublicKey] ?? '';

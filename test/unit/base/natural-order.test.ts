@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { compareNaturally } from '../../../src/web/natural-order.ts';
+import { compareNaturally } from '../../../src/base/natural-order.ts';
 
 describe('natural order', () => {
   it('compares runs of digits as numbers, and the rest as text', () => {
