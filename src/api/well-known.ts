@@ -77,6 +77,13 @@ export const annotations = {
   cloudProvider: 'midship.dev/cloud-provider',
   /** On a Node: the directory of its machine that holds the volumes of the class `local-path`. */
   storageDirectory: 'midship.dev/storage-directory',
+  /** On the Lease of an API server among several: places of the API and the page, and the version. */
+  serverAddress: 'midship.dev/server-address',
+  serverPort: 'midship.dev/server-port',
+  serverPage: 'midship.dev/server-page',
+  serverVersion: 'midship.dev/server-version',
+  /** The name of the server in the store. */
+  serverId: 'midship.dev/server-id',
   /** On a Node: the name that each driver of volumes (CSI) has for it, as a JSON object. */
   csiNodeId: 'csi.volume.kubernetes.io/nodeid',
   /** On a volume of that class, as k3s' provisioner has it. */

@@ -28,6 +28,8 @@ export interface BootstrapOptions {
   /** Address of this API server for pods. */
   readonly apiAddress: string;
   readonly apiPort: number;
+  /** Other servers are endpoints of the API, too: each adds itself, and the ports of the Service stay. */
+  readonly isShared?: boolean;
   /** Authorities that extension servers need to trust this one; absent: no aggregation. */
   readonly authorities?: ClientAuthorities;
 }
@@ -82,7 +84,7 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
  * each start: existing objects stay, and the Service follows the address.
  */
 export async function bootstrap(options: BootstrapOptions): Promise<void> {
-  const { client, serviceCidr, apiAddress, apiPort, authorities } = options;
+  const { client, serviceCidr, apiAddress, apiPort, authorities, isShared = false } = options;
   await bootstrapKinds(options);
   await markReady(client);
   if (authorities !== undefined) await publishAuthorities(client, authorities);
@@ -95,8 +97,9 @@ export async function bootstrap(options: BootstrapOptions): Promise<void> {
       metadata: { name: 'kubernetes', namespace: 'default', labels: { component: 'apiserver', provider: 'kubernetes' } },
       spec: { type: 'ClusterIP', clusterIP, ports, sessionAffinity: 'None' },
     },
-    change: (stored) => (deepEqual(stored.spec.ports, ports) ? stored : { ...stored, spec: { ...stored.spec, ports } }),
+    change: (stored) => (isShared || deepEqual(stored.spec.ports, ports) ? stored : { ...stored, spec: { ...stored.spec, ports } }),
   });
+  if (isShared) return;
   const subsets = [{ addresses: [{ ip: apiAddress }], ports: [{ name: 'https', port: apiPort, protocol: 'TCP' }] }];
   await ensure<Endpoints>(client, endpoints, {
     object: {

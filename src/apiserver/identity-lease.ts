@@ -1,10 +1,12 @@
 import { createHash } from 'node:crypto';
 import { type Lease, leases } from '../api/coordination/v1/lease.ts';
+import { annotations } from '../api/well-known.ts';
 import { type Clock, microTimestampOf } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import { ensure } from './bootstrap.ts';
+import { addServer, identityLabel, removeServers, type ServerAddress } from './server-endpoints.ts';
 
 export interface IdentityLeaseOptions {
   /** A local client of `apiServerUser`. */
@@ -12,46 +14,105 @@ export interface IdentityLeaseOptions {
   readonly hostname: string;
   /** Changes with each start, so that the lease differs between two starts on one host. */
   readonly uid: string;
+  /** Absent: this is the only server. */
+  readonly shared?: SharedIdentity;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+/** A server among several on one store: the others read in its Lease where it is, and that it lives. */
+export interface SharedIdentity extends ServerAddress {
+  /** No other server of the cluster has it, also on the same machine. */
+  readonly serverId: string;
+  readonly version: string;
+  /** The address of the page, once it is known. */
+  pageUrl(): string | undefined;
 }
 
 /** Upstream's; others take the lease for expired afterwards. */
 const durationSeconds = 3_600;
 /** Upstream renews every 10 s. Each renewal is a write of the store, and this often keeps the lease valid through several failures. */
 const renewEveryMs = 10 * 60_000;
+/** The times of one server among several: one that was killed is to leave the endpoints soon. */
+const shared = { durationSeconds: 15, renewEveryMs: 5_000 } as const;
 
 /**
  * Keeps the Lease `kube-system/apiserver-HASH` by which clients see how many API servers there are, one for each host.
+ * A server among several is an endpoint of the Service `kubernetes`, too, from its start to its stop.
  *
  * @see Kubernetes documentation, "Leases", API server identity
  */
-export function createIdentityLease({ client, hostname, uid, clock, log }: IdentityLeaseOptions): Component {
-  const name = leaseNameOf(hostname);
-  const labels = { 'apiserver.kubernetes.io/identity': 'kube-apiserver', 'kubernetes.io/hostname': hostname };
+export function createIdentityLease({ client, hostname, uid, shared: own, clock, log }: IdentityLeaseOptions): Component {
+  const name = leaseNameOf(own === undefined ? hostname : `${hostname}/${own.serverId}`);
+  const labels = { [identityLabel]: 'kube-apiserver', 'kubernetes.io/hostname': hostname };
+  const times = own === undefined ? { durationSeconds, renewEveryMs } : shared;
   let cancel: () => void = () => undefined;
+  let renewing: Promise<void> = Promise.resolve();
   let isStopped = false;
 
   async function renew(): Promise<void> {
-    const spec = { holderIdentity: `${name}_${uid}`, leaseDurationSeconds: durationSeconds, renewTime: microTimestampOf(clock.now()) };
+    const spec = {
+      holderIdentity: `${name}_${uid}`,
+      leaseDurationSeconds: times.durationSeconds,
+      renewTime: microTimestampOf(clock.now()),
+    };
+    const told = own === undefined ? undefined : annotationsOf(own);
     try {
       await ensure<Lease>(client, leases, {
-        object: { apiVersion: 'coordination.k8s.io/v1', kind: 'Lease', metadata: { namespace: 'kube-system', name, labels }, spec },
-        change: (stored) => ({ ...stored, metadata: { ...stored.metadata, labels: { ...stored.metadata.labels, ...labels } }, spec }),
+        object: {
+          apiVersion: 'coordination.k8s.io/v1',
+          kind: 'Lease',
+          metadata: { namespace: 'kube-system', name, labels, ...(told === undefined ? {} : { annotations: told }) },
+          spec,
+        },
+        change: ({ metadata, ...stored }) => ({
+          ...stored,
+          metadata: {
+            ...metadata,
+            labels: { ...metadata.labels, ...labels },
+            ...(told === undefined ? {} : { annotations: { ...metadata.annotations, ...told } }),
+          },
+          spec,
+        }),
       });
+      // Another server may have taken this one for gone while it was halted.
+      if (own !== undefined && !isStopped) await addServer(client, own);
     } catch (err) {
       log.warn({ err, lease: `kube-system/${name}` }, 'Could not renew lease of identity');
     }
-    if (!isStopped) cancel = clock.after(renewEveryMs, () => void renew());
+    if (!isStopped) cancel = clock.after(times.renewEveryMs, next);
+  }
+
+  function next(): void {
+    renewing = renew();
   }
 
   return {
     name: 'identity-lease',
-    start: () => renew(),
+    async start() {
+      next();
+      await renewing;
+    },
     async stop() {
+      const isSecond = isStopped;
       isStopped = true;
       cancel();
+      await renewing;
+      if (own === undefined || isSecond) return;
+      await removeServers(client, ({ address, port }) => address === own.address && port === own.port);
+      await client.delete(leases, { namespace: 'kube-system', name });
     },
+  };
+}
+
+function annotationsOf({ address, port, serverId, version, pageUrl }: SharedIdentity): Readonly<Record<string, string>> {
+  const page = pageUrl();
+  return {
+    [annotations.serverAddress]: address,
+    [annotations.serverPort]: String(port),
+    [annotations.serverId]: serverId,
+    [annotations.serverVersion]: version,
+    ...(page === undefined ? {} : { [annotations.serverPage]: page }),
   };
 }
 

@@ -13,9 +13,16 @@ export interface Metrics {
   histogram<L extends string>(options: HistogramOptions<L>): Histogram<L>;
   /** Adds families that are written at each scrape; `collect` yields whole lines of the text format, ending in a newline. */
   addCollector(collect: TextCollector): void;
+  /** Further families of this path, for a part that may start again; they are gone once it ends. */
+  branch(): MetricsBranch;
   /** The text exposition format, version 0.0.4, in parts of whole lines. */
   parts(): AsyncIterable<string>;
   text(): Promise<string>;
+}
+
+export interface MetricsBranch {
+  readonly metrics: Metrics;
+  end(): void;
 }
 
 export type TextCollector = () => Iterable<string>;
@@ -40,8 +47,14 @@ const partLength = 32 * 1_024;
 export function createMetrics(): Metrics {
   const registry = new Registry();
   const collectors: TextCollector[] = [];
+  const branches = new Set<Metrics>();
 
   async function* parts(): AsyncIterable<string> {
+    yield* ownParts();
+    for (const branch of branches) yield* branch.parts();
+  }
+
+  async function* ownParts(): AsyncIterable<string> {
     let part = await registry.metrics();
     let lines = 0;
     for (const collect of collectors) {
@@ -73,6 +86,11 @@ export function createMetrics(): Metrics {
     },
     addCollector(collect) {
       collectors.push(collect);
+    },
+    branch() {
+      const metrics = createMetrics();
+      branches.add(metrics);
+      return { metrics, end: () => void branches.delete(metrics) };
     },
     parts,
     text: () => textOf(parts()),

@@ -69,6 +69,15 @@ export interface LeaderElectionOptions {
   readonly random: () => number;
   /** Called while waiting, for each holder that is seen. */
   onStandby?(holder: string): void;
+  /** The Lease as a cache sees it change; the elector then waits for its end and does not ask. Absent: it asks at each try. */
+  readonly followed?: FollowedLease;
+}
+
+export interface FollowedLease {
+  /** Calls the listener with the record, undefined once it was deleted. Gives the function that ends it. */
+  onChange(listener: (lease: Lease | undefined) => void): () => void;
+  /** A pause before a Lease that nobody holds is taken: a process that leads much lets others come first. */
+  pauseMs(): number;
 }
 
 export interface LeaderElectionTiming {
@@ -119,7 +128,7 @@ type Outcome =
   { readonly isHeld: true; readonly sentAtMs: number } | { readonly isHeld: false; readonly holder: string };
 
 export function createLeaderElector(options: LeaderElectionOptions): LeaderElector {
-  const { lease: ref, identity, metrics, clock, log, random, onStandby, timing = defaultTiming } = options;
+  const { lease: ref, identity, metrics, clock, log, random, onStandby, followed, timing = defaultTiming } = options;
   const { leaseDurationMs, renewDeadlineMs, retryPeriodMs } = timing;
   invariant(
     leaseDurationMs > renewDeadlineMs && renewDeadlineMs > jitterFactor * retryPeriodMs,
@@ -305,6 +314,28 @@ export function createLeaderElector(options: LeaderElectionOptions): LeaderElect
     }
   }
 
+  /** Between two tries. */
+  async function pause(signal: AbortSignal): Promise<void> {
+    const retryMs = retryPeriodMs * (1 + jitterFactor * random());
+    if (followed === undefined || lease === undefined) return sleep(clock, retryMs, signal);
+    const free = new AbortController();
+    const endFollowing = followed.onChange((found) => {
+      if (found === undefined || holderOf(found) === '') free.abort();
+      else observe(found);
+    });
+    try {
+      // Each renewal that was seen meanwhile puts the end off.
+      for (let leftMs = retryMs; leftMs > 0 && !free.signal.aborted; ) {
+        await sleep(clock, leftMs, AbortSignal.any([signal, free.signal])).catch(() => signal.throwIfAborted());
+        leftMs = lease === undefined ? 0 : observedAtMs + durationMsOf(lease) - clock.monotonicMs();
+      }
+    } finally {
+      endFollowing();
+    }
+    const pauseMs = followed.pauseMs();
+    if (pauseMs > 0) await sleep(clock, pauseMs, signal);
+  }
+
   return {
     async acquire({ signal }) {
       await untilAborted(Promise.all([renewing, leaving]), signal);
@@ -331,7 +362,7 @@ export function createLeaderElector(options: LeaderElectionOptions): LeaderElect
           else if (tries === 1) throw err;
           else log.warn({ lease: lockName, err }, 'Could not acquire lease');
         }
-        await sleep(clock, retryPeriodMs * (1 + jitterFactor * random()), signal);
+        await pause(signal);
       }
     },
   };

@@ -16,6 +16,8 @@ import type { Endpoints } from '../data-directory.ts';
 import { explainStartFailure } from '../explain.ts';
 import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
+import type { Led } from './elections.ts';
+import { createPassedRemote, findGitHome } from './git-home.ts';
 import { startGitRemote } from './git-remote.ts';
 import { createGitOps } from './gitops.ts';
 import { cachedSecrets, startIngress } from './ingress.ts';
@@ -70,7 +72,11 @@ export async function startCluster(options: StartClusterOptions): Promise<Cluste
   }
 }
 
-async function compose(options: StartClusterOptions, surroundings: Surroundings, { onClose }: PartStart): Promise<Omit<Cluster, 'stop'>> {
+async function compose(
+  options: StartClusterOptions,
+  surroundings: Surroundings,
+  { onClose, start }: PartStart,
+): Promise<Omit<Cluster, 'stop'>> {
   const { log, onStep, onWarning } = options;
   const { clock } = surroundings;
   const configuration = withoutOwnNode(options.configuration);
@@ -157,7 +163,11 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
       pageUrl: () => page.url,
     }),
   );
-  const mounts = [remote.mount, ...(gitOps === undefined ? [] : [gitOps.mount])];
+  // One of several servers has the built-in remote.
+  const home = controlPlane.shared === undefined || repository !== undefined ? undefined : await findGitHome(controlPlane.shared);
+  const isHome = home === undefined || home.serverId === controlPlane.shared?.serverId;
+  const gitMount = isHome ? remote.mount : createPassedRemote({ home, informers, caCertificate: pki.caCertificate });
+  const mounts = [gitMount, ...(gitOps === undefined ? [] : [gitOps.mount])];
   const page: Page = await running(
     startPage({
       ...surroundings,
@@ -174,16 +184,21 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
       inspection: () => gitOps?.inspection(),
     }),
   );
+  controlPlane.announcePage(page.endpoints.page ?? page.url);
   if (gitOps !== undefined) {
-    await running(
+    const startGitOps = (led?: Led): Promise<Running> =>
       gitOps.start({
+        led,
         pageUrl: page.url,
         opener: remote.opener,
         onRefusal: (err) => onWarning(`The API refuses the source and app of the cluster; the next try follows: ${err.message}`),
         onRenamed: (note) => onStep('Renamed', note),
         onPathHint: onWarning,
-      }),
-    );
+      });
+    const { elections } = controlPlane;
+    if (elections === undefined) await running(startGitOps());
+    else if (isHome) await start([elections.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop))]);
+    await start([gitOps.webhooks]);
   }
   const seeded = seedDirectory === undefined ? undefined : 'with the examples';
   onStep('Git', redactedSource(configuration, page.url), gitOps === undefined ? 'not applied: --disable gitops' : seeded);
@@ -191,6 +206,8 @@ async function compose(options: StartClusterOptions, surroundings: Surroundings,
   // Last, when everything has the certificates that it needs.
   const kubeconfig = await keepKubeconfig({ configuration, pki, server: controlPlane.url });
   await running(startWarnings({ ...surroundings, controlPlane, onWarning }));
+  // The first to close: others take over before pods and pages end here.
+  onClose(controlPlane.retire);
   const git = new URL(`${page.url}/git/cluster.git`);
   git.username = 'midship';
   git.password = remote.token;

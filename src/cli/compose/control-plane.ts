@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
+import { leases } from '../../api/coordination/v1/lease.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
@@ -19,9 +20,11 @@ import { createIdentityLease } from '../../apiserver/identity-lease.ts';
 import { createLocalClient } from '../../apiserver/local-client.ts';
 import { createOpenApi } from '../../apiserver/openapi.ts';
 import { createApiServer } from '../../apiserver/server.ts';
+import { createServerEndpointsKeeper } from '../../apiserver/server-endpoints.ts';
 import { createServiceAddresses } from '../../apiserver/service-addresses.ts';
 import { apiServerUser } from '../../apiserver/user.ts';
 import type { Component } from '../../base/component.ts';
+import type { Metrics } from '../../base/metrics.ts';
 import { openPki, type Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
@@ -47,13 +50,14 @@ import { checkPort } from './check-port.ts';
 import { cloudAnnotations, cloudSettingsIn } from './cloud.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
 import { createControllers, createServerControllers } from './controllers.ts';
+import { createElections, type Elections, type Led, type ServerLease } from './elections.ts';
 import { keepIngressClass, servesIngresses } from './ingress.ts';
 import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
 import type { MetricsPaths } from './metrics-paths.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
 import { shareKeys } from './shared-keys.ts';
-import { openStore } from './store.ts';
+import { openStore, type SharedStore } from './store.ts';
 
 export interface ControlPlaneOptions extends Surroundings {
   readonly configuration: Configuration;
@@ -86,6 +90,14 @@ export interface ControlPlane extends Running {
   clientFor(name: string, groups?: readonly string[]): Client;
   /** The parts of a controller, for the component of that name. */
   dependencies(component: string): ControllerDependencies;
+  /** Undefined: this is the only server, and does all the work. */
+  readonly elections: Elections | undefined;
+  /** Undefined like `elections`. */
+  readonly shared: SharedStore | undefined;
+  /** Gives the work of this server to others, and is no endpoint of the API any more. The API goes on answering until `stop`. */
+  retire(): Promise<void>;
+  /** Tells other servers the address of the page. */
+  announcePage(url: string): void;
 }
 
 export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
@@ -104,11 +116,11 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
   const storage = await openStore({ configuration, clock, log, metrics: metrics.apiserver });
   onClose(() => storage.close());
   for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
-  if (storage.records !== undefined && machines !== undefined && configuration.store !== undefined) {
+  if (storage.shared !== undefined && machines !== undefined && configuration.store !== undefined) {
     await shareKeys({
       dataDirectory: configuration.dataDirectory,
       storage,
-      records: storage.records,
+      records: storage.shared.records,
       prefix: configuration.store.address.prefix,
       machines,
       token: machines.serverToken,
@@ -182,12 +194,9 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     metrics: metrics.controllerManager,
     redact: redactEvent(redactor),
   });
-  const informers = createInformerSet({
-    client: clientFor('system:midship:informers'),
-    clock,
-    log,
-    onSkipped: createSkipReporter({ log, metrics: metrics.controllerManager, recorder: events.recorder('midship') }),
-  });
+  const onSkipped = createSkipReporter({ log, metrics: metrics.controllerManager, recorder: events.recorder('midship') });
+  const newInformers = (): InformerSet => createInformerSet({ client: clientFor('system:midship:informers'), clock, log, onSkipped });
+  const informers = newInformers();
   const aggregator = createAggregator({
     client: ownClient,
     informers,
@@ -197,6 +206,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     log: log.child({ component: 'aggregator' }),
     random,
   });
+  let isRetiring = false;
   const kubelet: KubeletCredentials = {
     caCertificate: pki.caCertificate,
     clientCertificate: await pki.clientCertificate({
@@ -238,6 +248,17 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
           if (storage.failure !== undefined) throw storage.failure;
         },
       },
+      ...(storage.shared === undefined
+        ? []
+        : [
+            {
+              name: 'retiring',
+              liveness: false,
+              check() {
+                if (isRetiring) throw new Error('the server stops');
+              },
+            },
+          ]),
       { name: 'informer-sync', liveness: false, check: () => informers.waitForSync({ signal: AbortSignal.timeout(1) }) },
     ],
     metrics: metrics.apiserver,
@@ -263,6 +284,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
           },
         }),
     apiPort: Number(new URL(apiServer.url).port),
+    isShared: storage.shared !== undefined,
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });
   await keepIngressClass(ownClient, servesIngresses(configuration));
@@ -272,7 +294,7 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       caCertificate: pki.caCertificate,
       path: files.joinToken,
       bootstrapToken: machines.bootstrapToken,
-      isShared: storage.records !== undefined,
+      isShared: storage.shared !== undefined,
     });
   }
   onListening(apiServer.url);
@@ -290,9 +312,26 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     stop: async () => undefined,
   };
   await learnSecrets({ client: ownClient, redactor, log });
-  const addresses = createServiceAddresses({ client: ownClient, informers, clock, log: log.child({ component: 'service-addresses' }) });
-  const identity = createIdentityLease({ client: ownClient, hostname: hostname(), uid: randomUUID(), clock, log });
-  await start([caches, events, aggregator, addresses, identity]);
+  let pageUrl: string | undefined;
+  const identity = createIdentityLease({
+    client: ownClient,
+    hostname: hostname(),
+    uid: randomUUID(),
+    ...(storage.shared === undefined
+      ? {}
+      : {
+          shared: {
+            serverId: storage.shared.serverId,
+            address: machines?.nodeAddress ?? ownAddress(configuration),
+            port: Number(new URL(apiServer.url).port),
+            version,
+            pageUrl: () => pageUrl,
+          },
+        }),
+    clock,
+    log,
+  });
+  await start([caches, events, aggregator]);
   const ownEvents = events.recorder('kube-apiserver');
   for (const { object, message } of unreadableObjects(kubeApi))
     ownEvents.record(object, { type: 'Warning', reason: 'Unreadable', message });
@@ -305,8 +344,13 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     metrics: controllerMetrics,
     steps,
   });
+  await start([identity]);
+  const elections =
+    storage.shared === undefined
+      ? undefined
+      : createElections({ ...options, client: ownClient, informers, newInformers, metrics: metrics.controllerManager });
 
-  // 4. Controllers and the scheduler, unless other processes run them.
+  // 4. Controllers and the scheduler, unless other processes run them. One of several servers does each work.
   const isOn = (part: DisablePart): boolean => configuration.disabled?.includes(part) !== true;
   const ofMachines = machines === undefined ? undefined : network.clusterCidr;
   // Metrics APIs are behind the wire alone, so the autoscalers have a connection of their own.
@@ -323,39 +367,125 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
     onClose(async () => client.close());
     return client;
   };
-  await start([
-    ...createServerControllers({
-      dependencies,
-      pki,
-      clusterCidr: ofMachines,
-      accountTokens: kubeApi.tokens,
-      servesIngresses: servesIngresses(configuration),
-      cloud: cloudSettingsIn(configuration, Number(new URL(apiServer.url).port)),
-    }),
-    ...(isOn('controllers')
-      ? createControllers({
-          dependencies,
-          caCertificate: pki.caCertificate,
-          admitsMachines: machines !== undefined,
+  const rawReader = isOn('controllers') ? await openRawReader() : undefined;
+  const works: readonly Work[] = [
+    {
+      lease: 'midship-housekeeping',
+      create: ({ informers: caches, guard, dependencies: own }) => [
+        ...(elections === undefined
+          ? []
+          : [
+              createServerEndpointsKeeper({
+                client: guard(ownClient),
+                leases: caches.get(leases),
+                clock,
+                log: log.child({ component: 'server-endpoints' }),
+              }),
+            ]),
+        createServiceAddresses({ client: guard(ownClient), informers: caches, clock, log: log.child({ component: 'service-addresses' }) }),
+        ...createServerControllers({
+          dependencies: own,
+          pki,
           clusterCidr: ofMachines,
-          nodeGraceMs: machines?.nodeGraceMs,
-          rawReader: await openRawReader(),
-        })
-      : []),
-    ...(isOn('scheduler')
-      ? [
-          createScheduler({
-            ...dependencies('scheduler'),
-            client: clientFor('system:kube-scheduler'),
-            recorder: events.recorder('default-scheduler'),
-            metrics: metrics.scheduler,
-            random,
-            configuration: inputs.scheduler,
-          }),
-        ]
-      : []),
-  ]);
-  return { url: apiServer.url, storage, network, pki, frontProxy, kubelet, informers, events, steps, ownClient, clientFor, dependencies };
+          accountTokens: kubeApi.tokens,
+          servesIngresses: servesIngresses(configuration),
+          cloud: cloudSettingsIn(configuration, Number(new URL(apiServer.url).port)),
+        }),
+      ],
+    },
+    {
+      lease: 'kube-controller-manager',
+      create: ({ dependencies: own }) =>
+        rawReader === undefined
+          ? []
+          : createControllers({
+              dependencies: own,
+              caCertificate: pki.caCertificate,
+              admitsMachines: machines !== undefined,
+              clusterCidr: ofMachines,
+              nodeGraceMs: machines?.nodeGraceMs,
+              rawReader,
+            }),
+    },
+    {
+      lease: 'kube-scheduler',
+      create: ({ dependencies: own, guard, metrics: scheduler }) =>
+        isOn('scheduler')
+          ? [
+              createScheduler({
+                ...own('scheduler'),
+                client: guard(clientFor('system:kube-scheduler')),
+                recorder: events.recorder('default-scheduler'),
+                metrics: scheduler,
+                random,
+                configuration: inputs.scheduler,
+              }),
+            ]
+          : [],
+    },
+  ];
+  const workTools = (led?: Led): Omit<WorkTools, 'metrics'> => {
+    const guard = led?.guard ?? ((client: Client) => client);
+    const caches = led?.informers ?? informers;
+    return {
+      guard,
+      informers: caches,
+      dependencies: (name) => ({ ...dependencies(name), client: guard(dependencies(name).client), informers: caches }),
+    };
+  };
+  if (elections === undefined) {
+    await start(works.flatMap(({ create }) => create({ ...workTools(), metrics: metrics.scheduler })));
+  } else {
+    // A Lease whose work is switched off here is left to other processes.
+    const led = works.filter(({ lease }) =>
+      lease === 'kube-scheduler' ? isOn('scheduler') : lease !== 'kube-controller-manager' || isOn('controllers'),
+    );
+    await start(
+      led.map(({ lease, create }) =>
+        elections.led(lease, async (now) => {
+          const branch = metrics.scheduler.branch();
+          now.part.onClose(async () => branch.end());
+          await now.part.start(create({ ...workTools(now), metrics: branch.metrics }));
+        }),
+      ),
+    );
+  }
+  return {
+    url: apiServer.url,
+    storage,
+    network,
+    pki,
+    frontProxy,
+    kubelet,
+    informers,
+    events,
+    steps,
+    ownClient,
+    clientFor,
+    dependencies,
+    elections,
+    shared: storage.shared,
+    async retire() {
+      if (elections === undefined) return;
+      isRetiring = true;
+      await elections.retire();
+      await identity.stop();
+    },
+    announcePage(url) {
+      pageUrl = url;
+    },
+  };
+}
+
+/** Work that one server of a cluster does. */
+interface Work {
+  readonly lease: ServerLease;
+  create(tools: WorkTools): readonly Component[];
+}
+
+interface WorkTools extends Pick<Led, 'guard' | 'informers'> {
+  dependencies(component: string): ControllerDependencies;
+  readonly metrics: Metrics;
 }
 
 /** The address that pods on this machine have for the API. */

@@ -4,6 +4,7 @@ import { ingressClasses } from '../../api/networking/v1/ingress-class.ts';
 import { enforcesPoliciesEverywhere } from '../../api/policy-enforcement.ts';
 import { createKubeletClient } from '../../apiserver/http/kubelet-client.ts';
 import { createLastLineReader } from '../../apiserver/last-line.ts';
+import type { Component } from '../../base/component.ts';
 import type { ActivityFeed } from '../../base/contracts/activity.ts';
 import type { AppInspection } from '../../base/contracts/app-inspection.ts';
 import type { HttpMount } from '../../base/contracts/http-mount.ts';
@@ -19,6 +20,7 @@ import type { SourceOpener } from '../../gitops/sources/open-source.ts';
 import { createWebhooks } from '../../gitops/webhooks/webhooks.ts';
 import type { Configuration } from '../configuration.ts';
 import type { ControlPlane } from './control-plane.ts';
+import type { Led } from './elections.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
 import { sourceUrl } from './repositories.ts';
 
@@ -35,6 +37,8 @@ export interface GitOpsOptions extends Surroundings {
 
 /** Sources and listeners of an engine that starts. */
 export interface GitOpsStart {
+  /** Undefined: no other server could do this work. */
+  readonly led: Led | undefined;
   /** Address of the page; the built-in remote is below it. */
   readonly pageUrl: string;
   readonly opener: SourceOpener;
@@ -49,7 +53,9 @@ export interface GitOpsStart {
 /** The engine, which puts in force what Git says, and the webhooks, which the page has to serve before the engine starts. */
 export interface GitOps {
   readonly mount: HttpMount;
-  /** The engine's knowledge of apps; undefined before it starts. */
+  /** Takes the calls of Git hosts; on each of several servers. */
+  readonly webhooks: Component;
+  /** The engine's knowledge of apps; undefined while it does not run here. */
   inspection(): AppInspection | undefined;
   /** Writes what the cluster follows, and starts the engine. */
   start(options: GitOpsStart): Promise<Running>;
@@ -62,16 +68,20 @@ export function createGitOps(options: GitOpsOptions): GitOps {
   let running: Engine | undefined;
   return {
     mount: webhooks.mount,
+    webhooks,
     inspection: () => running,
-    start: ({ pageUrl, opener, onRefusal, onRenamed, onPathHint }) =>
-      startPart(options, async ({ start }) => {
+    start: ({ led, pageUrl, opener, onRefusal, onRenamed, onPathHint }) =>
+      startPart({ ...options, signal: led?.signal ?? signal }, async ({ start, onClose }) => {
+        const ofEngine = metrics.branch();
+        onClose(async () => ofEngine.end());
+        const writer = led === undefined ? client : led.guard(client);
         // Before the engine looks: after a restart the addresses of an earlier one may be gone.
         const url = sourceUrl(configuration, pageUrl);
         const isBuiltIn = url.startsWith(`${pageUrl}/`);
         const { branch, path, repositoryCredentials: credentials } = configuration;
-        const followed = await untilAccepted(() => followRepository(client, { url, isBuiltIn, branch, path, credentials }), {
+        const followed = await untilAccepted(() => followRepository(writer, { url, isBuiltIn, branch, path, credentials }), {
           clock,
-          signal,
+          signal: led?.signal ?? signal,
           onRefusal(err) {
             log.warn({ err }, 'Could not write what the cluster follows');
             onRefusal(err);
@@ -85,11 +95,12 @@ export function createGitOps(options: GitOpsOptions): GitOps {
         const classInformer = informers.get(ingressClasses);
         const engine = createEngine({
           ...dependencies('midship'),
-          client,
+          informers: led?.informers ?? informers,
+          client: writer,
           openSource: opener.open,
           feed: activity,
           redactor,
-          gitopsMetrics: metrics,
+          gitopsMetrics: ofEngine.metrics,
           random,
           builder,
           noControllerText: (object) =>
@@ -101,7 +112,10 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           overrideManagers: configuration.overrideManagers ?? [],
           onRead: path === undefined ? createPathHint(followed, onPathHint) : () => undefined,
         });
-        await start([engine, webhooks]);
+        onClose(async () => {
+          running = undefined;
+        });
+        await start([engine]);
         running = engine;
         return {};
       }),

@@ -15,10 +15,17 @@ import { Failure } from '../failure.ts';
 
 /** The store of a cluster, and a way to copy it into a file. */
 export interface OpenStore extends Storage {
-  /** Absent: no other server shares the store. */
-  readonly records?: StoreRecords;
+  /** Absent: no other server has the store. */
+  readonly shared?: SharedStore;
   /** @throws StatusError 501 for a store in etcd */
   backup(path: string): Promise<void>;
+}
+
+/** A store that several servers may have. */
+export interface SharedStore {
+  readonly records: StoreRecords;
+  /** The name of this server in it. */
+  readonly serverId: string;
 }
 
 export interface OpenStoreOptions {
@@ -37,15 +44,17 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
   refuseOtherStore(configuration);
   if (store === undefined) return openSqliteStorage({ path: files.database, clock, metrics });
   const { openEtcdStorage } = await import('../../storage/etcd/storage.ts');
+  const serverId = await serverIdIn(files.serverId);
   const storage = await openEtcdStorage({
     endpoints: store.address.endpoints,
     prefix: store.address.prefix,
     ...(await credentialsOf(store)),
-    serverId: await serverIdIn(files.serverId),
+    serverId,
     clock,
     log: log.child({ component: 'etcd' }),
   });
   return Object.assign(storage, {
+    shared: { records: storage.records, serverId },
     async backup() {
       throw notImplemented('a backup of a store in etcd; "etcdctl snapshot save" makes one, and the keys are in the data directory');
     },

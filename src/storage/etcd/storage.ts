@@ -46,11 +46,14 @@ export interface EtcdStorage extends Storage {
   readonly records: StoreRecords;
 }
 
+/** `bootstrap`: the keys of the cluster, encrypted. `git-home`: the server that has the built-in Git remote. */
+export type RecordName = 'bootstrap' | 'git-home';
+
 /** Texts that servers share beside the objects; no reader or watcher of objects sees them. */
 export interface StoreRecords {
-  get(name: 'bootstrap'): Promise<StoreRecord | undefined>;
+  get(name: RecordName): Promise<StoreRecord | undefined>;
   /** Gives the record that is there afterwards: this one, or that of another server which came first. */
-  create(name: 'bootstrap', text: string): Promise<StoreRecord>;
+  create(name: RecordName, text: string): Promise<StoreRecord>;
 }
 
 export interface StoreRecord {

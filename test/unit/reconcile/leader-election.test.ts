@@ -331,6 +331,46 @@ describe('a process that waits for the lease', () => {
     expect(leads(b)).toBe(true);
   });
 
+  it('takes a lease that it sees released, at once, and asks no more while it sees renewals', async () => {
+    const listeners = new Set<(lease: Lease | undefined) => void>();
+    const followed = {
+      onChange(listener: (lease: Lease | undefined) => void) {
+        listeners.add(listener);
+        return () => void listeners.delete(listener);
+      },
+      pauseMs: () => 0,
+    };
+    const tell = async (): Promise<void> => {
+      const lease = await readLease();
+      for (const listener of listeners) listener(lease);
+    };
+    const a = await leader('a');
+    const api = faulty(world.process());
+    const b = candidate('b', { client: api.client, followed });
+    b.stand();
+    for (let second = 0; second < 40; second += 1) {
+      await world.pass(1_000);
+      await tell();
+    }
+    expect(leads(b)).toBe(false);
+    // The first try, and one when the pause of a try was over before a renewal was seen.
+    expect(api.requests.length).toBeLessThanOrEqual(2);
+    await a.leadership?.release();
+    await tell();
+    await world.pass(100);
+    expect(leads(b)).toBe(true);
+  });
+
+  it('takes a lease that it follows when that ends, also when it sees no change at all', async () => {
+    await leader('a', { process: world.process({ halts: [{ fromMs: 200, untilMs: 3_600_000 }] }) });
+    const b = candidate('b', { followed: { onChange: () => () => undefined, pauseMs: () => 0 } });
+    b.stand();
+    await world.pass(14_800);
+    expect(leads(b)).toBe(false);
+    await world.pass(400);
+    expect(leads(b)).toBe(true);
+  });
+
   it('tries after the retry period, lengthened by up to 1.2 times as much', async () => {
     await leader('a');
     const triesIn = async (random: () => number, ms: number): Promise<number> => {
