@@ -14,6 +14,7 @@ import type { ContainerRuntime } from './container-runtime.ts';
 import { createNodeCsi } from './csi/node-csi.ts';
 import { createDiskPressure, type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
+import { createImageVolumes } from './image-volumes.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { capacityOf } from './node-object.ts';
@@ -134,6 +135,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       ownerOf: (uid) => runtime.hostIdOf(uid),
     }),
     csi: csi?.volumes,
+    images: runtime.images === undefined ? undefined : createImageVolumes(() => context),
     forContainers: runtime.hasContainers,
   });
   const unsubscribe: (() => void)[] = [];

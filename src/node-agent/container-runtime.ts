@@ -69,8 +69,13 @@ export interface ContainerRuntime {
   /**
    * Removes images that no container uses when the disk is nearly full. Gives a text for an Event when that was too little. Absent for
    * runtimes that keep none.
+   *
+   * @param kept  references of images that volumes are made of, as `LocalImage` has them
    */
-  readonly collectImages?: () => Promise<string | undefined>;
+  readonly collectImages?: (kept?: ReadonlySet<string>) => Promise<string | undefined>;
+
+  /** Absent: volumes of pods cannot be images. */
+  readonly images?: ImageMounts | undefined;
 
   /**
    * Makes a container that `startContainer` can start.
@@ -165,6 +170,13 @@ export interface ContainerRuntime {
 
   /** Lets go of pods without stopping them, so that the next start adopts them. */
   close(): Promise<void>;
+}
+
+/** Images as directories of the machine. Calls may be repeated. */
+export interface ImageMounts {
+  /** Nothing there can be written to or run. @param image  the reference of one that is on the machine */
+  mount(image: string, directory: string): Promise<void>;
+  unmount(directory: string): Promise<void>;
 }
 
 /** The calls that make, start, stop and remove sandboxes and containers. */

@@ -2,6 +2,7 @@ import type { Node } from '../api/core/v1/node.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
 import type { DiskPressure } from './disk-pressure.ts';
+import { volumeImagesOf } from './image-volumes.ts';
 import { endOrphans } from './orphans.ts';
 import type { PodWorkers } from './pod-workers.ts';
 import type { TokenSource } from './service-account-tokens.ts';
@@ -72,7 +73,12 @@ export function createNodeUpkeep({ context, workers, tokens, disk, csi }: NodeUp
   }
 
   async function collectImages(): Promise<void> {
-    const problem = await runtime.collectImages?.();
+    const kept = new Set<string>();
+    for (const image of volumeImagesOf(workers.all().map(({ pod }) => pod))) {
+      const found = await runtime.findImage(image).catch(() => undefined);
+      if (found !== undefined) kept.add(found.reference);
+    }
+    const problem = await runtime.collectImages?.(kept);
     if (problem !== undefined && node !== undefined)
       recorder.record(node, { type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
   }

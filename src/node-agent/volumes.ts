@@ -7,11 +7,12 @@ import { removeTree } from '../base/remove-tree.ts';
 import { tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
 import type { ConfigSource } from './config-source.ts';
 import { ContainerError, type Mount } from './container-runtime.ts';
-import { mountMemory, unmountBelow } from './containerd/sub-path.ts';
+import { isMountPoint, mountMemory, unmountBelow } from './containerd/sub-path.ts';
 import { unknownDriver } from './csi/csi-drivers.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
 import { type DownwardFacts, fieldText, resourceText } from './downward.ts';
 import { expand } from './environment.ts';
+import type { ImageVolume, ImageVolumes } from './image-volumes.ts';
 import { podResourcesOf } from './pod-linux.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 import type { ClaimedVolumes } from './volume-claims.ts';
@@ -50,6 +51,8 @@ interface PreparedVolume {
   /** For ConfigMaps, Secrets and fields: always read-only. */
   readonly projected: boolean;
   readonly readOnly?: boolean;
+  /** It is read-only and without programs by its mount. A runtime that made it read-only once more would let programs run. */
+  readonly sealed?: boolean;
   /** The id that its files have on the machine, where each pod has another one. */
   readonly owner?: number;
 }
@@ -68,6 +71,8 @@ export interface VolumesOptions {
   readonly claims: ClaimedVolumes;
   /** Absent: the node has no drivers of volumes. */
   readonly csi?: CsiVolumes | undefined;
+  /** Absent: the runtime mounts no images. */
+  readonly images?: ImageVolumes | undefined;
   /** Pods are containers: their volumes have the group of the pod, may be in memory, and may be sockets and devices of the machine. */
   readonly forContainers: boolean;
 }
@@ -107,7 +112,18 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, claims, csi, forContainers }: VolumesOptions): Volumes {
+export function createVolumes({
+  directory,
+  config,
+  tokens,
+  ownerOf,
+  hostPaths,
+  claims,
+  csi,
+  images,
+  forContainers,
+}: VolumesOptions): Volumes {
+  const imagesOf = (uid: string): string => join(directory, uid, 'images');
   const emptyDirs = (uid: string): string => join(directory, uid, 'volumes');
 
   async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
@@ -127,6 +143,11 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, c
     if (claimNameOf(pod.metadata.name, volume) !== undefined) return prepareClaim(pod, volume, group);
     if (volume.csi !== undefined && csi !== undefined)
       return { path: await csi.mountInline(pod, volume), projected: false, readOnly: volume.csi.readOnly === true };
+    if ((volume as ImageVolume).image !== undefined && images !== undefined) {
+      const path = join(imagesOf(uid), volume.name);
+      if (!(await isMountPoint(path))) await images.mount(pod, volume, path);
+      return { path, projected: false, sealed: true };
+    }
     const files = projectedFiles(volume, facts, config);
     if (files !== undefined) await addTokens(files, volume, pod, tokens);
     if (files === undefined) {
@@ -185,7 +206,7 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, c
         const mount = {
           hostPath,
           containerPath: mountPath,
-          readOnly: projected || volume.readOnly === true || (readOnly ?? false),
+          readOnly: volume.sealed !== true && (projected || volume.readOnly === true || (readOnly ?? false)),
           ...(volume.owner === undefined ? {} : { owner: volume.owner }),
           ...(mountPropagation === undefined || mountPropagation === 'None'
             ? {}
@@ -203,18 +224,24 @@ export function createVolumes({ directory, config, tokens, ownerOf, hostPaths, c
     async remove(podUid) {
       tokens.forget(podUid);
       await csi?.unmount(podUid);
+      for (const name of await namesIn(imagesOf(podUid))) await images?.unmount(join(imagesOf(podUid), name));
       if (forContainers) await unmountBelow(join(directory, podUid));
       await removeTree(join(directory, podUid));
     },
 
     async list() {
-      const names = await readdir(directory).catch((err: unknown) => {
-        if (isNoEntry(err)) return [];
-        throw err;
-      });
-      return [...new Set([...names, ...(csi?.podUids() ?? [])])];
+      return [...new Set([...(await namesIn(directory)), ...(csi?.podUids() ?? [])])];
     },
   };
+}
+
+async function namesIn(directory: string): Promise<readonly string[]> {
+  try {
+    return await readdir(directory);
+  } catch (err) {
+    if (isNoEntry(err)) return [];
+    throw err;
+  }
 }
 
 /** Undefined for a volume of another kind. */

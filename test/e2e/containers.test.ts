@@ -480,6 +480,7 @@ describe.skipIf(whyNot !== undefined)(
           'echo x > /part/file && ls /scratch',
           'echo appended >> /machine.txt',
           'stat -c %F /made /device',
+          'exec 2>&1; cat /image/etc/passwd; /image/bin/busybox true; cat /accounts',
         ].join('; '),
         spec: {
           securityContext: { runAsUser: 1234, fsGroup: 4567, runAsNonRoot: true },
@@ -490,6 +491,7 @@ describe.skipIf(whyNot !== undefined)(
             { name: 'file', hostPath: { path: join(hostDirectory, 'file.txt'), type: 'File' } },
             { name: 'made', hostPath: { path: join(hostDirectory, 'made.txt'), type: 'FileOrCreate' } },
             { name: 'device', hostPath: { path: '/dev/zero', type: 'CharDevice' } },
+            { name: 'image', image: { reference: busyboxImage, pullPolicy: 'IfNotPresent' } },
           ],
         },
         container: {
@@ -502,6 +504,8 @@ describe.skipIf(whyNot !== undefined)(
             { name: 'file', mountPath: '/machine.txt' },
             { name: 'made', mountPath: '/made' },
             { name: 'device', mountPath: '/device' },
+            { name: 'image', mountPath: '/image' },
+            { name: 'image', mountPath: '/accounts', subPath: 'etc/passwd' },
           ],
         },
       });
@@ -516,11 +520,14 @@ describe.skipIf(whyNot !== undefined)(
         'of-volumes',
         'regular empty file',
         'character special file',
+        'root:x:0:0:root:/root:/bin/sh',
+        expect.stringContaining('/image/bin/busybox: Permission denied'),
+        'root:x:0:0:root:/root:/bin/sh',
         '',
       ]);
       await kubectl('delete', 'pod', 'volumes');
-      await until(async () => !(await readFile('/proc/self/mountinfo', 'utf8')).includes('volumes/memory'), {
-        what: 'the end of its memory',
+      await until(async () => !/volumes\/memory|images\/image/.test(await readFile('/proc/self/mountinfo', 'utf8')), {
+        what: 'the end of its memory and its image',
       });
     });
 

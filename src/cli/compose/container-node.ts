@@ -126,6 +126,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
       seccompDirectory: files.seccomp,
       imageSpace: () => measureFileSystem(files.containerd),
       nodeName,
+      ctr: service.ctr,
       clock,
       log,
     });

@@ -15,9 +15,11 @@ import {
 import type { FileSystemSpace } from '../disk-pressure.ts';
 import { parseListeners } from '../process/proc.ts';
 import { connectTo } from '../process/sockets.ts';
+import type { Ctr } from './containerd-service.ts';
 import type { CriClient } from './cri-client.ts';
 import { annotations, isHostNetwork, labels, linuxOf } from './cri-config.ts';
 import { createImageCollector } from './image-collector.ts';
+import { createImageMounts } from './image-mounts.ts';
 import { createImages } from './images.ts';
 import { createPodChanges } from './pod-changes.ts';
 import { createPodList, type PodList, statsOf } from './pod-list.ts';
@@ -35,6 +37,8 @@ export interface ContainerdRuntimeOptions {
   /** The file system that holds the images. */
   readonly imageSpace: () => Promise<FileSystemSpace>;
   readonly nodeName: string;
+  /** Absent: the runtime has no program that mounts images. */
+  readonly ctr?: Ctr | undefined;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -87,6 +91,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     isolation: undefined,
 
     ...createPodChanges({ client, own, directory, pods, cgroups, seccompDirectory, nodeName, log }),
+    ...(options.ctr === undefined ? {} : { images: createImageMounts(options.ctr) }),
     collectImages: createImageCollector({ client, measure: options.imageSpace, clock }),
     ...createImages({ client, signal: abort.signal }),
     list: (which) => pods.list(which),

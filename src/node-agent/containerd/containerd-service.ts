@@ -23,6 +23,8 @@ import { removeWithMounts } from './sub-path.ts';
  */
 export interface ContainerdService {
   readonly socketPath: string;
+  /** Mounts images. Absent: it is not installed. */
+  readonly ctr?: Ctr | undefined;
   /** Takes CNI configuration as soon as a file is in it. */
   readonly cniDirectory: string;
   /** Loads an OCI or docker archive, whose images are then kept from the collection. @throws ContainerdError with what containerd says */
@@ -212,6 +214,7 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
   return {
     socketPath: files.socket,
     cniDirectory: files.cni,
+    ctr: { ctr: programs.ctr, socketPath: files.socket },
     importImage: (path) => importPinned({ ctr: programs.ctr, socketPath: files.socket }, path),
     async stop() {
       abort.abort();

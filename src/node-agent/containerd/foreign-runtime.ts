@@ -44,14 +44,15 @@ export async function openForeignRuntime({ socketPath, searchPath, clock }: Fore
     const cniDirectory = shown.cni?.confDir ?? usualCniDirectory;
     await refuseOtherNetwork(cniDirectory);
     await mkdir(cniDirectory, { recursive: true });
+    const program = await tryFindProgram('ctr', searchPath);
     return {
       socketPath,
+      ctr: program === undefined ? undefined : { ctr: program, socketPath },
       cniDirectory,
       async importImage(path) {
-        const ctr = await tryFindProgram('ctr', searchPath);
-        if (ctr === undefined)
+        if (program === undefined)
           throw new ContainerdError(`${path} needs the program ctr, which is not on PATH.`, 'Load the image into the runtime yourself.');
-        await importPinned({ ctr, socketPath }, path);
+        await importPinned({ ctr: program, socketPath }, path);
       },
       stop: async () => undefined,
     };

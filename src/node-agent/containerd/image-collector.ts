@@ -1,4 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
+import type { ContainerRuntime } from '../container-runtime.ts';
 import type { FileSystemSpace } from '../disk-pressure.ts';
 import type { CriClient, CriContainer, CriImage } from './cri-client.ts';
 
@@ -27,14 +28,15 @@ const minAgeMs = 2 * 60_000;
  * @returns text for an Event when too little could be removed
  * @see Kubernetes documentation, "Garbage Collection", containers and images
  */
-export function createImageCollector({ client, measure, clock }: ImageCollectorOptions): () => Promise<string | undefined> {
+export function createImageCollector({ client, measure, clock }: ImageCollectorOptions): NonNullable<ContainerRuntime['collectImages']> {
   let records = new Map<string, ImageRecord>();
 
-  return async () => {
+  return async (kept = new Set()) => {
     const [images, containers] = await Promise.all([client.listImages(), client.listContainers({})]);
     const now = clock.now();
     const names = namesInUse(containers);
-    const isUsed = ({ id, repoTags, repoDigests }: CriImage): boolean => [id, ...repoTags, ...repoDigests].some((name) => names.has(name));
+    const isUsed = ({ id, repoTags, repoDigests }: CriImage): boolean =>
+      [id, ...repoTags, ...repoDigests].some((name) => names.has(name) || kept.has(name));
     records = new Map(
       images.map((image) => {
         const { seenAt, usedAt } = records.get(image.id) ?? { seenAt: now, usedAt: 0 };

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readdir, readFile, rm, stat, symlink } from 'node:fs/promises';
+import { chown, mkdir, mkdtemp, readdir, readFile, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
@@ -284,6 +284,20 @@ describe.skipIf(!isRoot)('[sig-storage] a driver of volumes (CSI), with root', (
     await isOver('grouped');
     expect((await stat(source)).gid).toBe(4567);
     expect((await stat(outside)).gid).not.toBe(4567);
+
+    // A file that came with another group: OnRootMismatch looks at the top alone.
+    await writeFile(join(source, 'file'), '');
+    await chown(join(source, 'file'), 0, 0);
+    for (const [fsGroupChangePolicy, group] of [
+      ['OnRootMismatch', 0],
+      ['Always', 4567],
+    ] as const) {
+      const name = fsGroupChangePolicy.toLowerCase();
+      const securityContext = { fsGroup: 4567, fsGroupChangePolicy };
+      await runWith(name, { persistentVolumeClaim: { claimName: 'grouped' } }, 'true', { securityContext });
+      await isOver(name);
+      expect((await stat(join(source, 'file'))).gid).toBe(group);
+    }
   });
 
   it('grows the file system of a volume that its controller made larger, and says so in the claim', async () => {
