@@ -2,6 +2,7 @@ import { connect } from 'node:net';
 import type { Container, Pod, Probe } from '../api/core/v1/pod.ts';
 import type { Clock } from '../base/clock.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
+import { checkGrpcHealth } from './grpc-health.ts';
 import { isHttpSuccess, portOf, runHttpAction } from './http-action.ts';
 
 export type ProbeType = 'startup' | 'readiness' | 'liveness';
@@ -47,7 +48,10 @@ async function runProbe({ probe, container, containerId, podIP, runtime, clock }
       await tcpConnect(probe.tcpSocket.host ?? podIP, portOf(container, probe.tcpSocket.port), timeoutMs, clock);
       return { success: true, message: '' };
     }
-    if (probe.grpc !== undefined) return { success: false, message: 'grpc probes are not supported' };
+    if (probe.grpc !== undefined) {
+      await checkGrpcHealth({ host: podIP, port: probe.grpc.port, service: probe.grpc.service ?? '', timeoutMs, clock });
+      return { success: true, message: '' };
+    }
     return { success: false, message: 'the probe has no handler' };
   } catch (err) {
     return { success: false, message: err instanceof Error ? err.message : String(err) };
