@@ -8,13 +8,14 @@ import { floods } from './floods.mjs';
 import { gitops } from './gitops.mjs';
 import { kustomize } from './kustomize.mjs';
 import { network } from './network.mjs';
+import { nodes } from './nodes.mjs';
 import { pods } from './pods.mjs';
 import { push } from './push.mjs';
 import { scheduler } from './scheduler.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods, network };
+const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods, network, nodes };
 
 const { values, positionals: names } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } });
 const unknown = names.filter((name) => !(name in suites));
