@@ -52,6 +52,13 @@ describe('a config map', () => {
     const both = { apiVersion: 'v1', kind: 'ConfigMap', metadata, data: { a: '1' }, binaryData: { a: 'MQ==' } };
     expect(configMaps.validate?.(both)?.map(({ field }) => field)).toEqual(['data[a]']);
   });
+
+  it('has no key without a name, as a Secret has none', () => {
+    for (const { kind, validate } of [configMaps, secrets]) {
+      const object = { apiVersion: 'v1', kind, metadata, data: { '': 'MQ==' } };
+      expect(validate?.(object as never)?.map(({ type, field }) => `${type} ${field}`), kind).toEqual(['FieldValueInvalid data[]']);
+    }
+  });
 });
 
 describe('a resource quota', () => {
