@@ -6,14 +6,15 @@ import type { Expectations } from '../reconcile/expectations.ts';
 import { controllerKeyOf } from './ownership.ts';
 import { isPodTerminating } from './pod-conditions.ts';
 
-/** Queues each owner that comes or changes. One that is gone is forgotten, by uid. */
+/** Queues each owner that comes or changes. Memories forget one that is gone, by uid. */
 export function watchOwners<T extends KubeObject>(
   owners: Informer<T>,
-  { enqueue, forget }: { readonly enqueue: (key: string) => void; readonly forget: (uid: string) => void },
+  enqueue: (key: string) => void,
+  memories: readonly { forget(uid: string): void }[],
 ): void {
   owners.addHandler(({ before, after }) => {
     if (after !== undefined) enqueue(keyOf(after));
-    else if (before !== undefined) forget(before.metadata.uid ?? '');
+    else if (before !== undefined) for (const memory of memories) memory.forget(before.metadata.uid ?? '');
   });
 }
 

@@ -13,9 +13,23 @@ export const isPodTerminating = (pod: Pod): boolean => pod.metadata.deletionTime
 export const isPodActive = (pod: Pod): boolean => !isPodTerminating(pod) && !isPodFinished(pod);
 
 /** When a ready pod has been ready for `minReadySeconds`, in milliseconds since the epoch; undefined while it is not ready. */
-export function availableAt(pod: Pod, minReadySeconds: number): number | undefined {
+function availableAt(pod: Pod, minReadySeconds: number): number | undefined {
   const ready = readyConditionOf(pod);
   if (ready?.status !== 'True') return undefined;
   if (minReadySeconds === 0) return 0;
   return Date.parse(ready.lastTransitionTime ?? '') + minReadySeconds * 1000;
+}
+
+/** Ready for at least `minReadySeconds` at `now`, in milliseconds since the epoch. */
+export const isPodAvailable = (pod: Pod, minReadySeconds: number, now: number): boolean =>
+  (availableAt(pod, minReadySeconds) ?? Number.POSITIVE_INFINITY) <= now;
+
+/** Milliseconds until the next ready pod has been ready for long enough; undefined when none waits for that. */
+export function untilPodAvailable(pods: readonly Pod[], minReadySeconds: number, now: number): number | undefined {
+  let soonest: number | undefined;
+  for (const pod of pods) {
+    const wait = (availableAt(pod, minReadySeconds) ?? 0) - now;
+    if (wait > 0 && wait < (soonest ?? Number.POSITIVE_INFINITY)) soonest = wait;
+  }
+  return soonest;
 }

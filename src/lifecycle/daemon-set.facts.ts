@@ -1,5 +1,7 @@
 import type { DaemonSet, DaemonSetStatus } from '../api/apps/v1/daemon-set.ts';
+import { positive } from './counters.ts';
 import type { DaemonSetEvent, daemonSetMachine } from './daemon-set.machine.ts';
+import { phaseEventOf, type RolloutPhase, rolloutPhaseOf } from './rollout-phases.ts';
 import type { StateValueOf } from './step.ts';
 
 export type DaemonSetState = StateValueOf<typeof daemonSetMachine>;
@@ -64,24 +66,16 @@ export function eventsOf(set: DaemonSet, world: DaemonSetWorld): readonly Daemon
     if (events.length === 0 && due.outdated) events.push({ type: 'PODS_OUTDATED' });
     if (world.historyTooLong) events.push({ type: 'HISTORY_TOO_LONG' });
   }
-  events.push({ type: phaseEvents[phaseOf(set, world.counts)] });
+  events.push(phaseEventOf(phaseOf(set, world.counts)));
   return events;
 }
 
-const phaseEvents = {
-  Scaling: 'NUMBER_WRONG',
-  Updating: 'UPDATE_UNFINISHED',
-  Starting: 'PODS_UNAVAILABLE',
-  Available: 'PODS_AVAILABLE',
-} as const;
-
-function phaseOf(
-  set: DaemonSet,
-  { desired, current, misscheduled, available, updated }: Omit<DaemonCounts, 'ready'>,
-): keyof typeof phaseEvents {
-  if (current < desired || misscheduled > 0) return 'Scaling';
-  if (isRollingUpdate(set) && updated < desired) return 'Updating';
-  return available < desired ? 'Starting' : 'Available';
+function phaseOf(set: DaemonSet, { desired, current, misscheduled, available, updated }: Omit<DaemonCounts, 'ready'>): RolloutPhase {
+  return rolloutPhaseOf({
+    isComplete: current >= desired && misscheduled === 0,
+    isUpdated: !isRollingUpdate(set) || updated >= desired,
+    isAvailable: available >= desired,
+  });
 }
 
 /** The status of a pass. The generation counts as observed only when the pass could act on it. */
@@ -102,7 +96,3 @@ export function statusOf(state: DaemonSetState, set: DaemonSet, world: DaemonSet
 }
 
 export const isRollingUpdate = ({ spec }: DaemonSet): boolean => spec.updateStrategy?.type !== 'OnDelete';
-
-/** Counters that are zero are left out, as upstream's `omitempty` does. */
-const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
-  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };

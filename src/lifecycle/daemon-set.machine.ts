@@ -1,4 +1,5 @@
 import { setup } from 'xstate';
+import { phaseStates, phaseTargets, type RolloutPhaseEvent } from './rollout-phases.ts';
 
 /** State of a DaemonSet's pods, seen from its spec and the nodes. */
 export type DaemonSetEvent =
@@ -14,13 +15,7 @@ export type DaemonSetEvent =
   | { readonly type: 'SURGE_DUE' }
   /** More old revisions than `revisionHistoryLimit`. */
   | { readonly type: 'HISTORY_TOO_LONG' }
-  /** Nodes have no pod that should have one, or one that should not. */
-  | { readonly type: 'NUMBER_WRONG' }
-  /** Every node has its pod, but the strategy wants newer ones. */
-  | { readonly type: 'UPDATE_UNFINISHED' }
-  /** The pods are the right ones, but not all of them serve yet (or any more). */
-  | { readonly type: 'PODS_UNAVAILABLE' }
-  | { readonly type: 'PODS_AVAILABLE' }
+  | RolloutPhaseEvent
   | { readonly type: 'DELETED' };
 
 /** A DaemonSet keeps one pod on each node that its pods fit. */
@@ -52,12 +47,9 @@ export const daemonSetMachine = setup({
         PODS_OUTDATED: { actions: 'deleteOutdatedPods' },
         SURGE_DUE: { actions: 'createSurgePods' },
         HISTORY_TOO_LONG: { actions: 'deleteOldRevisions' },
-        NUMBER_WRONG: '.Scaling',
-        UPDATE_UNFINISHED: '.Updating',
-        PODS_UNAVAILABLE: '.Starting',
-        PODS_AVAILABLE: '.Available',
+        ...phaseTargets,
       },
-      states: { Scaling: {}, Updating: {}, Starting: {}, Available: {} },
+      states: phaseStates,
     },
     Deleting: {},
   },

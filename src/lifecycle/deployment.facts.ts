@@ -2,6 +2,7 @@ import type { Deployment, DeploymentCondition, DeploymentStatus } from '../api/a
 import type { ReplicaSet } from '../api/apps/v1/replica-set.ts';
 import { transitionTimeOf } from '../machinery/conditions.ts';
 import { scaledValueOf } from '../machinery/int-or-string.ts';
+import { positive } from './counters.ts';
 import type { DeploymentEvent, deploymentMachine } from './deployment.machine.ts';
 import type { StateValueOf } from './step.ts';
 
@@ -305,7 +306,3 @@ function withCondition(
 
 const conditionOf = (status: DeploymentStatus | undefined, type: string): DeploymentCondition | undefined =>
   status?.conditions?.find((condition) => condition.type === type);
-
-/** Counters that are zero are left out, as upstream's `omitempty` does. */
-const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
-  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };

@@ -1,5 +1,6 @@
 import type { Job, JobCondition, JobSpec, JobStatus } from '../api/batch/v1/job.ts';
 import { formatIndexSet, type IndexSet, overlapOf, parseIndexSet, sizeOf } from '../machinery/index-set.ts';
+import { positive } from './counters.ts';
 import type { JobEvent, jobMachine } from './job.machine.ts';
 import type { StateValueOf } from './step.ts';
 
@@ -302,7 +303,3 @@ function withCondition(
 
 const isTrue = (status: JobStatus | undefined, type: string): boolean =>
   status?.conditions?.some((condition) => condition.type === type && condition.status === 'True') === true;
-
-/** Counters that are zero are left out, as upstream's `omitempty` does. */
-const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
-  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };

@@ -1,6 +1,7 @@
 import type { ReplicaSetCondition, ReplicaSetStatus } from '../api/apps/v1/replica-set.ts';
 import type { PodTemplateSpec } from '../api/core/v1/pod.ts';
 import type { KubeObject } from '../machinery/object.ts';
+import { positive } from './counters.ts';
 import type { ReplicaSetEvent, replicaSetMachine } from './replica-set.machine.ts';
 import type { StateValueOf } from './step.ts';
 
@@ -103,7 +104,3 @@ function failureCondition(
   if (before?.reason === refusal.reason) return before;
   return { type: replicaFailure, status: 'True', lastTransitionTime: before?.lastTransitionTime ?? timestamp, ...refusal };
 }
-
-/** Counters that are zero are left out, as upstream's `omitempty` does. */
-const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
-  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };

@@ -1,4 +1,6 @@
 import type { StatefulSet } from '../api/apps/v1/stateful-set.ts';
+import { positive } from './counters.ts';
+import { phaseEventOf, type RolloutPhase, rolloutPhaseOf } from './rollout-phases.ts';
 import type { StatefulSetEvent, statefulSetMachine } from './stateful-set.machine.ts';
 import type { StateValueOf } from './step.ts';
 
@@ -58,25 +60,20 @@ export function eventsOf(set: StatefulSet, world: StatefulSetWorld): readonly St
   if (due.surplus) events.push({ type: 'PODS_SURPLUS' });
   if (due.outdated) events.push({ type: 'PODS_OUTDATED' });
   if (world.historyTooLong) events.push({ type: 'HISTORY_TOO_LONG' });
-  events.push({ type: phaseEvents[phaseOf(set, world.counts)] });
+  events.push(phaseEventOf(phaseOf(set, world.counts)));
   return events;
 }
-
-const phaseEvents = {
-  Scaling: 'NUMBER_WRONG',
-  Updating: 'UPDATE_UNFINISHED',
-  Starting: 'PODS_UNAVAILABLE',
-  Available: 'PODS_AVAILABLE',
-} as const;
 
 function phaseOf(
   set: StatefulSet,
   { replicas, available, updated }: Pick<StatefulPodCounts, 'replicas' | 'available' | 'updated'>,
-): keyof typeof phaseEvents {
+): RolloutPhase {
   const desired = desiredReplicas(set);
-  if (replicas !== desired) return 'Scaling';
-  if (updated < updatedReplicasWanted(set)) return 'Updating';
-  return available < desired ? 'Starting' : 'Available';
+  return rolloutPhaseOf({
+    isComplete: replicas === desired,
+    isUpdated: updated >= updatedReplicasWanted(set),
+    isAvailable: available >= desired,
+  });
 }
 
 /**
@@ -113,7 +110,3 @@ export const partitionOf = ({ spec }: StatefulSet): number => spec.updateStrateg
 /** Pods that the strategy itself brings to the newest revision. */
 export const updatedReplicasWanted = (set: StatefulSet): number =>
   isRollingUpdate(set) ? Math.max(0, desiredReplicas(set) - partitionOf(set)) : 0;
-
-/** Counters that are zero are left out, as upstream's `omitempty` does. */
-const positive = <K extends string>(name: K, value: number): { readonly [P in K]?: number } =>
-  (value > 0 ? { [name]: value } : {}) as { readonly [P in K]?: number };

@@ -1,4 +1,5 @@
 import { setup } from 'xstate';
+import { phaseStates, phaseTargets, type RolloutPhaseEvent } from './rollout-phases.ts';
 
 /** State of a StatefulSet's pods, seen from its spec. */
 export type StatefulSetEvent =
@@ -14,13 +15,7 @@ export type StatefulSetEvent =
   | { readonly type: 'PODS_OUTDATED' }
   /** More old revisions than `revisionHistoryLimit`. */
   | { readonly type: 'HISTORY_TOO_LONG' }
-  /** The number of pods is not the wanted one. */
-  | { readonly type: 'NUMBER_WRONG' }
-  /** The number is right, but the strategy wants pods of the new revision that are not there. */
-  | { readonly type: 'UPDATE_UNFINISHED' }
-  /** The pods are the right ones, but not all of them serve yet (or any more). */
-  | { readonly type: 'PODS_UNAVAILABLE' }
-  | { readonly type: 'PODS_AVAILABLE' }
+  | RolloutPhaseEvent
   | { readonly type: 'DELETED' };
 
 /**
@@ -56,12 +51,9 @@ export const statefulSetMachine = setup({
         PODS_SURPLUS: { actions: 'deleteSurplusPods' },
         PODS_OUTDATED: { actions: 'deleteOutdatedPods' },
         HISTORY_TOO_LONG: { actions: 'deleteOldRevisions' },
-        NUMBER_WRONG: '.Scaling',
-        UPDATE_UNFINISHED: '.Updating',
-        PODS_UNAVAILABLE: '.Starting',
-        PODS_AVAILABLE: '.Available',
+        ...phaseTargets,
       },
-      states: { Scaling: {}, Updating: {}, Starting: {}, Available: {} },
+      states: phaseStates,
     },
     Deleting: {},
   },

@@ -15,14 +15,14 @@ import { createInformedController } from '../../reconcile/informed-controller.ts
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { watchOwnedPods, watchOwners } from '../owned-pods.ts';
 import { claim, indexByOwner, ownedBy } from '../ownership.ts';
-import { isPodActive } from '../pod-conditions.ts';
+import { isPodActive, untilPodAvailable } from '../pod-conditions.ts';
 import { createRevisionHistory, surplusRevisions } from '../revisions/history.ts';
 import { createPods, deletePods, soonest, writePacedStatus } from '../workload.ts';
 import { createDaemonPods, hashOf } from './daemon-pods.ts';
 import { mergeDuplicates } from './duplicates.ts';
 import { createFailedPodBackoff, failedKey, reportFinished } from './failed-pods.ts';
 import { nodeFitOf } from './node-fit.ts';
-import { type DaemonPlan, type DaemonView, msUntilAvailable, planOf } from './plan.ts';
+import { type DaemonPlan, type DaemonView, planOf } from './plan.ts';
 
 /** Pods created or deleted in one pass, upstream's burst; the rest follows in the next one. */
 const maxPodsAPass = 250;
@@ -53,13 +53,7 @@ export function createDaemonSetController(dependencies: ControllerDependencies):
   const pace = createStatusPace(clock);
 
   const controller = createInformedController(dependencies, { name: 'daemonset', reconcile });
-  watchOwners(setInformer, {
-    enqueue: controller.enqueue,
-    forget: (uid) => {
-      expectations.forget(uid);
-      pace.forget(uid);
-    },
-  });
+  watchOwners(setInformer, controller.enqueue, [expectations, pace]);
   watchOwnedPods({
     pods: podInformer,
     owners: setInformer,
@@ -129,7 +123,7 @@ export function createDaemonSetController(dependencies: ControllerDependencies):
     const final = failure !== undefined || deepEqual(snapshot.value, { Live: 'Available' });
     const statusAfterMs = await writePacedStatus({ client, pace, resource: daemonSets, before: set, after, final, signal });
     if (failure !== undefined) throw failure;
-    return soonest(statusAfterMs, plan.failedAfterMs, msUntilAvailable(view));
+    return soonest(statusAfterMs, plan.failedAfterMs, untilPodAvailable(view.pods, set.spec.minReadySeconds ?? 0, view.now));
   }
 
   async function claimPods(set: DaemonSet, signal: AbortSignal): Promise<void> {

@@ -3,7 +3,7 @@ import type { Node } from '../../api/core/v1/node.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { type DaemonCounts, isRollingUpdate } from '../../lifecycle/daemon-set.facts.ts';
 import { scaledValueOf } from '../../machinery/int-or-string.ts';
-import { availableAt, isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
+import { isPodAvailable, isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
 import { isUpdated, targetNodeOf } from './daemon-pods.ts';
 import { type NodeFit, nodeFitOf } from './node-fit.ts';
 
@@ -197,8 +197,7 @@ function allowsSurge({ spec: { updateStrategy } }: DaemonSet): boolean {
   return scaledValueOf(updateStrategy?.rollingUpdate?.maxSurge ?? 0, { total: 1, round: 'up' }) > 0;
 }
 
-const isAvailable = ({ set, now }: DaemonView, pod: Pod): boolean =>
-  (availableAt(pod, set.spec.minReadySeconds ?? 0) ?? Number.POSITIVE_INFINITY) <= now;
+const isAvailable = ({ set, now }: DaemonView, pod: Pod): boolean => isPodAvailable(pod, set.spec.minReadySeconds ?? 0, now);
 
 /** The oldest pod that has a node speaks for its node. */
 function countNodes(view: DaemonView, places: readonly Place[]): DaemonCounts {
@@ -221,10 +220,4 @@ function byAge(a: Pod, b: Pod): number {
   const [left, right] = [a.metadata.creationTimestamp ?? '', b.metadata.creationTimestamp ?? ''];
   if (left !== right) return left < right ? -1 : 1;
   return a.metadata.name < b.metadata.name ? -1 : 1;
-}
-
-/** Milliseconds until the next ready pod has been ready for long enough; undefined when none waits for that. */
-export function msUntilAvailable({ set, pods, now }: Pick<DaemonView, 'set' | 'pods' | 'now'>): number | undefined {
-  const waits = pods.map((pod) => (availableAt(pod, set.spec.minReadySeconds ?? 0) ?? 0) - now).filter((wait) => wait > 0);
-  return waits.length === 0 ? undefined : Math.min(...waits);
 }

@@ -41,7 +41,7 @@ export function createDeploymentController(dependencies: ControllerDependencies)
   const writes = createReplicaSetWrites({ client, recorder, log });
 
   const controller = createInformedController(dependencies, { name: 'deployment', workers: 8, reconcile });
-  watchOwners(deploymentInformer, { enqueue: controller.enqueue, forget: pace.forget });
+  watchOwners(deploymentInformer, controller.enqueue, [pace]);
   replicaSetInformer.addHandler(({ before, after }) => {
     for (const replicaSet of [before, after]) {
       const key = replicaSet === undefined ? undefined : controllerKeyOf(deployments, replicaSet);

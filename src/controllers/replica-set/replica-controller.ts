@@ -22,7 +22,7 @@ import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { deletionOrder } from '../deletion-order.ts';
 import { watchOwnedPods, watchOwners } from '../owned-pods.ts';
 import { claim, indexByOwner, orphansIn, ownedBy, ownedByUid } from '../ownership.ts';
-import { availableAt, isPodActive } from '../pod-conditions.ts';
+import { isPodActive, isPodAvailable, untilPodAvailable } from '../pod-conditions.ts';
 import { messageOf } from '../refusals.ts';
 import { createPods, deletePods, podFromTemplate, soonest, writePacedStatus } from '../workload.ts';
 import { createPodCounter } from './pod-counter.ts';
@@ -60,14 +60,7 @@ export function createReplicaController<T extends Replicated>(
   const counter = createPodCounter((owner) => selectorOf(owner as T));
 
   const controller = createInformedController(dependencies, { name, workers: 8, reconcile });
-  watchOwners(owners, {
-    enqueue: controller.enqueue,
-    forget: (uid) => {
-      expectations.forget(uid);
-      counter.forget(uid);
-      pace.forget(uid);
-    },
-  });
+  watchOwners(owners, controller.enqueue, [expectations, counter, pace]);
   watchOwnedPods({ pods: podInformer, owners, expectations, selectorOf, onChange: counter.change, enqueue: controller.enqueue });
   return controller;
 
@@ -136,19 +129,14 @@ export function createReplicaController<T extends Replicated>(
     const { minReadySeconds = 0 } = owner.spec;
     if (minReadySeconds === 0 || counts.ready === 0) return counts;
     const now = clock.now();
-    const times = availabilityTimes(ownedBy(podInformer, owner), minReadySeconds);
-    return { ...counts, available: times.filter((at) => at <= now).length };
+    const available = ownedBy(podInformer, owner).filter((pod) => isPodActive(pod) && isPodAvailable(pod, minReadySeconds, now));
+    return { ...counts, available: available.length };
   }
 
   function msUntilAvailable(owner: T, counts: PodCounts): number | undefined {
     const { minReadySeconds = 0 } = owner.spec;
     if (minReadySeconds === 0 || counts.available === counts.ready) return undefined;
-    const now = clock.now();
-    const next = availabilityTimes(ownedBy(podInformer, owner), minReadySeconds).reduce(
-      (soonest, at) => (at > now && at < soonest ? at : soonest),
-      Number.POSITIVE_INFINITY,
-    );
-    return Number.isFinite(next) ? next - now : undefined;
+    return untilPodAvailable(ownedBy(podInformer, owner).filter(isPodActive), minReadySeconds, clock.now());
   }
 
   function victimsOf(owner: T, count: number): readonly Pod[] {
@@ -165,16 +153,6 @@ export function createReplicaController<T extends Replicated>(
     const above = controllerOf(owner);
     return above === undefined ? [owner] : ownedByUid(owners, above.uid);
   }
-}
-
-/** Times from which active pods count as available, in milliseconds since the epoch; those of pods that are not ready are left out. */
-function availabilityTimes(owned: readonly Pod[], minReadySeconds: number): readonly number[] {
-  const times: number[] = [];
-  for (const pod of owned) {
-    const at = isPodActive(pod) ? availableAt(pod, minReadySeconds) : undefined;
-    if (at !== undefined) times.push(at);
-  }
-  return times;
 }
 
 function activePodsByNode(family: readonly Pod[]): ReadonlyMap<string, number> {

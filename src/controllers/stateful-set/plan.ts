@@ -3,7 +3,7 @@ import type { PersistentVolumeClaim } from '../../api/core/v1/persistent-volume-
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { desiredReplicas, isRollingUpdate, partitionOf, type StatefulPodCounts } from '../../lifecycle/stateful-set.facts.ts';
 import { scaledValueOf } from '../../machinery/int-or-string.ts';
-import { availableAt, isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
+import { isPodAvailable, isPodFinished, isPodReady, isPodTerminating, untilPodAvailable } from '../pod-conditions.ts';
 import { claimNames, isClaimStale, wantedOwners } from './claims.ts';
 import { hasIdentity, isWanted, ordinalOf, podName, revisionOf, startOrdinal } from './identity.ts';
 
@@ -147,10 +147,8 @@ function maxUnavailableOf(set: StatefulSet): number {
 
 const isRunningAndReady = (pod: Pod): boolean => pod.status?.phase === 'Running' && isPodReady(pod);
 
-function isAvailable({ set, now }: Pick<StatefulSetView, 'set' | 'now'>, pod: Pod): boolean {
-  if (!isRunningAndReady(pod)) return false;
-  return (availableAt(pod, set.spec.minReadySeconds ?? 0) ?? Number.POSITIVE_INFINITY) <= now;
-}
+const isAvailable = ({ set, now }: Pick<StatefulSetView, 'set' | 'now'>, pod: Pod): boolean =>
+  isRunningAndReady(pod) && isPodAvailable(pod, set.spec.minReadySeconds ?? 0, now);
 
 const isUnavailable = (view: StatefulSetView, pod: Pod): boolean => isPodTerminating(pod) || !isAvailable(view, pod);
 
@@ -182,10 +180,5 @@ export function countPods({ set, pods, currentRevision, updateRevision, now }: O
 }
 
 /** Milliseconds until the next ready pod has been ready for long enough; undefined when none waits for that. */
-export function msUntilAvailable({ set, pods, now }: Pick<StatefulSetView, 'set' | 'pods' | 'now'>): number | undefined {
-  const waits = pods
-    .filter(isRunningAndReady)
-    .map((pod) => (availableAt(pod, set.spec.minReadySeconds ?? 0) ?? 0) - now)
-    .filter((wait) => wait > 0);
-  return waits.length === 0 ? undefined : Math.min(...waits);
-}
+export const msUntilAvailable = ({ set, pods, now }: Pick<StatefulSetView, 'set' | 'pods' | 'now'>): number | undefined =>
+  untilPodAvailable(pods.filter(isRunningAndReady), set.spec.minReadySeconds ?? 0, now);

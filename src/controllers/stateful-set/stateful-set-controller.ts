@@ -52,13 +52,7 @@ export function createStatefulSetController(dependencies: ControllerDependencies
   const writes = createPodWrites({ client, recorder, expectations, claims });
 
   const controller = createInformedController(dependencies, { name: 'statefulset', reconcile });
-  watchOwners(setInformer, {
-    enqueue: controller.enqueue,
-    forget: (uid) => {
-      expectations.forget(uid);
-      pace.forget(uid);
-    },
-  });
+  watchOwners(setInformer, controller.enqueue, [expectations, pace]);
   watchOwnedPods({
     pods: podInformer,
     owners: setInformer,
