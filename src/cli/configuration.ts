@@ -148,6 +148,8 @@ export const filesOf = (dataDirectory: string) => ({
   joinToken: join(dataDirectory, 'token'),
   /** The token by which further servers join a store in etcd. */
   serverToken: join(dataDirectory, 'server-token'),
+  /** The servers of the cluster that a machine joined. */
+  servers: join(dataDirectory, 'servers.json'),
   /** The certificates of a machine that joined. */
   agentPki: join(dataDirectory, 'agent-pki'),
   pageToken: join(dataDirectory, 'page-token'),

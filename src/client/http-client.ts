@@ -24,6 +24,11 @@ import { discoverResources } from './http-discovery.ts';
 export interface HttpClientOptions {
   /** `https://HOST:PORT`, with a path in front of the API's when there is one. */
   readonly server: string;
+  /**
+   * Further addresses of the same cluster, with `server` or without, in the order in which to try them; looked at for each request. Who does
+   * not answer is left for the next one. Empty: `server` alone.
+   */
+  readonly servers?: () => readonly string[];
   /** Absent: the authorities this machine trusts. */
   readonly caCertificate?: string;
   /** The name the server's certificate must be for, when it is not that of the URL. */
@@ -79,6 +84,19 @@ const maxConnections = 64;
 const maxWatches = 1_024;
 /** Without a byte for so long a request has failed; the server's own limit for an answer is 60 s. */
 const idleTimeoutMs = 90_000;
+/** The same when another server may answer: one that is halted takes connections and says nothing. */
+const idleAmongSeveralMs = 15_000;
+/** After so long the first of several servers may be back. */
+const returnAfterMs = 60_000;
+/** Without a connection nothing was sent, so the request may be repeated whatever it is. */
+const unsent: ReadonlySet<string | undefined> = new Set([
+  'ECONNREFUSED',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'EHOSTDOWN',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+]);
 /** Limits for one line of a log, which is a hint and not worth a long wait. */
 const maxLineBytes = 1_024;
 const lineTimeoutMs = 5_000;
@@ -233,16 +251,31 @@ interface Agents {
 }
 
 class Connection {
-  readonly #base: URL;
+  readonly #server: URL;
+  readonly #servers: () => readonly string[];
+  readonly #clock: Clock;
+  /** The server that answers, since it was not the first choice any more. */
+  #chosen: { readonly base: URL; readonly sinceMs: number } | undefined;
   readonly #userAgent: string;
   readonly #token: () => string | undefined;
   readonly #newAgents: () => Agents;
   #current: Agents | undefined;
 
-  constructor({ server, caCertificate, serverName, clientCertificate, token, userAgent }: HttpClientOptions) {
-    this.#base = new URL(server);
+  constructor({
+    server,
+    servers = () => [],
+    caCertificate,
+    serverName,
+    clientCertificate,
+    token,
+    userAgent,
+    clock = systemClock,
+  }: HttpClientOptions) {
+    this.#server = new URL(server);
+    this.#servers = servers;
+    this.#clock = clock;
     // Credentials must not cross a network in the clear.
-    if (this.#base.protocol !== 'https:') throw new Error(`API server address ${server} does not start with https://`);
+    if (this.#server.protocol !== 'https:') throw new Error(`API server address ${server} does not start with https://`);
     this.#newAgents = () => {
       // Certificates are read once and not for each connection, which took as long as its handshake.
       const secureContext = createSecureContext({
@@ -274,17 +307,65 @@ class Connection {
     return this.#current;
   }
 
+  /** Asks the server of the last answer, then each of the others once. */
   async call(options: CallOptions): Promise<Answer> {
+    const isRead = options.method === 'GET';
+    const others = Math.max(0, this.#bases().length - 1);
+    for (let left = others; ; left -= 1) {
+      const base = this.#base;
+      try {
+        const answer = await this.#sendTwice(options, base);
+        // It loses its store, or stops: whatever was asked may be asked elsewhere from now on.
+        if (answer.code !== 503 || others === 0) return answer;
+        this.#moveOn(base);
+        if (!isRead || left === 0) return answer;
+      } catch (err) {
+        if (!(err instanceof StatusError) || options.signal?.aborted || others === 0) throw err;
+        this.#moveOn(base);
+        const isUnsent = unsent.has((err.cause as NodeJS.ErrnoException | undefined)?.code);
+        // A write without an answer may have been done: its caller has to look.
+        if (left === 0 || !(isRead || isUnsent)) throw err;
+      }
+    }
+  }
+
+  async #sendTwice(options: CallOptions, base: URL): Promise<Answer> {
     try {
-      return await this.#send(options);
+      return await this.#send(options, base);
     } catch (err) {
       // The server closed a kept connection just as it was used; reading again is safe whatever it had seen.
-      if (options.method === 'GET' && err instanceof KeptConnectionLost) return this.#send(options);
+      if (options.method === 'GET' && err instanceof KeptConnectionLost) return this.#send(options, base);
       throw err;
     }
   }
 
-  #send(options: CallOptions): Promise<Answer> {
+  #bases(): readonly URL[] {
+    const several = this.#servers();
+    return several.length === 0 ? [this.#server] : several.map((each) => new URL(each));
+  }
+
+  /** The one that answered last; after a while the first choice again. */
+  get #base(): URL {
+    const chosen = this.#chosen;
+    const isRecent = chosen !== undefined && this.#clock.monotonicMs() < chosen.sinceMs + returnAfterMs;
+    return (isRecent ? chosen.base : this.#bases()[0]) ?? this.#server;
+  }
+
+  /** Leaves a server that does not answer. Its watches resume at the next one; they would stay silent where it is halted. */
+  #moveOn(base: URL): void {
+    if (this.#base.origin !== base.origin) return;
+    const all = this.#bases();
+    const next = all[(all.findIndex(({ origin }) => origin === base.origin) + 1) % all.length];
+    if (next === undefined || next.origin === base.origin) return;
+    this.#chosen = { base: next, sinceMs: this.#clock.monotonicMs() };
+    this.#current?.watches.destroy();
+  }
+
+  get #idleMs(): number {
+    return this.#bases().length > 1 ? idleAmongSeveralMs : idleTimeoutMs;
+  }
+
+  #send(options: CallOptions, base: URL): Promise<Answer> {
     const { signal } = options;
     const body = options.body === undefined ? undefined : Buffer.from(JSON.stringify(options.body));
     return new Promise((resolve, reject) => {
@@ -292,13 +373,14 @@ class Connection {
         reject(signal.reason);
         return;
       }
-      const request = this.#open(options, this.#agents.requests, body);
+      const request = this.#open({ ...options, base }, this.#agents.requests, body);
       const fail = (err: NodeJS.ErrnoException): void => {
         if (signal?.aborted) reject(signal.reason);
-        else if (request.reusedSocket && err.code === 'ECONNRESET') reject(new KeptConnectionLost(failureOf(options, this.#base, err)));
-        else reject(new StatusError(failureOf(options, this.#base, err)));
+        else if (request.reusedSocket && err.code === 'ECONNRESET') reject(new KeptConnectionLost(failureOf(options, base, err)));
+        else reject(new StatusError(failureOf(options, base, err)));
       };
-      request.setTimeout(idleTimeoutMs, () => request.destroy(new Error(`no answer within ${idleTimeoutMs / 1_000} s`)));
+      const idleMs = this.#idleMs;
+      request.setTimeout(idleMs, () => request.destroy(new Error(`no answer within ${idleMs / 1_000} s`)));
       request.once('error', fail);
       request.once('response', (response) => {
         response.once('error', fail);
@@ -314,8 +396,12 @@ class Connection {
   /** An answer that is read while it is written. */
   stream(call: CallOptions): Promise<IncomingMessage> {
     return new Promise((resolve, reject) => {
-      const request = this.#open(call, this.#agents.watches);
-      request.once('error', (err) => reject(call.signal?.aborted ? call.signal.reason : new StatusError(failureOf(call, this.#base, err))));
+      const base = this.#base;
+      const request = this.#open({ ...call, base }, this.#agents.watches);
+      request.once('error', (err) => {
+        if (!call.signal?.aborted) this.#moveOn(base);
+        reject(call.signal?.aborted ? call.signal.reason : new StatusError(failureOf(call, base, err)));
+      });
       request.once('response', (response) => {
         if (response.statusCode === 200) resolve(response);
         else
@@ -338,7 +424,8 @@ class Connection {
     query.set('watch', 'true');
     const call: CallOptions = { method: 'GET', path: pathOf(resource, namespace), query, signal };
     return new Promise((resolve, reject) => {
-      const request = this.#open(call, this.#agents.watches);
+      const base = this.#base;
+      const request = this.#open({ ...call, base }, this.#agents.watches);
       const cancel = clock.after(timeoutSeconds * 1_000 + watchGraceMs, () => request.destroy());
       const settle = (err?: unknown): void => {
         cancel();
@@ -346,12 +433,16 @@ class Connection {
         if (err === undefined || signal.aborted) resolve();
         else reject(err);
       };
-      request.once('error', (err) => settle(new StatusError(failureOf(call, this.#base, err))));
+      request.once('error', (err) => {
+        if (!signal.aborted) this.#moveOn(base);
+        settle(new StatusError(failureOf(call, base, err)));
+      });
       request.once('response', (response) => {
         // A stream that breaks has ended: what was seen is good, and the watch goes on from there.
         response.once('error', () => settle());
         response.once('close', () => settle());
         if (response.statusCode !== 200) {
+          if (response.statusCode === 503) this.#moveOn(base);
           readAnswer(response, { maxBytes: maxAnswerBytes }).then(
             (text) => settle(statusErrorOf({ code: response.statusCode ?? 0, headers: response.headers, text })),
             settle,
@@ -377,7 +468,15 @@ class Connection {
   }
 
   #open(
-    { method, path, query, contentType = 'application/json', accept = 'application/json', signal }: CallOptions,
+    {
+      base,
+      method,
+      path,
+      query,
+      contentType = 'application/json',
+      accept = 'application/json',
+      signal,
+    }: CallOptions & { readonly base: URL },
     agent: Agent,
     body?: Buffer,
   ): ClientRequest {
@@ -386,11 +485,11 @@ class Connection {
     // Many requests may be under way for one caller; each takes its listener away when it ends.
     if (signal !== undefined) setMaxListeners(0, signal);
     return httpsRequest({
-      protocol: this.#base.protocol,
+      protocol: base.protocol,
       // Brackets of an IPv6 address belong to the URL, not to the address.
-      host: this.#base.hostname.replace(/^\[|\]$/g, ''),
-      port: this.#base.port === '' ? 443 : this.#base.port,
-      path: `${this.#base.pathname.replace(/\/$/, '')}${path}${search}`,
+      host: base.hostname.replace(/^\[|\]$/g, ''),
+      port: base.port === '' ? 443 : base.port,
+      path: `${base.pathname.replace(/\/$/, '')}${path}${search}`,
       method,
       agent,
       // Node frames the body of a DELETE only when its length is set.

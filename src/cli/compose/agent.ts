@@ -28,6 +28,7 @@ import { createMetricsPaths } from './metrics-paths.ts';
 import { kubeletPort } from './node-settings.ts';
 import { type KubeletTls, type NodesOptions, startNodes } from './nodes.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
+import { openServerList, type ServerList } from './server-list.ts';
 
 /** A machine that joins a cluster. */
 export interface AgentConfiguration extends NodeSettings, Pick<Configuration, 'dataDirectory' | 'runtime' | 'pods'> {
@@ -77,9 +78,17 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
 
   // 1. The cluster, and this machine's place in it. A machine that cannot be a node does not become one.
   await checkPort(nodeAddress, kubeletPort);
-  const caCertificate = await obtainAuthority(options);
+  const servers = await openServerList({ server, nodeName, path: filesOf(dataDirectory).servers, log });
+  const caCertificate = await obtainAuthority(options, servers);
   const clientWith = (credentials: Pick<Parameters<typeof createHttpClient>[0], 'token' | 'clientCertificate'>): HttpClient => {
-    const client = createHttpClient({ server, caCertificate, ...credentials, userAgent: `midship-agent/${version}`, clock });
+    const client = createHttpClient({
+      server,
+      servers: servers.urls,
+      caCertificate,
+      ...credentials,
+      userAgent: `midship-agent/${version}`,
+      clock,
+    });
     onClose(async () => client.close());
     return client;
   };
@@ -102,6 +111,7 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
   const caches = new AbortController();
   informers.start({ signal: caches.signal });
   onClose(async () => caches.abort(new Error('the agent stops')));
+  servers.follow(informers);
   const config = createWatchedConfigSource({ client, informers, clock, log, random });
   onClose(async () => config.stop());
   const events = createEventQueue({ client, clock, log, metrics: metrics.controllerManager });
@@ -170,14 +180,16 @@ function nodeConfigurationOf(
 }
 
 /** The authority of the cluster; waits for a server that does not answer yet. */
-async function obtainAuthority({ configuration, clock, signal, onWaiting }: StartAgentOptions): Promise<string> {
-  const { server, token, dataDirectory } = configuration;
+async function obtainAuthority({ configuration, clock, signal, onWaiting }: StartAgentOptions, servers: ServerList): Promise<string> {
+  const { token, dataDirectory } = configuration;
   const directory = filesOf(dataDirectory).agentPki;
   const path = join(directory, 'server-ca.crt');
   const kept = await readFile(path, 'utf8').catch(() => '');
   // A token that has ended goes on naming its cluster, and an authority that was replaced may still be trusted.
   const isKnown = authorityHashOf(kept) === token.authorityHash;
-  for (let said = ''; ; ) {
+  for (let said = '', tries = 0; ; tries += 1) {
+    const all = servers.urls();
+    const server = all[tries % all.length] ?? configuration.server;
     try {
       const fetched = await fetchClusterAuthority({ server, authorityHash: token.authorityHash, now: clock.now, signal });
       if (isKnown) return kept;
@@ -190,7 +202,8 @@ async function obtainAuthority({ configuration, clock, signal, onWaiting }: Star
       if (said !== err.message) onWaiting(err.message);
       said = err.message;
     }
-    await sleep(clock, retryMs, signal);
+    // The others are asked at once.
+    if ((tries + 1) % all.length === 0) await sleep(clock, retryMs, signal);
   }
 }
 
