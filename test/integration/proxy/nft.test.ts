@@ -105,6 +105,11 @@ describe.skipIf(why !== undefined)(
       // Another Service does not change that.
       await backend.set('default/other', [forward({ service: 'default/other', address: '10.209.0.6' })]);
       expect(namesOf(await dialMany('b', '10.209.0.5'))).toEqual(namesOf([first]));
+      // The affinity of a Service may go, and come again.
+      await backend.set('default/web', [forward({})]);
+      expect(namesOf(await dialMany('b', '10.209.0.5'))).toEqual(['a', 'b']);
+      await backend.set('default/web', [forward({ affinityMs: 60_000 })]);
+      expect(namesOf(await dialMany('b', '10.209.0.5'))).toHaveLength(1);
     });
 
     it('open node ports and external addresses, with the address of the client where the policy is Local', async () => {

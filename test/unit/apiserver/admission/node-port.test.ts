@@ -114,7 +114,12 @@ describe('node ports', () => {
     expect(back.spec).not.toHaveProperty('externalTrafficPolicy');
     // Free again.
     await create('other', { ports: [{ port: 80, nodePort: port }] });
-    expect(await patch({ type: 'ExternalName', externalName: 'a.example' })).not.toHaveProperty('spec.clusterIP');
+    const external = { type: 'ExternalName', externalName: 'a.example' } as const;
+    expect(await patch(external)).not.toHaveProperty('spec.clusterIP');
+    const { spec } = await patch({ type: 'ClusterIP', externalName: null });
+    expect(spec?.clusterIP).toMatch(/^127\.64\./);
+    await patch(external);
+    expect(nodePortsOf(await patch({ type: 'NodePort', externalName: null }))).toEqual([expect.any(Number)]);
   });
 
   test('stay free after a dry run', async () => {
