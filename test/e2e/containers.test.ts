@@ -3,6 +3,8 @@ import { randomBytes } from 'node:crypto';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { dirname, join } from 'node:path';
 import { type Answer, decode, encode } from 'dns-packet';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -28,6 +30,8 @@ const hasCrun = await run('crun', ['--version']).then(
 );
 const whyNot = !hasKubectl ? 'kubectl is not installed' : !hasNft ? 'nft is not installed' : whyNoContainerd;
 const marker = `midship-e2e-${process.pid}`;
+/** Prints its arguments. */
+const entrypointImage = 'localhost/midship-test-entrypoint:1';
 
 const manifest = `
 apiVersion: v1
@@ -86,7 +90,7 @@ spec:
 `;
 
 /** Resolver of the machine, as the cluster learns: a server of this test, for names that are not of the cluster. */
-const resolverAddress = '127.64.53.53';
+const resolverAddress = `127.63.${(process.pid >> 8) & 255}.${process.pid & 255 || 1}`;
 const startResolver = async (): Promise<UdpSocket> => {
   const socket = createSocket('udp4');
   socket.on('message', (message, from) => {
@@ -166,15 +170,16 @@ describe.skipIf(whyNot !== undefined)(
       readonly spec?: object;
       readonly container?: object;
       readonly others?: readonly object[];
+      readonly metadata?: object;
     }
 
     /** Runs pods to their end, all at once, and gives what each printed. */
     async function outputsOf(...pods: readonly ShortPod[]): Promise<Readonly<Record<string, string>>> {
       await apply(
-        ...pods.map(({ name, script, spec, container, others = [] }) => ({
+        ...pods.map(({ name, script, spec, container, others = [], metadata }) => ({
           apiVersion: 'v1',
           kind: 'Pod',
-          metadata: { name },
+          metadata: { ...metadata, name },
           spec: {
             restartPolicy: 'Never',
             terminationGracePeriodSeconds: 0,
@@ -224,6 +229,8 @@ describe.skipIf(whyNot !== undefined)(
       await chmod(join(hostDirectory, 'file.txt'), 0o666);
       const archive = await busyboxArchive();
       await writeFile(join(dataDirectory, 'images', 'busybox.tar'), archive);
+      const entrypoint = { Entrypoint: ['echo', 'entrypoint'], Cmd: ['of the image'] };
+      await writeFile(join(dataDirectory, 'images', 'entrypoint.tar'), await busyboxArchive(entrypointImage, entrypoint));
       await writeFile(join(dataDirectory, 'images', 'notes.tar'), 'no archive');
       registry = await startImageRegistry({ images: { 'team/app:1': archive, 'team/app:latest': archive }, login: ownLogin });
       mirror = await startImageRegistry({ images: { 'far/app:1': archive }, login: mirrorLogin });
@@ -368,6 +375,254 @@ describe.skipIf(whyNot !== undefined)(
       expect(seen).toMatch(/CapEff:\s+0000000000000000\nCapBnd:\s+0000000000000000\nNoNewPrivs:\s+1\nSeccomp:\s+2\nx\n/);
     });
 
+    it('run the command of their image or their own, and print to their log', async () => {
+      const image = { image: entrypointImage };
+      const seen = await outputsOf(
+        { name: 'image-defaults', script: '', container: { ...image, command: undefined } },
+        { name: 'own-arguments', script: '', container: { ...image, command: undefined, args: ['of the pod'] } },
+        { name: 'own-command', script: '', container: { ...image, command: ['echo', 'command'] } },
+        {
+          name: 'own-both',
+          script: '',
+          container: { ...image, command: ['echo', 'command'], args: ['$(WHO)', '$$(WHO)'], env: [{ name: 'WHO', value: 'of both' }] },
+        },
+      );
+      expect(seen).toEqual({
+        'image-defaults': 'entrypoint of the image\n',
+        'own-arguments': 'entrypoint of the pod\n',
+        // The arguments of the image belong to its own command.
+        'own-command': 'command\n',
+        'own-both': 'command of both $(WHO)\n',
+      });
+      await kubectl('delete', 'pod', ...Object.keys(seen), '--wait=false');
+    });
+
+    it('have keys, fields and amounts in their environment, and the files of their network', async () => {
+      await kubectl('create', 'secret', 'generic', 'words', '--from-literal=WORD=secret');
+      await kubectl('create', 'configmap', 'words', '--from-literal=NAME=map');
+      const field = (name: string, fieldPath: string) => ({ name, valueFrom: { fieldRef: { fieldPath } } });
+      const amount = (name: string, resource: string) => ({ name, valueFrom: { resourceFieldRef: { resource } } });
+      const show = 'env | grep -E "^(WORD|NAME|M_NAME|ONE|TWO|BOTH|HOST|UID|IP|CPU|CPU_LIMIT|MEMORY|MEMORY_LIMIT)="';
+      const container = {
+        env: [
+          { name: 'ONE', valueFrom: { secretKeyRef: { name: 'words', key: 'WORD' } } },
+          { name: 'TWO', valueFrom: { configMapKeyRef: { name: 'words', key: 'NAME' } } },
+          { name: 'BOTH', value: '$(ONE) and $(TWO)' },
+          field('HOST', 'status.hostIP'),
+          field('UID', 'metadata.uid'),
+          field('IP', 'status.podIP'),
+          amount('CPU', 'requests.cpu'),
+          amount('CPU_LIMIT', 'limits.cpu'),
+          amount('MEMORY', 'requests.memory'),
+          amount('MEMORY_LIMIT', 'limits.memory'),
+        ],
+        envFrom: [{ secretRef: { name: 'words' } }, { configMapRef: { name: 'words' }, prefix: 'M_' }],
+      };
+      const hosts = { hostAliases: [{ ip: '192.0.2.7', hostnames: ['alias', 'alias.example'] }] };
+      const ofMachine = { name: 'hosts', hostPath: { path: '/etc/hosts', type: 'File' } };
+      const seen = await outputsOf(
+        {
+          name: 'env-limits',
+          script: `${show}; cat /etc/hosts`,
+          spec: hosts,
+          container: { ...container, resources: { requests: { cpu: '250m', memory: '32Mi' }, limits: { cpu: '1250m', memory: '64Mi' } } },
+        },
+        { name: 'env-defaults', script: show, container },
+        {
+          name: 'hosts-of-machine',
+          script: 'cat /etc/hosts',
+          spec: { volumes: [ofMachine] },
+          container: { volumeMounts: [{ name: 'hosts', mountPath: '/etc/hosts' }] },
+        },
+        { name: 'hosts-of-network', script: 'cat /etc/hosts', spec: { hostNetwork: true } },
+      );
+      const ofPod = (path: string) => fieldOf('env-limits', path);
+      const own = {
+        WORD: 'secret',
+        M_NAME: 'map',
+        ONE: 'secret',
+        TWO: 'map',
+        BOTH: 'secret and map',
+        HOST: await ofPod('.status.hostIP'),
+        UID: await ofPod('.metadata.uid'),
+        IP: await ofPod('.status.podIP'),
+        CPU: '1',
+        CPU_LIMIT: '2',
+        MEMORY: String(32 * 1024 * 1024),
+        MEMORY_LIMIT: String(64 * 1024 * 1024),
+      };
+      const environmentOf = (text = '') =>
+        Object.fromEntries([...text.matchAll(/^([A-Z_]+)=(.*)$/gm)].map(([, name, value]) => [name, value]));
+      expect(environmentOf(seen['env-limits'])).toEqual(own);
+      expect(seen['env-limits']).toMatch(/^# Kubernetes-managed hosts file\.[\s\S]*^192\.0\.2\.7\talias\talias\.example$/m);
+      const allocatable = async (name: string) => kubectl('get', 'node', 'node-a', '-o', `jsonpath={.status.allocatable.${name}}`);
+      expect(environmentOf(seen['env-defaults'])).toMatchObject({ CPU_LIMIT: await allocatable('cpu'), CPU: '0', MEMORY: '0' });
+      const machine = await readFile('/etc/hosts', 'utf8');
+      expect(seen['hosts-of-machine']).toBe(machine);
+      expect(seen['hosts-of-network']).toContain(machine);
+      await kubectl('delete', 'pod', ...Object.keys(seen), '--wait=false');
+    });
+
+    it('find keys and fields in files with the modes that they ask for, as root and as others', async () => {
+      const labels = { labels: { team: 'a' }, annotations: { note: 'first' } };
+      const fields = {
+        items: [
+          { path: 'labels', fieldRef: { fieldPath: 'metadata.labels' } },
+          { path: 'annotations', fieldRef: { fieldPath: 'metadata.annotations' } },
+          { path: 'name', fieldRef: { fieldPath: 'metadata.name' }, mode: 0o400 },
+          ...['requests.cpu', 'limits.cpu', 'requests.memory', 'limits.memory'].map((resource) => ({
+            path: resource,
+            resourceFieldRef: { containerName: 'main', resource },
+          })),
+        ],
+      };
+      const items = [{ key: 'KEY', path: 'deep/key', mode: 0o400 }];
+      const optional = { name: 'comes-later', optional: true };
+      await kubectl('create', 'secret', 'generic', 'keys', '--from-literal=KEY=secret');
+      await kubectl('create', 'configmap', 'keys', '--from-literal=KEY=map');
+      const volumes = [
+        { name: 'map', configMap: { name: 'keys' } },
+        { name: 'map-mode', configMap: { name: 'keys', defaultMode: 0o440 } },
+        { name: 'map-items', configMap: { name: 'keys', items } },
+        { name: 'secret', secret: { secretName: 'keys' } },
+        { name: 'secret-mode', secret: { secretName: 'keys', defaultMode: 0o440 } },
+        { name: 'secret-items', secret: { secretName: 'keys', items } },
+        { name: 'fields', downwardAPI: fields },
+        {
+          name: 'all',
+          projected: {
+            defaultMode: 0o440,
+            sources: [{ configMap: { name: 'keys', items } }, { secret: { name: 'keys' } }, { downwardAPI: fields }],
+          },
+        },
+        { name: 'optional', configMap: optional },
+        { name: 'disk', emptyDir: {} },
+        { name: 'memory', emptyDir: { medium: 'Memory' } },
+      ];
+      const container = {
+        resources: { requests: { cpu: '250m', memory: '32Mi' }, limits: { cpu: '500m', memory: '64Mi' } },
+        volumeMounts: volumes.map(({ name }) => ({ name, mountPath: `/v/${name}` })),
+      };
+      const show = [
+        'cd /v; stat -c "%n %a" disk memory; ls optional | wc -l',
+        'for f in map/KEY map-mode/KEY map-items/deep/key secret/KEY secret-mode/KEY secret-items/deep/key fields/name all/deep/key all/KEY all/labels; do stat -L -c "%n %a" $f; done',
+        'cat map/KEY secret/KEY all/KEY fields/labels fields/requests.cpu fields/limits.cpu fields/requests.memory fields/limits.memory; echo',
+        'for d in disk memory; do for m in 644 666 777; do echo x > $d/$m && chmod $m $d/$m && stat -c "%n %a %u" $d/$m; done; done',
+      ].join('; ');
+      const script = `${show}; until grep -q second fields/annotations && grep -q "team=.b" fields/labels && [ -e optional/new ]; do sleep 0.1; done; echo updated; until [ ! -e optional/new ]; do sleep 0.1; done; echo gone`;
+      const running = outputsOf(
+        { name: 'files-of-root', script, spec: { volumes }, container, metadata: labels },
+        {
+          name: 'files-of-others',
+          script,
+          spec: { volumes, securityContext: { runAsUser: 1000, fsGroup: 1001 } },
+          container,
+          metadata: labels,
+        },
+      );
+      const printed = async (text: string): Promise<void> => {
+        for (const name of ['files-of-root', 'files-of-others'])
+          await until(async () => (await cluster.kubectl('logs', name)).stdout.includes(text), {
+            what: `${name} prints ${text}`,
+            timeoutMs: 40_000,
+          });
+      };
+      await printed('memory/777');
+      await kubectl('create', 'configmap', 'comes-later', '--from-literal=new=1');
+      await kubectl('label', '--overwrite', 'pod', 'files-of-root', 'files-of-others', 'team=b');
+      await kubectl('annotate', '--overwrite', 'pod', 'files-of-root', 'files-of-others', 'note=second');
+      await printed('updated');
+      await kubectl('delete', 'configmap', 'comes-later');
+      const seen = await running;
+      const modes = (mode: string, itemMode: string, user: number, directory: string): string[] => [
+        `disk ${directory}`,
+        `memory ${directory}`,
+        '0',
+        'map/KEY 644',
+        `map-mode/KEY ${mode}`,
+        `map-items/deep/key ${itemMode}`,
+        'secret/KEY 644',
+        `secret-mode/KEY ${mode}`,
+        `secret-items/deep/key ${itemMode}`,
+        `fields/name ${itemMode}`,
+        `all/deep/key ${itemMode}`,
+        `all/KEY ${mode}`,
+        `all/labels ${mode}`,
+        `mapsecretsecretteam="a"1133554432${64 * 1024 * 1024}`,
+        ...['disk', 'memory'].flatMap((place) => ['644', '666', '777'].map((each) => `${place}/${each} ${each} ${user}`)),
+        'updated',
+        'gone',
+        '',
+      ];
+      expect(seen['files-of-root']?.split('\n')).toEqual(modes('440', '400', 0, '777'));
+      // The group of the pod may read what its owner may.
+      expect(seen['files-of-others']?.split('\n')).toEqual(modes('440', '440', 1000, '2777'));
+      await kubectl('delete', 'pod', ...Object.keys(seen), '--wait=false');
+    });
+
+    it('leave the message about their end that their policy says, as any user', async () => {
+      const fallBack = { terminationMessagePolicy: 'FallbackToLogsOnError' };
+      const end = (name: string, script: string, container: object = fallBack) => ({ name, script, container });
+      const seen = await outputsOf(
+        end('succeeds', 'echo printed'),
+        end('succeeds-with-file', 'echo printed; echo -n file > /dev/termination-log'),
+        end('fails', 'echo -n printed; exit 1'),
+        end('at-own-path', 'echo -n "of $(id -u)" > /end/message', {
+          terminationMessagePath: '/end/message',
+          securityContext: { runAsUser: 65_534, runAsNonRoot: true },
+        }),
+        end('writes-root', 'touch /file && echo written', { securityContext: { readOnlyRootFilesystem: false } }),
+        end('writes-nothing', 'touch /file 2>&1', { securityContext: { readOnlyRootFilesystem: true } }),
+      );
+      const messageOf = (name: string) => fieldOf(name, '.status.containerStatuses[0].state.terminated.message');
+      expect(await Promise.all(['succeeds', 'succeeds-with-file', 'fails', 'at-own-path'].map(messageOf))).toEqual([
+        '',
+        'file',
+        'printed',
+        'of 65534',
+      ]);
+      expect(seen['writes-root']).toBe('written\n');
+      expect(seen['writes-nothing']).toContain('Read-only file system');
+      await kubectl('delete', 'pod', ...Object.keys(seen), '--wait=false');
+    });
+
+    it('run their hooks: commands and requests, after the start and before the end', async () => {
+      const asked: string[] = [];
+      const server = createServer(({ url = '' }, answer) => {
+        asked.push(url);
+        answer.end();
+      });
+      server.listen(0, '127.0.0.1');
+      await once(server, 'listening');
+      const { port } = server.address() as AddressInfo;
+      const byRequest = (path: string) => ({ httpGet: { host: '127.0.0.1', port, path } });
+      const byCommand = (word: string) => ({ exec: { command: ['sh', '-c', `echo ${word} >> /out/hooks`] } });
+      const waiting = { image: busyboxImage, command: ['sh', '-c', 'trap "exit 0" TERM; while :; do sleep 0.1; done'] };
+      await apply({
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name: 'hooked' },
+        spec: {
+          volumes: [{ name: 'out', hostPath: { path: hostDirectory } }],
+          containers: [
+            {
+              ...waiting,
+              name: 'command',
+              lifecycle: { postStart: byCommand('started'), preStop: byCommand('ends') },
+              volumeMounts: [{ name: 'out', mountPath: '/out' }],
+            },
+            { ...waiting, name: 'request', lifecycle: { postStart: byRequest('/started'), preStop: byRequest('/ends') } },
+          ],
+        },
+      });
+      await kubectl('wait', 'pod/hooked', '--for=condition=Ready', '--timeout=30s');
+      const noted = (): Promise<string> => readFile(join(hostDirectory, 'hooks'), 'utf8');
+      expect([await noted(), asked]).toEqual(['started\n', ['/started']]);
+      await kubectl('delete', 'pod', 'hooked');
+      expect([await noted(), asked]).toEqual(['started\nends\n', ['/started', '/ends']]);
+      server.close();
+    });
+
     it('have the rights and namespaces that they ask for, and no others', async () => {
       await mkdir(join(cluster.dataDirectory, 'seccomp', 'own'), { recursive: true });
       const profile = { defaultAction: 'SCMP_ACT_ALLOW', syscalls: [{ names: ['mkdir', 'mkdirat'], action: 'SCMP_ACT_ERRNO' }] };
@@ -392,6 +647,11 @@ describe.skipIf(whyNot !== undefined)(
           script: `${status}; ip link add dummy9 type dummy 2>&1; ip link set lo down && echo lowered`,
           container: { securityContext: { capabilities: { drop: ['ALL'], add: ['NET_ADMIN'] } } },
         },
+        {
+          name: 'shared-memory',
+          script: 'cat /proc/sys/kernel/shm_rmid_forced',
+          spec: { securityContext: { sysctls: [{ name: 'kernel.shm_rmid_forced', value: '1' }] } },
+        },
         { name: 'unconfined', script: status, ...seccomp({ type: 'Unconfined' }) },
         { name: 'local', script: `${status}; ${see}`, ...seccomp({ type: 'Localhost', localhostProfile: 'own/no-mkdir.json' }) },
         {
@@ -411,12 +671,13 @@ describe.skipIf(whyNot !== undefined)(
       expect(seen.privileged).not.toContain('CapEff:\t00000000a80425fb');
       expect(seen.added).toMatch(/CapEff:\s+0000000000001000\n/);
       expect(seen.added).toContain('lowered');
+      expect(seen['shared-memory']).toBe('1\n');
       expect(seen.unconfined).toMatch(/Seccomp:\s+0\n/);
       expect(seen.local).toMatch(/Seccomp:\s+2\n(?!made)\d+\n/);
       expect(seen.sharing).toMatch(/made\n77\n.*sleep 77/);
 
       await checkRejection();
-      await kubectl('delete', 'pod', 'plain', 'privileged', 'added', 'unconfined', 'local', 'sharing', '--wait=false');
+      await kubectl('delete', 'pod', 'plain', 'privileged', 'added', 'shared-memory', 'unconfined', 'local', 'sharing', '--wait=false');
     });
 
     async function checkRejection(): Promise<void> {
@@ -435,7 +696,7 @@ describe.skipIf(whyNot !== undefined)(
 
     it('open ports of the machine', async () => {
       // Rules of the kernel take this port on every address of the machine: no other test uses it.
-      const port = 28_917;
+      const port = 28_000 + (process.pid % 1_000);
       await apply({
         apiVersion: 'v1',
         kind: 'Pod',

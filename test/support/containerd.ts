@@ -45,11 +45,11 @@ const moreApplets = [
 ];
 
 /** An image with a shell and the usual programs, made of this machine's static busybox. */
-export const busyboxArchive = async (): Promise<Buffer> =>
+export const busyboxArchive = async (name = busyboxImage, config: Readonly<Record<string, unknown>> = { Cmd: ['sh'] }): Promise<Buffer> =>
   imageArchive({
-    name: busyboxImage,
+    name,
     architecture: process.arch === 'x64' ? 'amd64' : process.arch,
-    config: { Env: ['PATH=/bin'], Cmd: ['sh'] },
+    config: { Env: ['PATH=/bin'], ...config },
     files: [
       { name: 'bin/busybox', content: await readFile(busybox), mode: 0o755 },
       ...[...applets, ...moreApplets].map((name) => ({ name: `bin/${name}`, content: Buffer.alloc(0), mode: 0o777, target: 'busybox' })),
