@@ -77,6 +77,8 @@ export const annotations = {
   cloudProvider: 'midship.dev/cloud-provider',
   /** On a Node: the directory of its machine that holds the volumes of the class `local-path`. */
   storageDirectory: 'midship.dev/storage-directory',
+  /** On a Node: controllers attach volumes to it. */
+  controllerAttaches: 'volumes.kubernetes.io/controller-managed-attach-detach',
   /** On the Lease of an API server among several: places of the API and the page, and the version. */
   serverAddress: 'midship.dev/server-address',
   serverPort: 'midship.dev/server-port',

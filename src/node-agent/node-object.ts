@@ -57,8 +57,11 @@ export function nodeLabelsOf({ name, labels: own, simulated, machine }: NodeDesc
   };
 }
 
-export const nodeAnnotationsOf = ({ storageDirectory }: NodeDescription): Readonly<Record<string, string>> =>
-  storageDirectory === undefined ? {} : { [annotations.storageDirectory]: storageDirectory };
+export const nodeAnnotationsOf = ({ storageDirectory, simulated }: NodeDescription): Readonly<Record<string, string>> => ({
+  // The controllers attach volumes, and not the agent: those of upstream leave other nodes alone.
+  ...(simulated ? {} : { [annotations.controllerAttaches]: 'true' }),
+  ...(storageDirectory === undefined ? {} : { [annotations.storageDirectory]: storageDirectory }),
+});
 
 export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): readonly Taint[] {
   return simulated ? [...own, { key: taints.simulated, value: 'true', effect: 'NoSchedule' }] : own;
