@@ -43,8 +43,8 @@ export interface AdmissionRequest<T extends KubeObject = KubeObject> {
   warn(text: string): void;
   /** Adds to the entry of the request in the audit log. */
   annotate(key: string, value: string): void;
-  /** Calls `release` when the write has settled, however it went: for what a step reserved meanwhile. */
-  onSettled(release: () => void): void;
+  /** Calls `release` when the write has settled, however it went: for what a step reserved meanwhile. The client waits for it. */
+  onSettled(release: () => Promise<void> | void): void;
 }
 
 /**

@@ -6,24 +6,27 @@ import type { KindDefinition } from '../../machinery/kind.ts';
 import { type FieldError, invalid, StatusError } from '../../machinery/status-error.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
+import type { StoreClaims } from './store-claims.ts';
 
 export interface ClusterIpOptions {
   readonly registry: Pick<Registry, 'stateOf'>;
+  /** Absent where this server alone gives addresses out. */
+  readonly claims?: StoreClaims | undefined;
   /** `127.64.0.0/20`; its first address belongs to the `kubernetes` Service. */
   readonly serviceCidr: string;
   readonly random: () => number;
 }
 
 /**
- * Allocates the address of Services that need one. The taken addresses are those of the Services in memory and of
- * writes under way, so no separate record has to be stored or repaired.
+ * Allocates the address of Services that need one. The taken addresses are those of the Services in memory and of writes under way. With
+ * several servers an address is also claimed in the store, before its Service is stored.
  */
-export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): AdmissionStep {
+export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOptions): AdmissionStep {
   const range = parseRange(serviceCidr);
   const reserved = new Set<string>();
 
-  function takenAddresses(): Set<string> {
-    const taken = new Set(reserved);
+  function takenAddresses(others: ReadonlySet<string> = noAddresses): Set<string> {
+    const taken = new Set([...reserved, ...others]);
     for (const object of registry.stateOf(services).all.objects.values()) {
       const { clusterIP } = (object as Service).spec;
       if (clusterIP !== undefined) taken.add(clusterIP);
@@ -31,17 +34,32 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
     return taken;
   }
 
-  function allocate({ kind, namespace, name, object, dryRun }: AdmissionRequest<Service>): string {
+  /** @param others  addresses that other servers have claimed */
+  function allocate({ kind, namespace, name, object, dryRun }: AdmissionRequest<Service>, others?: ReadonlySet<string>): string {
     const wanted = object.spec.clusterIP ?? '';
     if (wanted !== '') {
       // As on the real server, a dry run does not look at what others have.
-      const why = refusalOf(wanted, range, dryRun ? noAddresses : takenAddresses());
+      const why = refusalOf(wanted, range, dryRun ? noAddresses : takenAddresses(others));
       if (why === undefined) return wanted;
       throw invalid(kind, name, [invalidValue('spec.clusterIPs', [wanted], `failed to allocate IP ${wanted}: ${why}`)]);
     }
     if (dryRun) return formatAddress(range.first);
     if (namespace === 'default' && name === 'kubernetes') return formatAddress(range.first + 1);
-    return freeAddress(range, takenAddresses(), random);
+    return freeAddress(range, takenAddresses(others), random);
+  }
+
+  async function claim(request: AdmissionRequest<Service>, shared: StoreClaims): Promise<Service> {
+    const { namespace, name, onSettled } = request;
+    const owner = `${namespace}/${name}`;
+    const others = new Set<string>();
+    for (;;) {
+      const address = allocate(request, others);
+      if (await shared.take(address, owner)) {
+        onSettled(() => shared.release(address, owner));
+        return withAddress(request.object, address);
+      }
+      others.add(address);
+    }
   }
 
   return {
@@ -51,6 +69,10 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
     admit(request) {
       const { before, object, kind, name } = request as AdmissionRequest<Service>;
       const { type = 'ClusterIP', clusterIP, clusterIPs = [] } = object.spec;
+      const earlier = before?.spec.clusterIP ?? '';
+      if (claims !== undefined && isIP(earlier) !== 0 && !request.dryRun) {
+        request.onSettled(() => claims.release(earlier, `${request.namespace}/${request.name}`));
+      }
       if (type === 'ExternalName') return object;
       // Two fields that contradict each other are refused where the object is validated.
       if (clusterIPs.length > 0 && clusterIPs[0] !== (clusterIP ?? '')) return object;
@@ -60,9 +82,10 @@ export function clusterIp({ registry, serviceCidr, random }: ClusterIpOptions): 
       if (before !== undefined && clusterIP !== undefined && clusterIP === before.spec.clusterIP) return object;
       // Validation of the object refuses a value that is no address.
       if (clusterIP !== undefined && clusterIP !== '' && isIP(clusterIP) === 0) return object;
+      if (claims !== undefined && !request.dryRun) return claim(request as AdmissionRequest<Service>, claims);
       const address = allocate(request as AdmissionRequest<Service>);
       reserved.add(address);
-      request.onSettled(() => reserved.delete(address));
+      request.onSettled(() => void reserved.delete(address));
       return withAddress(object, address);
     },
   };

@@ -27,6 +27,7 @@ export function deriveFromAll<T extends KubeObject, R>({ registry, kind, make, b
       filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
       after: registry.revision,
       bookmarks: false,
+      isInternal: true,
       pending: [],
       consumer: {
         onEvents() {

@@ -4,9 +4,12 @@ import { internalError, invalid, type StatusError } from '../../machinery/status
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
 import { isService } from './cluster-ip.ts';
+import type { StoreClaims } from './store-claims.ts';
 
 export interface NodePortOptions {
   readonly registry: Pick<Registry, 'stateOf'>;
+  /** Absent where this server alone gives ports out. */
+  readonly claims?: StoreClaims | undefined;
   readonly random: () => number;
 }
 
@@ -20,16 +23,42 @@ const dryRunPort = 32_769;
 
 /**
  * Gives the ports of NodePort and LoadBalancer Services their port on the nodes. As with addresses, what is taken is what the Services in
- * memory say, plus what writes under way have reserved. Ports of one number share a node port over their protocols.
+ * memory say, plus what writes under way have reserved. With several servers a port is also claimed in the store. Ports of one number
+ * share a node port over their protocols.
  */
-export function nodePorts({ registry, random }: NodePortOptions): AdmissionStep {
+export function nodePorts({ registry, claims, random }: NodePortOptions): AdmissionStep {
   const reserved = new Set<number>();
 
-  const takenPorts = (): Set<number> => {
-    const taken = new Set(reserved);
+  const takenPorts = (others: ReadonlySet<number>): Set<number> => {
+    const taken = new Set([...reserved, ...others]);
     for (const object of registry.stateOf(services).all.objects.values()) addPorts(taken, (object as Service).spec);
     return taken;
   };
+
+  /** @param others  ports that other servers have claimed */
+  function allocate(request: AdmissionRequest<Service>, others: ReadonlySet<number> = noPorts): Allocated {
+    const { object, before } = request;
+    const operation = allocation(request, () => takenPorts(others), random);
+    const ports = before === undefined ? newPorts(object.spec, operation) : changedPorts(object.spec, before.spec, operation);
+    const spec = withHealthCheckPort({ ...object.spec, ports }, before?.spec, operation);
+    return { allocated: operation.allocated, service: operation.allocated.size === 0 ? object : { ...object, spec } };
+  }
+
+  async function claim(request: AdmissionRequest<Service>, shared: StoreClaims): Promise<Service> {
+    const owner = `${request.namespace}/${request.name}`;
+    const others = new Set<number>();
+    for (;;) {
+      const { allocated, service } = allocate(request, others);
+      let lost: number | undefined;
+      for (const port of allocated) {
+        if (await shared.take(port, owner)) request.onSettled(() => shared.release(port, owner));
+        else lost = port;
+        if (lost !== undefined) break;
+      }
+      if (lost === undefined) return service;
+      others.add(lost);
+    }
+  }
 
   return {
     name: 'NodePort',
@@ -38,20 +67,29 @@ export function nodePorts({ registry, random }: NodePortOptions): AdmissionStep 
     admit(request) {
       const { object, before } = request as AdmissionRequest<Service>;
       const { type } = object.spec;
+      if (claims !== undefined && before !== undefined && !request.dryRun) {
+        for (const port of portsOf(before.spec)) request.onSettled(() => claims.release(port, `${request.namespace}/${request.name}`));
+      }
       if (type !== 'NodePort' && type !== 'LoadBalancer') return object;
-      const operation = allocation(request as AdmissionRequest<Service>, takenPorts, random);
-      const ports = before === undefined ? newPorts(object.spec, operation) : changedPorts(object.spec, before.spec, operation);
-      const spec = withHealthCheckPort({ ...object.spec, ports }, before?.spec, operation);
+      if (claims !== undefined && !request.dryRun) return claim(request as AdmissionRequest<Service>, claims);
+      const { allocated, service } = allocate(request as AdmissionRequest<Service>);
       if (!request.dryRun) {
-        for (const port of operation.allocated) reserved.add(port);
+        for (const port of allocated) reserved.add(port);
         request.onSettled(() => {
-          for (const port of operation.allocated) reserved.delete(port);
+          for (const port of allocated) reserved.delete(port);
         });
       }
-      return operation.allocated.size === 0 ? object : { ...object, spec };
+      return service;
     },
   };
 }
+
+interface Allocated {
+  readonly allocated: ReadonlySet<number>;
+  readonly service: Service;
+}
+
+const noPorts: ReadonlySet<number> = new Set();
 
 /** The ports that one write takes. */
 interface Allocation {
@@ -159,6 +197,13 @@ function withHealthCheckPort(spec: ServiceSpec, before: ServiceSpec | undefined,
   const why = operation.take(wanted);
   if (why !== undefined) throw internalError(`failed to allocate requested HealthCheck NodePort ${wanted}: ${why}`);
   return spec;
+}
+
+/** The node ports of a Service, that of its health check too. */
+export function portsOf(spec: ServiceSpec): ReadonlySet<number> {
+  const ports = new Set<number>();
+  addPorts(ports, spec);
+  return ports;
 }
 
 function addPorts(ports: Set<number>, { ports: entries = [], healthCheckNodePort }: ServiceSpec): void {

@@ -28,6 +28,7 @@ import type { PolicyOptions } from './policy-parts.ts';
 import { type ResourceQuotaOptions, resourceQuota } from './resource-quota.ts';
 import { runtimeClass, runtimeClassOverhead } from './runtime-class.ts';
 import { serviceAccountToken } from './service-account-token.ts';
+import { createServiceClaims, releaseServiceClaims } from './service-claims.ts';
 import { defaultStorageClass, persistentVolumeClaimResize, storageObjectInUseProtection } from './storage.ts';
 import { validatingPolicies } from './validating-policy.ts';
 import type { WebhookClient } from './webhook-client.ts';
@@ -71,6 +72,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
   const conditions = createMatchConditions(authorizer);
   const webhooks: WebhookOptions = { registry, matcher, conditions, client, decoder, newUid, metrics, log };
   const policies: PolicyOptions = { registry, kinds, authorizer, matcher, log };
+  const serviceClaims = createServiceClaims(registry, clock);
   const steps = [
     // mutating
     namespaceLifecycle(registry),
@@ -89,8 +91,8 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     mutatingPolicies({ ...policies, decoder, schemas: options.schemas }),
     mutatingWebhooks(webhooks),
     // allocation
-    clusterIp({ registry, serviceCidr, random }),
-    nodePorts({ registry, random }),
+    clusterIp({ registry, claims: serviceClaims.addresses, serviceCidr, random }),
+    nodePorts({ registry, claims: serviceClaims.ports, random }),
     // validating
     limitRangeCheck(registry),
     podSecurity(registry, options.podSecurityDefault),
@@ -101,6 +103,7 @@ export function admissionOrder(options: AdmissionOptions): AdmissionChain {
     expressionSyntax(),
     validatingPolicies(policies),
     validatingWebhooks(webhooks),
+    releaseServiceClaims(serviceClaims),
     // Last, since a write that was charged is nearly always stored.
     resourceQuota({ registry, kinds: kinds.all, writeStatus: writeQuotaStatus, clock }),
   ];

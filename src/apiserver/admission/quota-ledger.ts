@@ -104,6 +104,7 @@ export class QuotaLedger {
       filter,
       after: registry.revision,
       bookmarks: false,
+      isInternal: true,
       pending: [],
       consumer: {
         onEvents: (records) => {

@@ -55,6 +55,7 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
       filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
       after: registry.revision,
       bookmarks: false,
+      isInternal: true,
       pending: [],
       consumer: {
         onEvents(records) {
@@ -100,20 +101,13 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
       const usage = restrictTo(hard, delta);
       if (usage.size === 0) continue;
       const used = account.used(quota, clock.now());
-      const exceeded = [...usage.keys()].filter((item) => nanosOf(used, item) + nanosOf(usage, item) > nanosOf(hard, item)).sort();
-      if (exceeded.length > 0) {
-        const [requested, before, limited] = [usage, used, hard].map((amounts) => textOf(amounts, exceeded));
-        throw forbidden(
-          kind,
-          name,
-          `exceeded quota: ${quota.metadata.name}, requested: ${requested}, used: ${before}, limited: ${limited}`,
-        );
-      }
+      const why = excessOf(quota, { usage, used, hard });
+      if (why !== undefined) throw forbidden(kind, name, why);
       claims.push({ account, usage });
     }
     if (dryRun || claims.length === 0) return object;
     for (const { account, usage } of claims) onSettled(account.ledger.reserve(kind, object, usage));
-    return Promise.all(claims.map(({ account }) => account.charge(writeStatus, clock))).then(() => object);
+    return Promise.all(claims.map(({ account, usage }) => account.charge({ kind, name, usage }, writeStatus, clock))).then(() => object);
   }
 
   return {
@@ -133,8 +127,8 @@ export function resourceQuota({ registry, kinds, writeStatus, clock }: ResourceQ
 class Account {
   readonly quota: ResourceQuota;
   readonly ledger: QuotaLedger;
-  #running: Promise<void> | undefined;
-  #next: Promise<void> | undefined;
+  readonly #waiting: WaitingCharge[] = [];
+  #isWriting = false;
 
   constructor(quota: ResourceQuota, ledger: QuotaLedger) {
     this.quota = quota;
@@ -146,43 +140,92 @@ class Account {
     return largerAmounts(addAmounts(readAmounts(status?.used), this.ledger.uncharged), this.ledger.used(nowMs));
   }
 
-  /** Resolves when the status shows everything that was reserved by now: who comes while it is written shares the next write. */
-  charge(writeStatus: ResourceQuotaOptions['writeStatus'], clock: Clock): Promise<void> {
-    if (this.#running === undefined) {
-      this.#running = this.#write(writeStatus, clock);
-      return this.#running;
-    }
-    if (this.#next === undefined) {
-      const start = (): Promise<void> => {
-        this.#next = undefined;
-        this.#running = this.#write(writeStatus, clock);
-        return this.#running;
-      };
-      // A failure of the earlier write is reported to the requests that waited for it.
-      this.#next = this.#running.then(start, start);
-    }
-    return this.#next;
+  /**
+   * Resolves when the status shows the charge: who comes while it is written shares the next write. The limit is checked once more within
+   * that write. Other servers charge the same status, and their writes are not in memory yet.
+   *
+   * @throws StatusError `Forbidden` for a charge that the status has no room for
+   */
+  charge(charge: Charge, writeStatus: ResourceQuotaOptions['writeStatus'], clock: Clock): Promise<void> {
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ ...charge, resolve, reject });
+      if (!this.#isWriting) void this.#writeAll(writeStatus, clock);
+    });
   }
 
-  async #write(writeStatus: ResourceQuotaOptions['writeStatus'], clock: Clock): Promise<void> {
-    const { ledger, quota } = this;
-    let charging = none;
-    try {
-      await writeStatus(quota, (stored) => {
-        charging = ledger.uncharged;
-        return withUsed(stored, this.used(stored, clock.now()));
-      });
-    } catch (err) {
-      // A quota that is gone limits nothing.
-      if (!isNotFound(err)) throw err;
-    } finally {
-      ledger.charged(charging);
-      if (this.#next === undefined) this.#running = undefined;
+  async #writeAll(writeStatus: ResourceQuotaOptions['writeStatus'], clock: Clock): Promise<void> {
+    this.#isWriting = true;
+    while (this.#waiting.length > 0) {
+      const batch = this.#waiting.splice(0);
+      let refused: ReadonlyMap<WaitingCharge, string> = new Map();
+      try {
+        await writeStatus(this.quota, (stored) => {
+          const decided = this.#decide(stored, batch, clock.now());
+          refused = decided.refused;
+          return decided.quota;
+        });
+        for (const charge of batch) settleCharge(charge, refused.get(charge));
+      } catch (err) {
+        // A quota that is gone limits nothing.
+        for (const { resolve, reject } of batch)
+          if (isNotFound(err)) resolve();
+          else reject(err);
+      } finally {
+        for (const { usage } of batch) this.ledger.charged(usage);
+      }
     }
+    this.#isWriting = false;
+  }
+
+  /** The status with every charge that it has room for, one after the other. */
+  #decide(stored: ResourceQuota, batch: readonly WaitingCharge[], nowMs: number): Decided {
+    const { ledger } = this;
+    const refused = new Map<WaitingCharge, string>();
+    const known = subtractAmounts(ledger.used(nowMs), ledger.uncharged);
+    let used = largerAmounts(readAmounts(stored.status?.used), known);
+    for (const charge of batch) {
+      const why = excessOf(stored, { usage: charge.usage, used, hard: ledger.hard });
+      if (why === undefined) used = addAmounts(used, charge.usage);
+      else refused.set(charge, why);
+    }
+    return { quota: refused.size === batch.length ? stored : withUsed(stored, used), refused };
   }
 }
 
-const none: ResourceAmounts = new Map();
+interface Charge {
+  readonly kind: KindDefinition;
+  readonly name: string;
+  readonly usage: ResourceAmounts;
+}
+
+interface WaitingCharge extends Charge {
+  resolve(): void;
+  reject(err: unknown): void;
+}
+
+interface Decided {
+  readonly quota: ResourceQuota;
+  readonly refused: ReadonlyMap<WaitingCharge, string>;
+}
+
+function settleCharge({ kind, name, resolve, reject }: WaitingCharge, refusal: string | undefined): void {
+  if (refusal === undefined) resolve();
+  else reject(forbidden(kind, name, refusal));
+}
+
+interface Amounts {
+  readonly usage: ResourceAmounts;
+  readonly used: ResourceAmounts;
+  readonly hard: ResourceAmounts;
+}
+
+/** Upstream's words for what `usage` beside `used` exceeds; undefined when there is room for it. */
+function excessOf({ metadata }: ResourceQuota, { usage, used, hard }: Amounts): string | undefined {
+  const exceeded = [...usage.keys()].filter((item) => nanosOf(used, item) + nanosOf(usage, item) > nanosOf(hard, item)).sort();
+  if (exceeded.length === 0) return undefined;
+  const [requested, before, limited] = [usage, used, hard].map((amounts) => textOf(amounts, exceeded));
+  return `exceeded quota: ${metadata.name}, requested: ${requested}, used: ${before}, limited: ${limited}`;
+}
 
 function withUsed(quota: ResourceQuota, used: ResourceAmounts): ResourceQuota {
   const { hard = {} } = quota.spec ?? {};

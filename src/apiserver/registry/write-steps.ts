@@ -57,7 +57,10 @@ export async function runSteps(write: Write, steps: readonly Step[], tools: Writ
     }
     return write;
   } finally {
-    if (write.releases !== undefined) for (const release of write.releases) release();
+    for (const release of write.releases ?? []) {
+      const waiting = release();
+      if (waiting !== undefined) await waiting;
+    }
   }
 }
 

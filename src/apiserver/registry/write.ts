@@ -57,7 +57,7 @@ export interface Write {
   /** Revision of the stored object that came first, 0 when the object was deleted; undefined for a write that was made. */
   lostTo: number | undefined;
   /** Reservations of the steps until the write has settled. */
-  releases: (() => void)[] | undefined;
+  releases: (() => Promise<void> | void)[] | undefined;
 }
 
 type Optional = 'isApply' | 'part' | 'subresource' | 'prefix' | 'before' | 'view' | 'refuse' | 'deleteOptions';

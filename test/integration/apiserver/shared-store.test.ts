@@ -2,10 +2,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { type ConfigMap, configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { resourceQuotas } from '../../../src/api/core/v1/resource-quota.ts';
+import { type Service, type ServiceSpec, services } from '../../../src/api/core/v1/service.ts';
 import { createLog } from '../../../src/base/log.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
-import type { Storage } from '../../../src/storage/storage.ts';
+import type { Storage, WriteResult } from '../../../src/storage/storage.ts';
 import { admin, startTestApi, type TestApi } from '../../support/api.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { until } from '../../support/until.ts';
@@ -13,12 +15,22 @@ import { until } from '../../support/until.ts';
 /** Milliseconds by which the memory of each server is behind the store. */
 const lags = [0, 5, 25];
 
-/** A store whose watch comes late, as that of a busy server or of one behind a slow link. */
+/** A store whose watch comes late, as that of a busy server. As ever, a write is acknowledged when the watch has delivered it. */
 function late(storage: Storage, lagMs: number): Storage {
   if (lagMs === 0) return storage;
+  let seen = storage.currentRevision;
+  const deliver = (revision: number, action: () => void): void =>
+    void setTimeout(() => {
+      action();
+      seen = Math.max(seen, revision);
+    }, lagMs);
+  const acknowledged = async (write: Promise<WriteResult>): Promise<WriteResult> => {
+    const result = await write;
+    if (result.ok) await until(() => seen >= result.revision, { what: 'the write is in memory', intervalMs: 1 });
+    return result;
+  };
   return {
     ...storage,
-    isShared: storage.isShared,
     get currentRevision() {
       return storage.currentRevision;
     },
@@ -28,11 +40,14 @@ function late(storage: Storage, lagMs: number): Storage {
     get failure() {
       return storage.failure;
     },
+    create: (key, value) => acknowledged(storage.create(key, value)),
+    update: (key, value, expected) => acknowledged(storage.update(key, value, expected)),
+    delete: (key, expected) => acknowledged(storage.delete(key, expected)),
     watch: (options) =>
       storage.watch({
         ...options,
-        onEvents: (events) => void setTimeout(() => options.onEvents(events), lagMs),
-        onProgress: (revision) => void setTimeout(() => options.onProgress?.(revision), lagMs),
+        onEvents: (events) => deliver(events.at(-1)?.revision ?? 0, () => options.onEvents(events)),
+        onProgress: (revision) => deliver(revision, () => options.onProgress?.(revision)),
       }),
   };
 }
@@ -54,7 +69,8 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
         serverId: `s${at}`,
         log: createLog({ level: 'silent' }),
       });
-      servers.push(await startTestApi({ storage: late(storage, lagMs) }));
+      // Every server draws the same numbers, so that all of them want the same addresses and ports.
+      servers.push(await startTestApi({ storage: late(storage, lagMs), random: () => 0.5 }));
     }
     clients = servers.map((server) => server.clientFor());
     await clientOf(0).create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'team' } });
@@ -135,6 +151,62 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     await until(() => seen.length > 0, { what: 'an event' });
     end.abort();
     expect(seen).toEqual(['ADDED after']);
+  });
+
+  const service = (name: string, spec: Partial<ServiceSpec> = {}): Service => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name, namespace: 'team' },
+    spec: { ports: [{ port: 80 }], ...spec },
+  });
+
+  it('give no address and no node port to two Services', async () => {
+    const made = await Promise.all(
+      Array.from({ length: 24 }, (_, n) => clientOf(n).create(services, service(`s${n}`, { type: 'NodePort' }))),
+    );
+    expect(new Set(made.map(({ spec }) => spec.clusterIP)).size).toBe(24);
+    expect(new Set(made.map(({ spec }) => spec.ports?.[0]?.nodePort)).size).toBe(24);
+  });
+
+  it('give an address and a node port that are named to one Service, and to the next when that is gone', async () => {
+    const named = { type: 'NodePort', clusterIP: '127.64.9.9', ports: [{ port: 80, nodePort: 31_999 }] } as const;
+    const outcomes = await Promise.allSettled([0, 1, 2].map((at) => clientOf(at).create(services, service(`named-${at}`, named))));
+    const winner = outcomes.findIndex(({ status }) => status === 'fulfilled');
+    for (const [at, outcome] of outcomes.entries()) {
+      if (at !== winner) expect(outcome).toMatchObject({ reason: { code: 422, message: expect.stringContaining('already allocated') } });
+    }
+    await clientOf(winner + 1).delete(services, refOf(`named-${winner}`));
+    const next = await clientOf(winner + 2).create(services, service('named-next', named));
+    expect(next.spec).toMatchObject({ clusterIP: '127.64.9.9', ports: [{ nodePort: 31_999 }] });
+    // A Service that lets go of its address keeps nothing of it.
+    const { clusterIP: _, clusterIPs: __, ...rest } = next.spec;
+    await clientOf(0).update(services, {
+      ...next,
+      spec: { ...rest, type: 'ExternalName', externalName: 'example.org', ports: [{ port: 80 }] },
+    });
+    expect((await clientOf(1).create(services, service('named-last', named))).spec.clusterIP).toBe('127.64.9.9');
+  });
+
+  it('admit as many objects as a quota allows, and no more', async () => {
+    await clientOf(0).create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name: 'limited' } });
+    await clientOf(0).create(resourceQuotas, {
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: { name: 'few', namespace: 'limited' },
+      spec: { hard: { 'count/configmaps': '10' } },
+    });
+    const outcomes = await Promise.allSettled(
+      Array.from({ length: 30 }, (_, n) =>
+        clientOf(n).create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: `c${n}`, namespace: 'limited' } }),
+      ),
+    );
+    expect(outcomes.filter(({ status }) => status === 'fulfilled')).toHaveLength(10);
+    for (const outcome of outcomes) {
+      if (outcome.status === 'rejected')
+        expect(outcome.reason).toMatchObject({ code: 403, message: expect.stringContaining('exceeded quota: few') });
+    }
+    const { items } = await clientOf(2).list(configMaps, { namespace: 'limited' });
+    expect(items).toHaveLength(10);
   });
 
   it('serve the kind of a definition when another one says that it is served', async () => {
