@@ -29,6 +29,11 @@ export interface SharedIdentity extends ServerAddress {
   pageUrl(): string | undefined;
 }
 
+export interface IdentityLease extends Component {
+  /** Writes what has changed before it is time to. */
+  renew(): Promise<void>;
+}
+
 /** Upstream's; others take the lease for expired afterwards. */
 const durationSeconds = 3_600;
 /** Upstream renews every 10 s. Each renewal is a write of the store, and this often keeps the lease valid through several failures. */
@@ -42,7 +47,7 @@ const shared = { durationSeconds: 15, renewEveryMs: 5_000 } as const;
  *
  * @see Kubernetes documentation, "Leases", API server identity
  */
-export function createIdentityLease({ client, hostname, uid, shared: own, clock, log }: IdentityLeaseOptions): Component {
+export function createIdentityLease({ client, hostname, uid, shared: own, clock, log }: IdentityLeaseOptions): IdentityLease {
   const name = leaseNameOf(own === undefined ? hostname : `${hostname}/${own.serverId}`);
   const labels = { [identityLabel]: 'kube-apiserver', 'kubernetes.io/hostname': hostname };
   const times = own === undefined ? { durationSeconds, renewEveryMs } : shared;
@@ -84,12 +89,17 @@ export function createIdentityLease({ client, hostname, uid, shared: own, clock,
   }
 
   function next(): void {
-    renewing = renew();
+    cancel();
+    renewing = renewing.then(renew);
   }
 
   return {
     name: 'identity-lease',
     async start() {
+      next();
+      await renewing;
+    },
+    async renew() {
       next();
       await renewing;
     },

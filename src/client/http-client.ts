@@ -25,8 +25,8 @@ export interface HttpClientOptions {
   /** `https://HOST:PORT`, with a path in front of the API's when there is one. */
   readonly server: string;
   /**
-   * Further addresses of the same cluster, with `server` or without, in the order in which to try them; looked at for each request. Who does
-   * not answer is left for the next one. Empty: `server` alone.
+   * All addresses of the cluster, in the order in which to try them; looked at for each request. A server that does not answer is left for
+   * the next one. Empty: `server` alone.
    */
   readonly servers?: () => readonly string[];
   /** Absent: the authorities this machine trusts. */

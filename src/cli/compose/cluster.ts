@@ -184,7 +184,7 @@ async function compose(
       inspection: () => gitOps?.inspection(),
     }),
   );
-  controlPlane.announcePage(page.endpoints.page ?? page.url);
+  await controlPlane.announcePage(page.endpoints.page ?? page.url);
   if (gitOps !== undefined) {
     const startGitOps = (led?: Led): Promise<Running> =>
       gitOps.start({

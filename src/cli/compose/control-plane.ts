@@ -97,7 +97,7 @@ export interface ControlPlane extends Running {
   /** Gives the work of this server to others, and is no endpoint of the API any more. The API goes on answering until `stop`. */
   retire(): Promise<void>;
   /** Tells other servers the address of the page. */
-  announcePage(url: string): void;
+  announcePage(url: string): Promise<void>;
 }
 
 export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
@@ -471,8 +471,9 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       await elections.retire();
       await identity.stop();
     },
-    announcePage(url) {
+    async announcePage(url) {
       pageUrl = url;
+      if (storage.shared !== undefined) await identity.renew();
     },
   };
 }

@@ -1,0 +1,184 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { deployments } from '../../src/api/apps/v1/deployment.ts';
+import { type ConfigMap, configMaps } from '../../src/api/core/v1/config-map.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
+import type { HttpClient } from '../../src/client/http-client.ts';
+import { createInformerSet } from '../../src/client/informer-set.ts';
+import { tryGet } from '../../src/client/try-get.ts';
+import { isStatusError } from '../../src/machinery/status-error.ts';
+import { run } from '../support/cluster.ts';
+import { hasEtcd } from '../support/etcd.ts';
+import { cloneRepository } from '../support/git.ts';
+import { hasKubectl } from '../support/kubectl.ts';
+import { type Servers, startServers } from '../support/servers.ts';
+import { until } from '../support/until.ts';
+
+const name = { namespace: 'default', name: 'counter' };
+const watchers = 40;
+
+/** One client that counts up, as client-go's users write: it repeats what was not answered. */
+async function countUp(client: HttpClient, until: () => boolean, errors: string[]): Promise<number> {
+  let written = 0;
+  while (!until()) {
+    try {
+      const stored = await client.get(configMaps, name);
+      // A write whose answer was lost may have been done.
+      if (Number(stored.data?.n) > written) written = Number(stored.data?.n);
+      await client.update(configMaps, { ...stored, data: { n: String(written + 1) } });
+      written += 1;
+    } catch (err) {
+      if (!isStatusError(err) || ![409, 429, 503].includes(err.code)) errors.push(String(err));
+      await new Promise((resolve) => setTimeout(resolve, 50));
+    }
+  }
+  return written;
+}
+
+describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a balancer (needs etcd and kubectl)', () => {
+  let servers: Servers;
+  let client: HttpClient;
+  beforeAll(async () => {
+    servers = await startServers(3);
+    client = await servers.client();
+  }, 120_000);
+  afterAll(async () => await servers?.stop());
+
+  const kubectl = (...args: string[]) =>
+    run('kubectl', ['--kubeconfig', servers.all[0]?.endpoints.kubeconfig ?? '', '--server', servers.url, ...args]);
+  const textOf = (at: number, file: string): Promise<string> => readFile(join(servers.all[at]?.dataDirectory ?? '', file), 'utf8');
+  /** The server whose process is named in the log as the one that took the Lease last. */
+  async function leaderOf(lease: string): Promise<number> {
+    const { spec } = await servers.holderOf(client, lease);
+    const logs = await Promise.all(servers.all.map((_, at) => textOf(at, 'logs/midship.log')));
+    return logs.findIndex((text) => text.includes(`"identity":"${spec?.holderIdentity}"`) && text.includes('Acquired lease'));
+  }
+
+  it('have one authority, although they started at the same moment', async () => {
+    const [first, ...others] = await Promise.all(servers.all.map((_, at) => textOf(at, 'pki/ca.crt')));
+    for (const other of others) expect(other).toBe(first);
+    expect(await textOf(1, 'token')).toBe(await textOf(0, 'token'));
+    const { stdout } = await kubectl('get', 'endpointslices', '-l', 'kubernetes.io/service-name=kubernetes', '-o', 'json');
+    const { items } = JSON.parse(stdout) as { items: { endpoints: unknown[] | null }[] };
+    expect(items.flatMap(({ endpoints }) => endpoints ?? [])).toHaveLength(3);
+  });
+
+  it('take a push at any of them, and apply it once', async () => {
+    // Two of them pass it on.
+    for (const at of [0, 1, 2]) {
+      const clone = await cloneRepository(servers.all[at]?.endpoints.git ?? '', `clone-${at}`);
+      await clone.commit(`Add push ${at}`, {
+        [`push-${at}.yaml`]: `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: push-${at}, namespace: default }\ndata: { a: b }\n`,
+      });
+      await clone.git('push', '--quiet', 'origin', 'HEAD:main');
+    }
+    for (const at of [0, 1, 2]) {
+      const found = await until(async () => await tryGet(client, configMaps, { namespace: 'default', name: `push-${at}` }), {
+        timeoutMs: 20_000,
+        what: `the push to server ${at} is applied`,
+      });
+      expect(found.metadata.managedFields?.filter(({ operation }) => operation === 'Apply')).toHaveLength(1);
+    }
+  });
+
+  it('go on when the leader is killed, and when another one stops: nothing is missed or doubled', async () => {
+    await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: name, data: { n: '0' } });
+    const log = createLog({ level: 'silent' });
+    const caches = new AbortController();
+    const seen: (readonly string[])[] = [];
+    const followed = await Promise.all(
+      Array.from({ length: watchers }, async () => {
+        const events: string[] = [];
+        seen.push(events);
+        const informers = createInformerSet({ client, clock: systemClock, log });
+        const informer = informers.get(configMaps, { namespace: 'default' });
+        informer.addHandler(({ after }: { readonly after?: ConfigMap }) => {
+          if (after?.metadata.name === name.name) events.push(after.metadata.resourceVersion ?? '');
+        });
+        informers.start({ signal: caches.signal });
+        await informer.whenSynced;
+        return informer;
+      }),
+    );
+    let isOver = false;
+    const errors: string[] = [];
+    const counting = countUp(client, () => isOver, errors);
+
+    const leader = await leaderOf('kube-controller-manager');
+    const before = (await servers.holderOf(client, 'kube-controller-manager')).spec?.holderIdentity;
+    const killedAt = performance.now();
+    servers.all[leader]?.signal('SIGKILL');
+    // The rollout waits for the controllers of the next leader.
+    await until(
+      () =>
+        client
+          .create(deployments, {
+            apiVersion: 'apps/v1',
+            kind: 'Deployment',
+            metadata: { name: 'web', namespace: 'default' },
+            spec: {
+              replicas: 3,
+              selector: { matchLabels: { app: 'web' } },
+              template: { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image: 'none' }] } },
+            },
+          })
+          .then(
+            () => true,
+            (err: { code?: number }) => err.code === 409,
+          ),
+      { what: 'the Deployment is made' },
+    );
+    const rest = { timeoutMs: 20_000 };
+    await until(
+      async () => {
+        const holder = (await servers.holderOf(client, 'kube-controller-manager').catch(() => undefined))?.spec?.holderIdentity ?? '';
+        return holder !== '' && holder !== before;
+      },
+      { ...rest, what: 'another server leads' },
+    );
+    const crashMs = performance.now() - killedAt;
+    expect(crashMs).toBeGreaterThan(7_000);
+    expect(crashMs).toBeLessThan(12_500);
+
+    const next = await leaderOf('kube-controller-manager');
+    const second = (await servers.holderOf(client, 'kube-controller-manager')).spec?.holderIdentity;
+    const stoppedAt = Date.now();
+    servers.all[next]?.signal('SIGTERM');
+    const taken = await until(
+      async () => {
+        const lease = await servers.holderOf(client, 'kube-controller-manager').catch(() => undefined);
+        const holder = lease?.spec?.holderIdentity ?? '';
+        return holder === '' || holder === second ? undefined : lease;
+      },
+      { ...rest, what: 'the third server leads' },
+    );
+    const stopMs = Date.parse(taken.spec?.acquireTime ?? '') - stoppedAt;
+    process.stdout.write(`leader killed: next one after ${Math.round(crashMs)} ms; stopped: after ${stopMs} ms\n`);
+    expect(stopMs).toBeLessThan(2_000);
+    await until(
+      async () => (await tryGet(client, deployments, { namespace: 'default', name: 'web' }).catch(() => undefined))?.status?.replicas === 3,
+      {
+        ...rest,
+        what: 'the rollout is made',
+      },
+    );
+
+    isOver = true;
+    const count = await counting;
+    expect(errors).toEqual([]);
+    const last = await until(() => client.get(configMaps, name).catch(() => undefined), { what: 'the last server answers' });
+    expect(Number(last.data?.n)).toBeGreaterThanOrEqual(count);
+    const version = last.metadata.resourceVersion ?? '';
+    await until(() => seen.every((events) => events.at(-1) === version), { ...rest, what: 'every watch has the last version' });
+    for (const events of seen) {
+      expect(new Set(events).size).toBe(events.length);
+      expect(events.map(Number)).toEqual(events.map(Number).toSorted((a, b) => a - b));
+      // Every version that one saw, all saw: there was no list that left some out.
+      expect(events).toEqual(seen[0]);
+    }
+    expect(followed.every(({ synced }) => synced)).toBe(true);
+    caches.abort();
+  }, 90_000);
+});
