@@ -1,7 +1,6 @@
-import { randomFillSync } from 'node:crypto';
-import { statfsSync, statSync, truncateSync } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { statfsSync } from 'node:fs';
 import type { Clock } from '../../base/clock.ts';
+import { openDiskReserve } from './disk-reserve.ts';
 
 /**
  * Room on the disk of the store. Writes that need room are refused before the disk is full, and a file of some MB is
@@ -38,29 +37,23 @@ const lookEveryMs = 1000;
 const lookEveryBytes = 1024 * 1024;
 /** About 1,000 commits of deletions with their checkpoint; a twentieth of a disk that is smaller than 320 MiB. */
 const reserveBytes = 16 * 1024 * 1024;
-const pieceBytes = 1024 * 1024;
 /** Files that every start writes fit in here, so a full disk does not keep the program from starting. */
 const startBytes = 1024 * 1024;
-/** The reserve is made, and made whole again, when a start is over and then from time to time. */
-const fillAfterMs = 2_000;
-const fillAgainAfterMs = 10_000;
 
-export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOptions): DiskRoom {
+export function openDiskRoom({ directory, reserve: path, clock, isFull }: DiskRoomOptions): DiskRoom {
   let lookedAt = Number.NEGATIVE_INFINITY;
   let pendingThen = 0;
   let why: string | undefined;
   /** A write has failed since the last look, whatever the disk says: a quota, perhaps. */
   let wasFull = false;
-  let held = sizeOf(reserve);
-  let wanted = held;
-  let cancelFill: (() => void) | undefined;
-  let filling: Promise<void> = Promise.resolve();
-  let closed = false;
-
-  const first = measure(directory);
-  wanted = Math.floor(Math.min(reserveBytes, first.totalBytes / 20) / pieceBytes) * pieceBytes;
-  if (first.freeBytes < startBytes) giveUp();
-  scheduleFill(fillAfterMs);
+  const { freeBytes, totalBytes } = measure(directory);
+  const reserve = openDiskReserve({
+    path,
+    clock,
+    sizeBytes: Math.min(reserveBytes, totalBytes / 20),
+    hasRoom: () => look(pendingThen) === undefined,
+  });
+  if (freeBytes < startBytes) reserve.giveUp();
 
   function refusal(pendingBytes: number): string | undefined {
     const now = clock.monotonicMs();
@@ -80,51 +73,12 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
   }
 
   function look(pendingBytes: number): string | undefined {
-    const { freeBytes, totalBytes } = measure(directory);
+    const now = measure(directory);
     // Fill the reserve again after it was released.
-    const left = Math.max(0, freeBytes - Math.max(0, wanted - held) - pendingBytes);
-    const used = totalBytes === 0 ? 0 : 1 - left / totalBytes;
+    const left = Math.max(0, now.freeBytes - reserve.missingBytes - pendingBytes);
+    const used = now.totalBytes === 0 ? 0 : 1 - left / now.totalBytes;
     if (used < fullFrom || left >= enoughBytes) return undefined;
     return `the disk of ${directory} is ${Math.floor(used * 100)} % full (${Math.floor(left / 1024 / 1024)} MiB free)`;
-  }
-
-  /** Gives a piece of the reserve back to the disk; false when nothing is left of it. */
-  function giveUp(): boolean {
-    if (held === 0) return false;
-    held = Math.max(0, held - pieceBytes);
-    truncateSync(reserve, held);
-    scheduleFill(fillAgainAfterMs);
-    return true;
-  }
-
-  function scheduleFill(delayMs: number): void {
-    if (closed || cancelFill !== undefined || held >= wanted) return;
-    cancelFill = clock.after(delayMs, () => {
-      cancelFill = undefined;
-      filling = fill()
-        // The disk is full, or cannot be written: the next attempt sees.
-        .catch(() => undefined)
-        .then(() => scheduleFill(fillAgainAfterMs));
-    });
-  }
-
-  async function fill(): Promise<void> {
-    if (look(pendingThen) !== undefined) return;
-    const file = await open(reserve, 'a', 0o600);
-    try {
-      // Zeros would take no room on file systems that compress.
-      const piece = randomFillSync(Buffer.alloc(pieceBytes));
-      while (held < wanted && !closed) {
-        const at = held;
-        await file.appendFile(piece);
-        // Not while it was given up meanwhile.
-        if (held === at) held += pieceBytes;
-      }
-      await file.sync();
-    } finally {
-      await file.close();
-      held = sizeOf(reserve);
-    }
   }
 
   return {
@@ -137,15 +91,11 @@ export function openDiskRoom({ directory, reserve, clock, isFull }: DiskRoomOpti
         } catch (err) {
           if (!isFull(err)) throw err;
           noteFull();
-          if (!giveUp()) throw err;
+          if (!reserve.giveUp()) throw err;
         }
       }
     },
-    async close() {
-      closed = true;
-      cancelFill?.();
-      await filling;
-    },
+    close: reserve.close,
   };
 }
 
@@ -159,5 +109,3 @@ function measure(directory: string): { readonly freeBytes: number; readonly tota
     return { freeBytes: Number.POSITIVE_INFINITY, totalBytes: 0 };
   }
 }
-
-const sizeOf = (path: string): number => statSync(path, { throwIfNoEntry: false })?.size ?? 0;
