@@ -19,6 +19,7 @@ import { isInvalid } from '../../machinery/status-error.ts';
 import type { NodeDns } from '../../node-agent/agent-context.ts';
 import type { Network } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
+import { podRangeOf } from './container-node.ts';
 
 export interface ClusterDnsOptions {
   /** Reads the Service. */
@@ -77,7 +78,7 @@ export async function openClusterDns({
       port,
       domain,
       // A machine that joined knows the range of its own pods, and each machine answers its own.
-      ranges: [network.clusterCidr || podCidr, network.serviceCidr],
+      ranges: [podRangeOf(network, podCidr), network.serviceCidr],
       source: createServiceSource(informers),
       upstreams: createHostResolvers({ path: resolverFile, own: addresses, clock }),
       synced: (options) => informers.waitForSync(options),

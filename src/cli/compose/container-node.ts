@@ -62,6 +62,9 @@ export interface ContainerNetwork {
   nodeAddress(node: number): string;
 }
 
+/** Addresses of the pods of all machines; those of this one for as long as nothing else is known. */
+export const podRangeOf = ({ clusterCidr }: Pick<ContainerNetwork, 'clusterCidr'>, podCidr: string): string => clusterCidr || podCidr;
+
 /** A machine on which pods are containers. */
 export interface ContainerNode {
   readonly runtime: ContainerRuntime;
@@ -137,7 +140,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     closers.push(() => stopSandboxes(runtime));
     const connectPods: ContainerNode['connectPods'] = async (podCidr, mtu) => {
       if (proxy.mode === 'nftables') {
-        masquerade = createMasquerade({ name: masqueradeTable, podCidr, clusterCidr: network.clusterCidr || podCidr, clock, log });
+        masquerade = createMasquerade({ name: masqueradeTable, podCidr, clusterCidr: podRangeOf(network, podCidr), clock, log });
         await masquerade.apply();
       }
       await writePodNetwork(service.cniDirectory, {
@@ -196,11 +199,11 @@ async function readUsedRuntime(dataDirectory: string): Promise<UsedRuntime> {
 }
 
 /** A table for each cluster, since several may run on one machine. */
-const nftTableOf = ({ n, clusterCidr, serviceCidr }: ContainerNetwork, podCidr: string): NftTable => ({
-  name: `midship-proxy-${n}`,
+const nftTableOf = (network: ContainerNetwork, podCidr: string): NftTable => ({
+  name: `midship-proxy-${network.n}`,
   podCidr,
-  clusterCidr: clusterCidr || podCidr,
-  serviceCidr,
+  clusterCidr: podRangeOf(network, podCidr),
+  serviceCidr: network.serviceCidr,
 });
 
 async function choosePolicyTable({ n }: ContainerNetwork, log: Log): Promise<string | undefined> {
