@@ -35,6 +35,19 @@ export function timestampOf(ms: number): string {
 /** RFC 3339 in microseconds, as Kubernetes writes `metav1.MicroTime` (Leases, events.k8s.io). */
 export const microTimestampOf = (ms: number): string => `${new Date(ms).toISOString().slice(0, 23)}000Z`;
 
+/** The outcome of `work`, or `late` when there is none after `delayMs`. The work goes on then, and nobody sees it fail. */
+export async function within<T>(clock: Clock, delayMs: number, work: Promise<T>): Promise<T | 'late'> {
+  let cancel = (): void => undefined;
+  const late = new Promise<'late'>((resolve) => {
+    cancel = clock.after(delayMs, () => resolve('late'));
+  });
+  try {
+    return await Promise.race([work, late]);
+  } finally {
+    cancel();
+  }
+}
+
 /** Resolves after `delayMs`, or rejects with the signal's reason when it is aborted first. */
 export function sleep(clock: Clock, delayMs: number, signal: AbortSignal): Promise<void> {
   return new Promise((resolve, reject) => {

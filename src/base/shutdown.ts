@@ -1,4 +1,4 @@
-import type { Clock } from './clock.ts';
+import { type Clock, within } from './clock.ts';
 import type { Component } from './component.ts';
 import type { Log } from './log.ts';
 
@@ -41,17 +41,11 @@ export async function startAll(components: readonly Component[], options: StartO
 async function stopInReverse(components: Component[], { clock, log, stopTimeoutMs = 30_000 }: StartOptions): Promise<void> {
   for (let component = components.pop(); component !== undefined; component = components.pop()) {
     const { name } = component;
-    let cancel: () => void = () => undefined;
-    const late = new Promise<'late'>((resolve) => {
-      cancel = clock.after(stopTimeoutMs, () => resolve('late'));
-    });
     try {
-      if ((await Promise.race([component.stop(), late])) === 'late')
+      if ((await within(clock, stopTimeoutMs, component.stop())) === 'late')
         log.warn({ component: name, durationMs: stopTimeoutMs }, 'Part did not stop in time');
     } catch (err) {
       log.error({ component: name, err }, 'Could not stop part');
-    } finally {
-      cancel();
     }
   }
 }

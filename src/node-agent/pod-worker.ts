@@ -1,6 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
 import { podResources, type ResourceAmounts } from '../api/core/v1/pod-resources.ts';
+import { within } from '../base/clock.ts';
 import { eventsOf, type PodRunState, stateOf } from '../lifecycle/pod-run.facts.ts';
 import { type PodStopReason, podRunMachine } from '../lifecycle/pod-run.machine.ts';
 import { nameOf } from '../lifecycle/step.ts';
@@ -195,12 +196,7 @@ export class PodWorker {
     this.#detached = true;
     this.#containers.endProbes();
     // A hook may take its hour; what it holds up is then left as it is.
-    let cancel = (): void => undefined;
-    const late = new Promise<void>((resolve) => {
-      cancel = this.#context.clock.after(detachTimeoutMs, resolve);
-    });
-    await Promise.race([this.#passing, late]);
-    cancel();
+    await within(this.#context.clock, detachTimeoutMs, this.#passing);
   }
 
   sync(): Promise<void> {

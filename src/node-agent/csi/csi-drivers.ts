@@ -2,7 +2,7 @@ import { type FSWatcher, watch } from 'node:fs';
 import { lstat, mkdir, readdir } from 'node:fs/promises';
 import { isAbsolute, join } from 'node:path';
 import { dnsSubdomainErrors } from '../../api/formats.ts';
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, within } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
 import { isNoEntry } from '../volume-directories.ts';
@@ -221,7 +221,7 @@ export function createCsiDrivers({ directory, objects, onRegistered, clock, log 
       await scanning;
       scheduleScan();
       const first = Promise.all([...sockets.values()].map((socket) => socket.attempt));
-      await Promise.race([first, new Promise<void>((resolve) => void clock.after(startPatienceMs, resolve))]);
+      await within(clock, startPatienceMs, first);
     },
 
     async stop() {

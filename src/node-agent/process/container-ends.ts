@@ -1,3 +1,4 @@
+import { within } from '../../base/clock.ts';
 import { isSameProcess } from '../../base/process-identity.ts';
 import type { ContainerId } from '../container-runtime.ts';
 import { type ExitRecord, readExit, readTerminationMessage, Unreadable, writeExit } from './container-state.ts';
@@ -132,13 +133,7 @@ export function createContainerEnds(pods: KnownPods, notify: (podUid: string) =>
       if (await isSameProcess(identity.pid, identity.startTime)) sendSignal(identity.pid, name);
     };
     if (gracePeriodMs > 0) await send('SIGTERM');
-    let cancel: () => void = () => undefined;
-    const deadline = new Promise<'late'>((resolve) => {
-      cancel = clock.after(gracePeriodMs, () => resolve('late'));
-    });
-    const outcome = await Promise.race([exited, deadline]);
-    cancel();
-    if (outcome === 'late') {
+    if ((await within(clock, gracePeriodMs, exited)) === 'late') {
       await send('SIGKILL');
       if (isolation.mode === 'plain') await killMarked(container.record.id);
       await exited;

@@ -1,6 +1,6 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, within } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import type { ContainerRuntime, SandboxStatus } from '../container-runtime.ts';
 import type { ProcessHost } from './process-host.ts';
@@ -82,10 +82,5 @@ async function stopPod(
 ): Promise<void> {
   const graceMs = Math.min(gracePeriodMs, maxGraceMs);
   const running = containers.filter(({ state }) => state === 'running');
-  let cancel: () => void = () => undefined;
-  const late = new Promise<void>((resolve) => {
-    cancel = clock.after(graceMs + afterKillMs, resolve);
-  });
-  await Promise.race([Promise.all(running.map(({ id }) => runtime.stopContainer(id, graceMs))), late]);
-  cancel();
+  await within(clock, graceMs + afterKillMs, Promise.all(running.map(({ id }) => runtime.stopContainer(id, graceMs))));
 }
