@@ -103,6 +103,8 @@ export interface NodeSettings {
   readonly manifestDirectory?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
+  /** For the pods of a machine that goes down. */
+  readonly shutdown: { readonly allMs: number; readonly criticalMs: number };
 }
 
 /** The cloud below the cluster, as flags have it. */

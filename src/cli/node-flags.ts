@@ -18,6 +18,8 @@ export interface NodeFlags {
   readonly podManifestPath?: string;
   readonly nodeLabel: Readonly<Record<string, string>>;
   readonly nodeTaint: readonly Taint[];
+  readonly shutdownGracePeriod: number;
+  readonly shutdownGracePeriodCriticalPods: number;
 }
 
 export const withNodeFlags = (command: Command): Command =>
@@ -43,7 +45,27 @@ export const withNodeFlags = (command: Command): Command =>
       new Option('--node-taint <key=value:effect>', 'taint of the Node; may be given several times')
         .argParser(parseTaint)
         .default([], 'none'),
+    )
+    .addOption(
+      new Option('--shutdown-grace-period <duration>', 'time that pods have to end in when the machine goes down; 0: none of their own')
+        .argParser(parseShutdownPeriod)
+        .default(30_000, '30s'),
+    )
+    .addOption(
+      new Option('--shutdown-grace-period-critical-pods <duration>', 'the part of it that is kept for critical pods, which end last')
+        .argParser(parseShutdownPeriod)
+        .default(10_000, '10s'),
     );
+
+/** Less than the unit of the program has for its stop. */
+const maxShutdownMs = 120_000;
+
+/** @throws InvalidArgumentError for one that systemd would cut */
+function parseShutdownPeriod(value: string): number {
+  const ms = parseMachineDuration(value);
+  if (ms > maxShutdownMs) throw new InvalidArgumentError('At most 120s: systemd ends the program then.');
+  return ms;
+}
 
 export const nodeSettingsOf = ({
   nodeName = parseName(hostname()),
@@ -51,12 +73,15 @@ export const nodeSettingsOf = ({
   podManifestPath,
   nodeLabel,
   nodeTaint,
+  shutdownGracePeriod,
+  shutdownGracePeriodCriticalPods,
 }: NodeFlags): NodeSettings => ({
   nodeName,
   ...(nodeExternalIp === undefined ? {} : { externalAddress: nodeExternalIp }),
   ...(podManifestPath === undefined ? {} : { manifestDirectory: resolve(podManifestPath) }),
   labels: nodeLabel,
   taints: nodeTaint,
+  shutdown: { allMs: shutdownGracePeriod, criticalMs: Math.min(shutdownGracePeriod, shutdownGracePeriodCriticalPods) },
 });
 
 /** @throws Failure when no address can be found */

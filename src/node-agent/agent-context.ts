@@ -31,6 +31,8 @@ export interface AgentContext {
   readonly endpoints: PodEndpoints | undefined;
   /** Absent: pods resolve names as the machine does. */
   readonly dns: NodeDns | undefined;
+  /** The machine goes down: no pod begins any more. */
+  readonly shutdown: { readonly isUnderWay: boolean };
   /** Aborted when the agent stops. */
   readonly signal: AbortSignal;
 }

@@ -17,6 +17,7 @@ import { createHeartbeat } from './heartbeat.ts';
 import { createImageVolumes } from './image-volumes.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
+import { endPodsInOrder, type ShutdownPeriods } from './machine-shutdown.ts';
 import { capacityOf } from './node-object.ts';
 import { createNodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
@@ -89,6 +90,8 @@ export interface NodeAgent extends Component {
   podNamed(namespace: string, name: string): PodOnNode | undefined;
   /** Creates the Node, not ready yet: its part of the pods' addresses and its certificates need it. Optional, before `start`. */
   register(signal: AbortSignal): Promise<Node>;
+  /** Ends the pods because the machine goes down: they fail, those that are critical last, and no further one begins. */
+  shutDown(periods: ShutdownPeriods): Promise<void>;
   /**
    * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`. The pods stay in the API and run again with the
    * next start. Call after `stop`. Without it they run on, and the next start adopts them.
@@ -139,6 +142,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     forContainers: runtime.hasContainers,
   });
   const unsubscribe: (() => void)[] = [];
+  const shutdown = { isUnderWay: false };
 
   const context: AgentContext = {
     nodeName,
@@ -156,6 +160,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     logDirectory: options.logDirectory,
     dns: options.dns,
     endpoints: options.endpoints,
+    shutdown,
     signal: abort.signal,
   };
   const disk = createDiskPressure({ clock, measure: options.diskSpace ?? (() => measureFileSystem(options.directory)) });
@@ -182,7 +187,11 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       volumesInUse: csi?.volumes.inUse(),
       disk: disk.condition,
       conditions: runtime.conditions,
-      notReady: isStarted ? runtime.trouble : 'container runtime network not ready: NetworkReady=false',
+      notReady: shutdown.isUnderWay
+        ? 'node is shutting down'
+        : isStarted
+          ? runtime.trouble
+          : 'container runtime network not ready: NetworkReady=false',
     }),
   });
 
@@ -251,6 +260,13 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       await csi?.stop();
       await storage?.stop();
       await workers.detach();
+    },
+
+    async shutDown(periods) {
+      shutdown.isUnderWay = true;
+      // The scheduler gives it no pods from now on.
+      await heartbeat.reportNow().catch((err: unknown) => log.warn({ err }, 'Could not report that the node goes down'));
+      await endPodsInOrder({ workers: workers.all(), periods, clock, log });
     },
 
     async haltPods(maxGraceMs) {

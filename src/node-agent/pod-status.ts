@@ -289,6 +289,10 @@ function conditionsOf(
     { type: 'Ready', ...readyOf(pod, containersReady) },
     { type: 'ContainersReady', ...containersReady },
   ];
+  // Controllers that count failures leave out those of the node.
+  const { reason = '', message = '' } = options.verdict ?? {};
+  if (reason === 'Terminated' || reason === 'Evicted')
+    drafts.push({ type: 'DisruptionTarget', status: 'True', reason: 'TerminationByKubelet', message });
   const own = [...drafts, ...options.resize.conditions(pod)].map((draft) => withTime(options, draft));
   // Others write conditions too: the scheduler, readiness gates, those who evict.
   const scheduled =

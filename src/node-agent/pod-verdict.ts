@@ -14,6 +14,10 @@ export interface PodVerdict {
   judge(pod: Pod): void;
   /** Ends the pod because of its usage of the node. */
   evict(pod: Pod, message: string): void;
+  /** Ends the pod because its machine goes down. */
+  endForShutdown(graceSeconds: number): void;
+  /** The longest that it may take to end. Absent: the time that pods have for this reason. */
+  readonly graceSeconds: number | undefined;
   /** The containers are ended for this reason. True when it becomes the pod's verdict. */
   pass(reason: PodStopReason): boolean;
 }
@@ -21,7 +25,12 @@ export interface PodVerdict {
 export function createPodVerdict(context: AgentContext): PodVerdict {
   let evicted: PodRejection | undefined;
   let final: PodRejection | undefined;
+  let graceSeconds: number | undefined;
   return {
+    get graceSeconds() {
+      return graceSeconds;
+    },
+
     get isEvicted() {
       return evicted !== undefined;
     },
@@ -30,6 +39,8 @@ export function createPodVerdict(context: AgentContext): PodVerdict {
     },
 
     judge(pod) {
+      if (evicted === undefined && context.shutdown.isUnderWay)
+        evicted = { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' };
       if (!context.runtime.hasContainers || evicted !== undefined) return;
       const rejection = rejectionOf(pod);
       if (rejection === undefined) return;
@@ -40,6 +51,11 @@ export function createPodVerdict(context: AgentContext): PodVerdict {
     evict(pod, message) {
       evicted ??= { reason: 'Evicted', message };
       recordPodEvent(context, pod, { type: 'Warning', reason: 'Evicted', message });
+    },
+
+    endForShutdown(seconds) {
+      graceSeconds = seconds;
+      evicted ??= { reason: 'Terminated', message: 'Pod was terminated in response to imminent node shutdown.' };
     },
 
     pass(reason) {

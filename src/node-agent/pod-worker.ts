@@ -178,6 +178,18 @@ export class PodWorker {
     this.#wake();
   }
 
+  /** Ends the pod permanently, because its machine goes down. */
+  endForShutdown(graceSeconds: number): void {
+    if (this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    this.#verdict.endForShutdown(graceSeconds);
+    this.#wake();
+  }
+
+  /** Nothing of it runs, and the API knows how it ended. */
+  get hasEnded(): boolean {
+    return this.#gone || (/^(Succeeded|Failed)$/.test(this.#pod.status?.phase ?? '') && this.#sandboxes.running().length === 0);
+  }
+
   /** The directory of its logs. */
   get logs(): string {
     return podLogs(this.#context.logDirectory, this.#pod);
@@ -303,7 +315,9 @@ export class PodWorker {
   }
 
   #graceSeconds(reason: PodStopReason): number {
-    return graceSecondsOf(this.#pod, this.#verdict.isEvicted ? 'Evicted' : reason);
+    const { isEvicted, graceSeconds } = this.#verdict;
+    if (graceSeconds !== undefined) return Math.min(graceSeconds, graceSecondsOf(this.#pod, reason === 'Evicted' ? 'Finished' : reason));
+    return graceSecondsOf(this.#pod, isEvicted ? 'Evicted' : reason);
   }
 
   async #stopSandbox(): Promise<void> {

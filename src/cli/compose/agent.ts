@@ -160,7 +160,7 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
 
 /** The part that the node needs; server and token are for joining alone. */
 function nodeConfigurationOf(
-  { dataDirectory, runtime, pods, nodeName, externalAddress, manifestDirectory, labels, taints }: AgentConfiguration,
+  { dataDirectory, runtime, pods, nodeName, externalAddress, manifestDirectory, labels, taints, shutdown }: AgentConfiguration,
   network: Awaited<ReturnType<typeof joinNetwork>>['machines'],
 ): NodesOptions['configuration'] {
   return {
@@ -173,6 +173,7 @@ function nodeConfigurationOf(
       nodeName,
       labels,
       taints,
+      shutdown,
       ...(externalAddress === undefined ? {} : { externalAddress }),
       ...(manifestDirectory === undefined ? {} : { manifestDirectory }),
     },

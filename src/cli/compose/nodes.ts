@@ -17,6 +17,7 @@ import { waitForPodRange } from '../../node-agent/join/pod-range.ts';
 import { createKubeletApi } from '../../node-agent/kubelet-api.ts';
 import { createKubeletMetrics, type KubeletMetrics } from '../../node-agent/kubelet-metrics.ts';
 import { type MachineFacts, readMachineFacts } from '../../node-agent/machine-facts.ts';
+import { isMachineStopping } from '../../node-agent/machine-shutdown.ts';
 import { createAnnouncedAddresses } from '../../node-agent/network/announced-addresses.ts';
 import { createHostRoutes, podMtuOf } from '../../node-agent/network/host-routes.ts';
 import { createIpCommands } from '../../node-agent/network/ip-commands.ts';
@@ -109,6 +110,8 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
         metrics,
       }),
     ]);
+    // Before anything ends, and in a time of its own.
+    onClose(async () => real.endForShutdown?.());
     return {
       isolation: real.isolation,
       real: real.names.map((name) => ({ name, client: nodeClient(options, name) })),
@@ -191,6 +194,8 @@ interface RealNodes {
   readonly isolation: PodIsolation | undefined;
   /** Keys of Services whose addresses one of the parts serves itself. */
   readonly servedElsewhere: readonly string[];
+  /** Ends the pods when the machine goes down, and does nothing at another stop. */
+  readonly endForShutdown?: () => Promise<void>;
   /** Absent: the proxy of nodes whose pods are processes. */
   readonly proxy?: Pick<ServiceProxyOptions, 'nodeAddresses' | 'createBackend'>;
   /** The way their pods run, for people. */
@@ -216,7 +221,8 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   // Only this runtime needs gRPC and the code behind it.
   const { containerNodeName, openContainerNode, readRegistries } = await import('./container-node.ts');
   const { dnsServiceKey, openClusterDns } = await import('./cluster-dns.ts');
-  const { nodeName, labels, taints, externalAddress, manifestDirectory }: NodeSettings = configuration.machines ?? {
+  const shutdown = configuration.machines?.shutdown;
+  const { nodeName, labels, taints, externalAddress, manifestDirectory }: Omit<NodeSettings, 'shutdown'> = configuration.machines ?? {
     nodeName: containerNodeName,
     labels: {},
     taints: [],
@@ -323,6 +329,9 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     parts,
     isolation: undefined,
     servedElsewhere: [dnsServiceKey],
+    async endForShutdown() {
+      if (shutdown !== undefined && shutdown.allMs > 0 && (await isMachineStopping(process.env.PATH ?? ''))) await agent.shutDown(shutdown);
+    },
     proxy: {
       nodeAddresses: proxy.nodeAddresses,
       ...(proxy.createBackend === undefined ? {} : { createBackend: proxy.createBackend(podCidr) }),

@@ -7,6 +7,7 @@ import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { type PriorityClass, priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { hasNamespaces } from '../../support/isolation.ts';
 import { startTestNode, type TestNode, testNodeName } from '../../support/node-agent.ts';
 import { until } from '../../support/until.ts';
@@ -68,6 +69,37 @@ it('says on its node that the disk is nearly full', async () => {
     what: 'the event',
   });
   await full.stop();
+});
+
+it('ends its pods when the machine goes down, the critical ones last, and takes no others', async () => {
+  const down = await startTestNode();
+  const { client } = down;
+  const classes = { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: 'system-cluster-critical' } };
+  await client.create(priorityClasses, { ...classes, value: 2_000_000_000 } as PriorityClass).catch(() => undefined);
+  // Each says when it was asked to end.
+  const script = 'trap "date +%s%N >/dev/termination-log; exit 0" TERM; while :; do sleep 0.05; done';
+  const containers = [{ name: 'main', image: 'host/sh', command: ['/bin/sh', '-c', script] }];
+  await down.run({ name: 'usual', containers });
+  await down.run({ name: 'critical', containers, priorityClassName: 'system-cluster-critical' });
+  for (const name of ['usual', 'critical']) await down.pod(name, `pod ${name} runs`, ({ status }) => status?.phase === 'Running');
+  await down.agent.shutDown({ allMs: 20_000, criticalMs: 10_000 });
+  const statusOf = async (name: string) => (await down.get(name))?.status;
+  for (const name of ['usual', 'critical']) {
+    expect(await statusOf(name)).toMatchObject({
+      phase: 'Failed',
+      reason: 'Terminated',
+      message: 'Pod was terminated in response to imminent node shutdown.',
+      conditions: expect.arrayContaining([expect.objectContaining({ type: 'DisruptionTarget', reason: 'TerminationByKubelet' })]),
+    });
+  }
+  const endOf = async (name: string) => BigInt((await statusOf(name))?.containerStatuses?.[0]?.state?.terminated?.message?.trim() ?? '0');
+  if (hasNamespaces) expect(await endOf('critical')).toBeGreaterThan(await endOf('usual'));
+  const { status } = await client.get(nodes, { name: testNodeName });
+  expect(status?.conditions?.find(({ type }) => type === 'Ready')).toMatchObject({ status: 'False', message: 'node is shutting down' });
+  await down.run({ name: 'late', containers });
+  await down.pod('late', 'pod late is refused', (pod) => pod.status?.phase === 'Failed');
+  expect(await statusOf('late')).toMatchObject({ reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' });
+  await down.stop();
 });
 
 describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`, () => {
