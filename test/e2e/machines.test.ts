@@ -13,6 +13,8 @@ import { until } from '../support/until.ts';
 
 const whyNot = hasKubectl ? (whyNoMachines ?? whyNoContainerd) : 'kubectl is not installed';
 
+const whyNoWireguard = ['/usr/bin/wg', '/usr/bin/wireguard-go', '/dev/net/tun'].find((path) => !existsSync(path));
+
 const manifest = `
 apiVersion: v1
 kind: ConfigMap
@@ -450,5 +452,77 @@ describe.skipIf(whyNot !== undefined)(
       });
       directories.length = 1;
     });
+
+    it('are clean after down, also where the server was killed before', async () => {
+      const directory = serverDirectory();
+      const { pid } = JSON.parse(await readFile(join(directory, 'endpoints.json'), 'utf8')) as { readonly pid: number };
+      process.kill(pid, 'SIGKILL');
+      await until(() => !existsSync(`/proc/${pid}/exe`), { what: 'the server is gone' });
+      expect((await machines.run(1, 'ip', '-o', 'link')).stdout).toContain('veth');
+      const { code, stderr } = await machines.midship(1, 'down', '--purge', '--yes', '--data-dir', directory);
+      expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/stopped \d+ pods? that outlived a crash/) });
+      await expectClean(1);
+      expect(existsSync(directory)).toBe(false);
+      directories.length = 0;
+    });
+
+    async function expectClean(n: number): Promise<void> {
+      expect((await machines.run(n, 'ip', 'route')).stdout).not.toContain('10.42.');
+      expect((await machines.run(n, 'ip', '-o', 'link')).stdout).not.toMatch(/veth|midship-/);
+      expect((await machines.run(n, 'nft', 'list', 'tables')).stdout).not.toContain('midship');
+    }
+
+    it.skipIf(whyNoWireguard !== undefined)(
+      `encrypt what their pods say to each other (skipped where there is no WireGuard: ${whyNoWireguard ?? 'there is here'})`,
+      async () => {
+        await separateWireguardSockets();
+        const made = [await temporaryDirectory('server'), await temporaryDirectory('agent')] as const;
+        for (const directory of made) {
+          await mkdir(join(directory, 'images'), { recursive: true });
+          await writeFile(join(directory, 'images', 'busybox.tar'), await busyboxArchive());
+        }
+        directories.push(...made);
+        await machines.start(1, made[0], 'server', '--network-backend', 'wireguard', '--disable', 'ingress');
+        const url = `https://${machines.address(1)}:6443`;
+        await machines.start(2, made[1], 'agent', '--server', url, '--token-file', join(made[0], 'token'), '--disable', 'ingress');
+        await writeFile(join(made[0], 'web.yaml'), manifest);
+        await kubectl('apply', '-f', join(made[0], 'web.yaml'));
+        await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
+        const [[here], [there]] = [await podsOn('second'), await podsOn('first')];
+        expect((await machines.run(2, 'ip', 'route', 'get', there?.ip ?? '')).stdout).toContain('dev midship-wg');
+        const receivedBytes = async (n: number): Promise<number> => {
+          const { stdout } = await machines.run(n, 'wg', 'show', 'midship-wg', 'transfer');
+          return Number(stdout.trim().split('\t')[1] ?? 0);
+        };
+        const before = await receivedBytes(1);
+        const page = ['wget', '-T', '5', '-qO-', `http://${there?.ip}:8080/`];
+        await until(async () => (await tryKubectl('exec', here?.name ?? '', '--', ...page)).stdout === 'hello across machines', {
+          what: 'the page of the other machine',
+        });
+        expect(await receivedBytes(1)).toBeGreaterThan(before);
+        for (const n of [2, 1]) {
+          const { code } = await machines.midship(n, 'down', '--purge', '--yes', '--data-dir', made[n - 1] ?? '');
+          expect(code).toBe(0);
+          await expectClean(n);
+        }
+        directories.length = 0;
+      },
+    );
+
+    /** wireguard-go has a socket for the name of its device, which both machines share with the file system of this one. */
+    async function separateWireguardSockets(): Promise<void> {
+      const bin = join(home, 'wireguard');
+      await mkdir(bin);
+      const scripts = {
+        'wireguard-go':
+          'mkdir -p /var/run/wireguard; exec unshare -m sh -c "mount -t tmpfs own /var/run/wireguard && exec /usr/bin/wireguard-go $*"',
+        wg: 'for p in $(pgrep -x wireguard-go); do [ "$(readlink /proc/$p/ns/net)" = "$(readlink /proc/self/ns/net)" ] && exec nsenter --mount=/proc/$p/ns/mnt /usr/bin/wg "$@"; done; exec /usr/bin/wg "$@"',
+      };
+      for (const [name, script] of Object.entries(scripts)) {
+        await writeFile(join(bin, name), `#!/bin/sh\n${script}\n`);
+        await chmod(join(bin, name), 0o755);
+      }
+      process.env.PATH = `${bin}:${process.env.PATH}`;
+    }
   },
 );
