@@ -115,14 +115,33 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
       until(async () => (await readyPods('cache-backup', 1))[0]?.spec.terminationGracePeriodSeconds === seconds, {
         what: () => `the backup with ${seconds} s; ${cluster.output()}`,
       });
+    // And the port of a load balancer, which answers people outside the cluster.
+    const service = join(clone.directory, 'apps/storefront/service.yaml');
+    await writeFile(service, (await readFile(service, 'utf8')).replace('port: 8088', 'port: 8089'));
+    const balancerAnswers = async (port: number): Promise<boolean> => {
+      const path = 'jsonpath={.status.loadBalancer.ingress[*].ip} {.spec.ports[*].port}';
+      const { stdout } = await cluster.kubectl('get', 'service', '-n', 'web', 'storefront-public', '-o', path);
+      const [address = '', ...rest] = stdout.split(' ');
+      if (Number(rest.at(-1)) !== port) return false;
+      return await fetch(`http://${address}:${port}/fast`).then(
+        ({ ok }) => ok,
+        () => false,
+      );
+    };
+    const balancerAt = (port: number) =>
+      until(() => balancerAnswers(port), { what: () => `the load balancer answers at ${port}; ${cluster.output()}` });
+    await balancerAt(8088);
     await edit('storefront: 5 replicas', 'apps/storefront/deployment.yaml', (text) => text.replace('replicas: 3', 'replicas: 5'));
     const five = await readyPods('storefront', 5);
     // Simulated nodes never get a pod that somebody talks to.
     expect(five.every(({ spec }) => spec.nodeName === 'node-a' || spec.nodeName === 'node-b')).toBe(true);
     await backupWith(4);
+    await balancerAt(8089);
+    expect(await balancerAnswers(8088)).toBe(false);
     await revert();
     await readyPods('storefront', 3);
     await backupWith(5);
+    await balancerAt(8088);
     const { stdout: log } = await cluster.kubectl('logs', '-n', 'web', 'cache-backup-0');
     expect(log).toContain('saved before: ["sextant","chronometer","lead line"]');
     const after = await get('deploy,svc,cm', '-n', 'web');
