@@ -76,7 +76,8 @@ export default defineConfig({
       no_proxy: withoutProxy,
     },
     projects: [
-      tier('unit', { testTimeout: 10_000, maxWorkers: workers, isolate: false, order: 1 }),
+      // Some compute for a second or two, by intent. That is ten while the cores are shared with e2e files and other programs.
+      tier('unit', { testTimeout: 30_000, maxWorkers: workers, isolate: false, order: 1 }),
       tier('integration', { exclude: measureMemory, testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
       tier('integration-alone', { include: measureMemory, testTimeout: 60_000, maxWorkers: workers, isolate: true, order: 1 }),
       tier('conformance', { testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
