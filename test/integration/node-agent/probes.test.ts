@@ -46,7 +46,7 @@ const exec: ContainerRuntime['exec'] = async () => ({
 
 function start(container: Partial<Container>): void {
   probes = startProbes({
-    pod: { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'default' } },
+    pod: { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'p', namespace: 'default' }, spec: { containers: [] } },
     container: { name: 'main', ...container },
     containerId: 'c',
     podIP: '127.0.0.1',

@@ -56,7 +56,10 @@ describe('a config map', () => {
   it('has no key without a name, as a Secret has none', () => {
     for (const { kind, validate } of [configMaps, secrets]) {
       const object = { apiVersion: 'v1', kind, metadata, data: { '': 'MQ==' } };
-      expect(validate?.(object as never)?.map(({ type, field }) => `${type} ${field}`), kind).toEqual(['FieldValueInvalid data[]']);
+      expect(
+        validate?.(object as never)?.map(({ type, field }) => `${type} ${field}`),
+        kind,
+      ).toEqual(['FieldValueInvalid data[]']);
     }
   });
 });
