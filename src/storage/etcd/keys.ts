@@ -9,6 +9,7 @@ export interface StoreKeys {
   readonly end: string;
   readonly compaction: string;
   readonly format: string;
+  readonly offset: string;
   fence(serverId: string): string;
   record(name: string): string;
   of(key: string): string;
@@ -24,6 +25,7 @@ export function createStoreKeys(prefix: string): StoreKeys {
     end: keyAfterPrefix(first),
     compaction: `${meta}compaction`,
     format: `${meta}format`,
+    offset: `${meta}offset`,
     record: (name) => `${meta}${name}`,
     fence: (serverId) => `${meta}fence/${serverId}`,
     of: (key) => `${first}${key}`,

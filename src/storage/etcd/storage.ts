@@ -1,5 +1,4 @@
 import { type Clock, systemClock } from '../../base/clock.ts';
-import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import type { Log } from '../../base/log.ts';
 import { expired } from '../../machinery/status-error.ts';
 import type {
@@ -12,18 +11,11 @@ import type {
   StoredEntry,
   WatchOptions,
 } from '../storage.ts';
-import { StorageError } from '../storage-error.ts';
-import {
-  createEtcdClient,
-  type EtcdClient,
-  type EtcdClientOptions,
-  type EtcdEvent,
-  isOfCertificates,
-  isOpen,
-  type KeyValue,
-} from './client.ts';
+import { createEtcdClient, type EtcdClient, type EtcdClientOptions, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
 import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
+import { withOffset } from './offset.ts';
+import { checkFormat, checkVersion, offsetIn, openFailure } from './open.ts';
 import { createEtcdWrites, type EtcdWrites } from './writes.ts';
 
 /**
@@ -44,6 +36,13 @@ export interface EtcdStorageOptions extends Omit<EtcdClientOptions, 'clock'> {
 /** A store that several servers share. */
 export interface EtcdStorage extends Storage {
   readonly records: StoreRecords;
+  /** All entries of one revision, in pages. Writes go on meanwhile. */
+  readAll(): Promise<EntrySnapshot>;
+}
+
+interface EntrySnapshot {
+  readonly revision: number;
+  readonly pages: AsyncIterable<readonly StoredEntry[]>;
 }
 
 /** `bootstrap`: the keys of the cluster, encrypted. `git-home`: the server that has the built-in Git remote. */
@@ -65,26 +64,28 @@ export interface StoreRecord {
 const pageKeys = 1_000;
 /** Changes handed on at once. */
 const historyPage = 500;
-/** etcd before it may say in a progress answer that nothing is missing while something is. (etcd-io/etcd#15220) */
-const oldestVersion = '3.5.8';
 /** The client waits some seconds for each. */
 const maxRecordTries = 4;
 const neverAborted = new AbortController().signal;
-/** Version of how values and keys lie in etcd. */
-const formatVersion = 1;
-
 /**
  * @throws StorageError when etcd is away, too old, or written by a later version
  */
 export async function openEtcdStorage(options: EtcdStorageOptions): Promise<EtcdStorage> {
   const { prefix, serverId, log, clock = systemClock } = options;
-  const client = createEtcdClient({ ...options, clock });
+  const direct = createEtcdClient({ ...options, clock });
   const keys = createStoreKeys(prefix);
+  let client: EtcdClient;
+  try {
+    await checkVersion(direct);
+    await checkFormat(direct, keys);
+    client = withOffset(direct, await offsetIn(direct, keys));
+  } catch (err) {
+    direct.close();
+    throw openFailure(err, options);
+  }
   const live = createLiveWatch({ client, key: keys.first, rangeEnd: keys.end, clock, log });
   const writes = createEtcdWrites({ client, live, keys, serverId, clock });
   try {
-    await checkVersion(client);
-    await checkFormat(client, keys);
     const { revision } = await client.range({ key: keys.fence(serverId) });
     live.start(revision);
     // Writes of an earlier process of this server are done by now, or never.
@@ -93,34 +94,8 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Etcd
   } catch (err) {
     live.stop(err as Error);
     client.close();
-    throw err instanceof GrpcError ? openError(err, options) : err;
+    throw openFailure(err, options);
   }
-}
-
-function openError(err: GrpcError, { endpoints, prefix }: EtcdStorageOptions): StorageError {
-  const where = endpoints.map(({ host, port }) => `${host}:${port}`).join(',');
-  if (err.code === grpcCodes.permissionDenied) {
-    return new StorageError(`etcd at ${where} refuses the prefix ${prefix}`, {
-      hint: `Give the user the right to read and write it: etcdctl role grant-permission ROLE readwrite --prefix=true ${prefix}/`,
-      cause: err,
-    });
-  }
-  if (err.code === grpcCodes.invalidArgument || err.code === grpcCodes.unauthenticated) {
-    return new StorageError(`etcd at ${where} refuses the login: ${err.message}`, {
-      hint: 'Check --store-user and --store-password-file.',
-      cause: err,
-    });
-  }
-  if (isOfCertificates(err)) {
-    return new StorageError(`etcd at ${where} and this server do not trust each other: ${err.message}`, {
-      hint: 'Check --store-ca against the certificate of etcd, and --store-cert and --store-key against its --trusted-ca-file.',
-      cause: err,
-    });
-  }
-  return new StorageError(`etcd at ${where} does not answer: ${err.message}`, {
-    hint: 'Check that etcd runs there and has a quorum: etcdctl endpoint status --cluster. With TLS it needs --store-ca.',
-    cause: err,
-  });
 }
 
 interface Parts {
@@ -310,6 +285,23 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     }
   }
 
+  async function readAll(): Promise<EntrySnapshot> {
+    const { revision } = await client.range({ key: keys.format });
+    async function* pages(): AsyncGenerator<readonly StoredEntry[]> {
+      for (let key = keys.first; ; ) {
+        const page = await client.range({ key, rangeEnd: keys.end, limit: pageKeys, revision });
+        yield page.entries.flatMap(({ key: etcdKey, text, modRevision }) => {
+          const name = keys.nameOf(etcdKey);
+          return name === undefined ? [] : [{ key: name, text, revision: modRevision }];
+        });
+        const last = page.entries.at(-1);
+        if (!page.more || last === undefined) return;
+        key = `${last.key}\0`;
+      }
+    }
+    return { revision, pages: pages() };
+  }
+
   return {
     isShared: true,
     get currentRevision() {
@@ -327,6 +319,10 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
       checkOpen();
       // A read that a quorum answers has the revision of the newest write in its header.
       return (await client.range({ key: keys.format })).revision;
+    },
+    async readAll() {
+      checkOpen();
+      return await readAll();
     },
     async get(key) {
       checkOpen();
@@ -389,25 +385,6 @@ const beforeOf = (before: KeyValue | undefined, firstRevision: number): { readon
 
 const tooOld = (revision: number, compacted: number) => expired(`too old resource version: ${revision} (${compacted})`);
 
-async function checkVersion(client: EtcdClient): Promise<void> {
-  const version = await client.version();
-  if (isOlder(version, oldestVersion)) {
-    throw new StorageError(`etcd ${version} is too old`, {
-      hint: `Upgrade etcd to ${oldestVersion} or later: earlier ones lose changes of watches.`,
-    });
-  }
-}
-
-/** Versions are three numbers, perhaps with a suffix. */
-function isOlder(version: string, than: string): boolean {
-  const [ours = [], theirs = []] = [version, than].map((text) => text.split('-')[0]?.split('.').map(Number) ?? []);
-  for (const [at, part] of theirs.entries()) {
-    const own = ours[at] ?? 0;
-    if (own !== part) return own < part;
-  }
-  return false;
-}
-
 function createRecords(client: EtcdClient, keys: StoreKeys): StoreRecords {
   async function get(name: string): Promise<StoreRecord | undefined> {
     const [entry] = (await client.range({ key: keys.record(name) })).entries;
@@ -431,22 +408,6 @@ function createRecords(client: EtcdClient, keys: StoreKeys): StoreRecords {
     }
   }
   return { get, create };
-}
-
-/** Says how the store is written, and refuses one that a later version wrote. */
-async function checkFormat(client: EtcdClient, keys: StoreKeys): Promise<void> {
-  const { found } = await client.txn({
-    compare: [{ key: keys.format, revision: 0 }],
-    success: { put: { key: keys.format, text: JSON.stringify({ written: formatVersion, oldestReader: formatVersion }) } },
-    read: keys.format,
-  });
-  if (found === undefined) return;
-  const { oldestReader } = JSON.parse(found.text) as { readonly oldestReader: number };
-  if (oldestReader > formatVersion) {
-    throw new StorageError(`the store in etcd is of format ${oldestReader}, which this version cannot read`, {
-      hint: 'Start the version of Midship that wrote it, or a later one',
-    });
-  }
 }
 
 /** Up to where etcd has forgotten what was superseded, whoever asked for it: a watch that begins before is refused and says so. */

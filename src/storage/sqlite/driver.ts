@@ -94,7 +94,7 @@ export async function openSqliteDriver({ path, clock }: SqliteDriverOptions): Pr
 }
 
 /** A file of its own beside the database: `state.reserve` for `state.db`. */
-const besides = (path: string, ending: string): string => `${path.replace(/\.db$/, '')}.${ending}`;
+export const besides = (path: string, ending: string): string => `${path.replace(/\.db$/, '')}.${ending}`;
 
 /** Adds the deletions that were decided, and moves the damaged rows out of the log. */
 async function setAside(database: Database, damaged: readonly number[], { rows, compactedRevision }: Repair): Promise<void> {

@@ -1,0 +1,79 @@
+import { systemClock } from '../../base/clock.ts';
+import type { StoredEntry } from '../storage.ts';
+import { StorageError } from '../storage-error.ts';
+import { createEtcdClient, type EtcdClient, type EtcdClientOptions, isOpen, type TxnAnswer } from './client.ts';
+import { createStoreKeys } from './keys.ts';
+import { checkVersion, formatText, openFailure } from './open.ts';
+
+export interface EtcdFillOptions extends Omit<EtcdClientOptions, 'clock'> {
+  readonly prefix: string;
+  /** The revisions of the store begin above it. */
+  readonly above: number;
+}
+
+/** Fills an empty prefix of etcd. No server starts on it before `finish`, and what breaks off stays refused. */
+export interface EtcdFill {
+  put(entries: readonly Pick<StoredEntry, 'key' | 'text'>[]): Promise<void>;
+  /** Writes the record `bootstrap`, and the format as the last key. */
+  finish(bootstrap: string): Promise<void>;
+  close(): void;
+}
+
+/** Transactions under way; more gain little, and each holds an object. */
+const parallel = 64;
+const maxTries = 8;
+
+/** @throws StorageError when etcd is away, or when the prefix is in use */
+export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill> {
+  const { prefix, above } = options;
+  const client = createEtcdClient({ ...options, clock: systemClock });
+  const keys = createStoreKeys(prefix);
+  try {
+    await checkVersion(client);
+    const { entries } = await client.range({ key: keys.first, rangeEnd: keys.end, limit: 1 });
+    // The key decides between two that fill at once: it is made by one of them.
+    if (entries.length > 0 || !(await create(client, keys.offset, String(above))).succeeded) throw inUse(options);
+  } catch (err) {
+    client.close();
+    throw openFailure(err, options);
+  }
+  let newest = 0;
+
+  async function write(key: string, text: string): Promise<void> {
+    const { succeeded, found, revision } = await create(client, key, text);
+    if (!succeeded && found?.text !== text) throw inUse(options);
+    newest = Math.max(newest, succeeded ? revision : (found?.modRevision ?? 0));
+  }
+
+  return {
+    async put(entries) {
+      for (let at = 0; at < entries.length; at += parallel) {
+        await Promise.all(entries.slice(at, at + parallel).map(({ key, text }) => write(keys.of(key), text)));
+      }
+    },
+    async finish(bootstrap) {
+      await write(keys.record('bootstrap'), bootstrap);
+      // Nobody resumes a watch from before.
+      await write(keys.compaction, String(newest + above));
+      await write(keys.format, formatText);
+    },
+    close: () => client.close(),
+  };
+}
+
+/** Without an answer the key may have been written; another try shows it then. */
+async function create(client: EtcdClient, key: string, text: string): Promise<TxnAnswer> {
+  for (let tries = 1; ; tries += 1) {
+    try {
+      return await client.txn({ compare: [{ key, revision: 0 }], success: { put: { key, text } }, read: key });
+    } catch (err) {
+      if (!isOpen(err) || tries === maxTries) throw err;
+      client.moveOn();
+    }
+  }
+}
+
+const inUse = ({ prefix }: EtcdFillOptions): StorageError =>
+  new StorageError(`the prefix ${prefix} in etcd is not empty`, {
+    hint: `Name another one (--store etcd://HOST/PREFIX). If nothing in it is needed, or filling it broke off: etcdctl del --prefix ${prefix}/`,
+  });
