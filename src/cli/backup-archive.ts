@@ -1,16 +1,15 @@
 import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { type FileHandle, mkdir, open, writeFile } from 'node:fs/promises';
+import { type FileHandle, mkdir, open } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { Readable } from 'node:stream';
 import type { ReadEntry } from 'tar';
 import { syncDirectory } from '../base/durable-file.ts';
 
 /**
- * A backup is a tar file without compression. Its first entry, `manifest.json`, lists every other one with size and digest; nothing else
- * may be in it.
+ * Earlier versions made backups that are tar files without compression, with a copy of the database. The first entry, `manifest.json`,
+ * lists every other one with size and digest; nothing else may be in it.
  */
-export interface Manifest {
+interface Manifest {
   readonly format: 1;
   /** Version of the program that made it. */
   readonly version: string;
@@ -48,44 +47,12 @@ const requiredPaths = ['state.db', 'network.json', 'pki/ca.crt', 'pki/ca.key'];
 export const isBackedUp = (path: string): boolean => knownPath.test(path);
 
 /**
- * Streams the files `paths` of `directory`, which do not change meanwhile, behind a manifest of them. The reader sets the pace.
- *
- * The manifest is written into `directory`, too.
- */
-export async function packArchive(
-  directory: string,
-  { paths, ...about }: Pick<Manifest, 'version' | 'revision' | 'createdAt'> & { readonly paths: readonly string[] },
-): Promise<Readable> {
-  const files: ManifestFile[] = [];
-  for (const path of paths) {
-    if (!isBackedUp(path)) throw new Error(`a backup has no place for ${path}`);
-    files.push({ path, ...(await digestOf(join(directory, path))) });
-  }
-  const manifest: Manifest = { format: 1, ...about, files };
-  await writeFile(join(directory, manifestName), `${JSON.stringify(manifest, undefined, 2)}\n`, { mode: 0o600 });
-  const { create } = await import('tar');
-  return Readable.from(create({ cwd: directory, portable: true, strict: true, maxReadSize: chunkBytes }, [manifestName, ...paths]), {
-    objectMode: false,
-  });
-}
-
-async function digestOf(path: string): Promise<{ readonly size: number; readonly sha256: string }> {
-  const hash = createHash('sha256');
-  let size = 0;
-  for await (const chunk of createReadStream(path, { highWaterMark: chunkBytes })) {
-    hash.update(chunk as Buffer);
-    size += (chunk as Buffer).length;
-  }
-  return { size, sha256: hash.digest('hex') };
-}
-
-/**
  * Reads an archive to its end and compares every file with its size and digest.
  *
- * @param target  a directory that gets the files, synced; without one they are only compared
+ * @param target  a directory that gets the files, synced
  * @throws ArchiveError for what is no complete backup; some files may be in `target` then
  */
-export async function readArchive(file: string, target?: string): Promise<Manifest> {
+export async function readArchive(file: string, target: string): Promise<Manifest> {
   await refuseOtherFiles(file);
   const { Parser } = await import('tar');
   let manifest: Manifest | undefined;
@@ -109,18 +76,18 @@ export async function readArchive(file: string, target?: string): Promise<Manife
     if (entry.size !== expected.size) {
       throw new ArchiveError(`${expected.path} has ${entry.size} bytes, and ${expected.size} by the manifest`);
     }
-    const output = target === undefined ? undefined : await createBelow(target, expected.path);
+    const output = await createBelow(target, expected.path);
     const hash = createHash('sha256');
     try {
       over.signal.throwIfAborted();
       for await (const chunk of entry) {
         hash.update(chunk);
-        await output?.writeFile(chunk);
+        await output.writeFile(chunk);
         over.signal.throwIfAborted();
       }
-      await output?.sync();
+      await output.sync();
     } finally {
-      await output?.close();
+      await output.close();
     }
     if (hash.digest('hex') !== expected.sha256)
       throw new ArchiveError(`${expected.path} is damaged: its digest is not that of the manifest`);
@@ -175,10 +142,8 @@ export async function readArchive(file: string, target?: string): Promise<Manife
   const [lost] = missing.keys();
   if (manifest === undefined) throw new ArchiveError('It is empty');
   if (lost !== undefined) throw new ArchiveError(`${lost} is missing: the file ends too early`);
-  if (target !== undefined) {
-    for (const directory of new Set((manifest as Manifest).files.map(({ path }) => dirname(join(target, path)))))
-      await syncDirectory(directory);
-  }
+  for (const directory of new Set((manifest as Manifest).files.map(({ path }) => dirname(join(target, path)))))
+    await syncDirectory(directory);
   return manifest;
 }
 

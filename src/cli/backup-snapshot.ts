@@ -1,26 +1,39 @@
-import { existsSync } from 'node:fs';
-import { copyFile, mkdir, mkdtemp, readdir, rm } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { createReadStream, existsSync } from 'node:fs';
+import { mkdir, mkdtemp, readdir, readFile, rm } from 'node:fs/promises';
+import { join, relative } from 'node:path';
 import type { Readable } from 'node:stream';
 import { timestampOf } from '../base/clock.ts';
 import { createBundle } from '../gitops/sources/bundle.ts';
-import { isBackedUp, packArchive } from './backup-archive.ts';
+import { isBackedUp } from './backup-archive.ts';
+import { type BackupFile, type BackupHeader, packBackup } from './backup-lines.ts';
 import { authoritiesOf, filesOf } from './configuration.ts';
+import type { StoredObject } from './repair.ts';
 
 export interface SnapshotOptions {
   readonly dataDirectory: string;
   /** The open store of the directory. */
-  readonly store: { readonly currentRevision: number; backup(path: string): Promise<void> };
+  readonly store: { snapshot(stage: string): Promise<StoreSnapshot> };
   readonly version: string;
   readonly now: number;
   readonly signal: AbortSignal;
 }
 
+/** The objects of a store at one revision, in pages. */
+export interface StoreSnapshot {
+  readonly revision: number;
+  readonly pages: AsyncIterable<readonly StoredObject[]>;
+  /** Servers share the keys by it; absent where they lie in the data directory alone. */
+  readonly bundle?: BackupHeader['bundle'];
+}
+
+const pieceBytes = 512 * 1024;
+
 /**
- * Copies what a cluster needs to be what it is, while it works, and gives the copy as an archive. The copy lies in the data directory
- * until the stream is closed.
+ * Gives what a cluster needs to be what it is as a backup, while the cluster works. Copies lie in the data directory until the stream is
+ * closed.
  *
  * The store comes first. Its objects name commits and need keys, and the copies of repository and keys are made later, so they have them.
+ * Keys that servers share in the store are in the backup as they lie there, encrypted.
  */
 export async function openSnapshot({ dataDirectory, store, version, now, signal }: SnapshotOptions): Promise<Readable> {
   const files = filesOf(dataDirectory);
@@ -28,37 +41,41 @@ export async function openSnapshot({ dataDirectory, store, version, now, signal 
   const stage = await mkdtemp(join(files.backup, 'stage-'));
   const remove = (): Promise<void> => rm(stage, { recursive: true, force: true });
   try {
-    const { currentRevision: revision } = store;
-    const place = (path: string): string => join(stage, relative(dataDirectory, path));
-    await store.backup(place(files.database));
+    const { revision, pages, bundle } = await store.snapshot(stage);
     signal.throwIfAborted();
-    const bundle = join(stage, 'git', 'cluster.bundle');
-    await mkdir(dirname(bundle), { mode: 0o700 });
-    const hasCommits = await createBundle({ gitdir: files.repository, file: bundle, signal });
-    const copied: string[] = [];
-    for (const { directory } of Object.values(authoritiesOf(dataDirectory))) {
-      // A stranger's file is theirs to save, and must not keep a backup from being made.
-      copied.push(...(await filesIn(directory)).filter((path) => isBackedUp(relative(dataDirectory, path))));
-    }
-    copied.push(...[files.network, files.token, files.pageToken].filter((path) => existsSync(path)));
-    for (const path of copied) {
-      await mkdir(dirname(place(path)), { recursive: true, mode: 0o700 });
-      await copyFile(path, place(path));
-    }
+    const repository = join(stage, 'cluster.bundle');
+    const hasCommits = existsSync(files.repository) && (await createBundle({ gitdir: files.repository, file: repository, signal }));
+    const kept = bundle === undefined ? await keysOf(dataDirectory) : [];
+    const copied = await Promise.all(
+      [...kept, files.network].filter((path) => existsSync(path)).map(async (path) => ({ path, content: await readFile(path) })),
+    );
     signal.throwIfAborted();
-    const paths = [files.database, ...copied].map((path) => relative(dataDirectory, path));
-    const stream = await packArchive(stage, {
-      version,
-      revision,
-      createdAt: timestampOf(now),
-      paths: hasCommits ? [...paths, relative(stage, bundle)] : paths,
-    });
+    async function* contents(): AsyncGenerator<BackupFile> {
+      for (const { path, content } of copied) yield { path: relative(dataDirectory, path), content };
+      if (!hasCommits) return;
+      for await (const content of createReadStream(repository, { highWaterMark: pieceBytes })) yield { path: bundlePath, content };
+    }
+    const about = { version, createdAt: timestampOf(now), revision, ...(bundle === undefined ? {} : { bundle }) };
+    const stream = packBackup(about, { files: contents(), pages });
     stream.once('close', () => void remove());
     return stream;
   } catch (err) {
     await remove();
     throw err;
   }
+}
+
+/** The built-in repository in a backup. */
+export const bundlePath = join('git', 'cluster.bundle');
+
+async function keysOf(dataDirectory: string): Promise<readonly string[]> {
+  const { token, pageToken } = filesOf(dataDirectory);
+  const keys: string[] = [];
+  for (const { directory } of Object.values(authoritiesOf(dataDirectory))) {
+    // A stranger's file is theirs to save, and must not keep a backup from being made.
+    keys.push(...(await filesIn(directory)).filter((path) => isBackedUp(relative(dataDirectory, path))));
+  }
+  return [...keys, token, pageToken];
 }
 
 /** Files directly below `directory`, but those that are being written. */

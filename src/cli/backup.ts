@@ -10,7 +10,8 @@ import { timestampOf } from '../base/clock.ts';
 import { syncDirectory } from '../base/durable-file.ts';
 import { networkErrorText } from '../base/network-error.ts';
 import { type KubeconfigConnection, loadKubeconfig } from '../client/kubeconfig.ts';
-import { ArchiveError, readArchive } from './backup-archive.ts';
+import { ArchiveError } from './backup-archive.ts';
+import { type BackupHeader, readBackup } from './backup-lines.ts';
 import { readEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { noteBackup } from './purge.ts';
@@ -53,7 +54,7 @@ export async function backup({ dataDirectory, file, force, output, version, open
       const stopped = await openStopped({ dataDirectory, version });
       await writeStream(stopped.stream, temporary).finally(() => stopped.close());
     } else await writeStream(await requestBackup(await loadKubeconfig(endpoints.kubeconfig)), temporary);
-    const { revision } = await readArchive(temporary).catch((err: unknown) => {
+    const { header, objects } = await verifyBackup(temporary).catch((err: unknown) => {
       if (!(err instanceof ArchiveError)) throw err;
       throw new Failure('the backup is not complete', { why: `${err.message}.`, fix: 'Run it again.', cause: err });
     });
@@ -61,12 +62,26 @@ export async function backup({ dataDirectory, file, force, output, version, open
     await syncDirectory(dirname(file));
     await noteBackup(dataDirectory, { file, at: timestampOf(Date.now()) });
     const { size } = await stat(file);
-    output.write(`${basename(file)}  ${(size / 1024 / 1024).toFixed(1)} MiB, revision ${revision}\n`);
-    output.write('It holds all keys and Secrets of the cluster: keep it where nobody else can read it.\n');
+    output.write(`${basename(file)}  ${(size / 1024 / 1024).toFixed(1)} MiB, ${objects} objects, revision ${header.revision}\n`);
+    output.write(
+      header.bundle === undefined
+        ? 'It holds all keys and Secrets of the cluster: keep it where nobody else can read it.\n'
+        : 'Keys and Secrets in it are encrypted; the token of the servers (file server-token) opens them: keep that apart from it.\n',
+    );
     return 0;
   } finally {
     await rm(temporary, { force: true });
   }
+}
+
+/** Reads a backup to its end. @throws ArchiveError when it is not complete */
+export async function verifyBackup(file: string): Promise<{ readonly header: BackupHeader; readonly objects: number }> {
+  let header: BackupHeader | undefined;
+  for await (const part of readBackup(file)) {
+    if (part.type === 'header') header = part.header;
+    if (part.type === 'end' && header !== undefined) return { header, objects: part.objects };
+  }
+  throw new ArchiveError('It is empty');
 }
 
 /** A new file that its owner alone can read, and that is on the disk when the promise resolves. */
@@ -76,6 +91,13 @@ async function writeStream(from: Readable, path: string): Promise<void> {
     for await (const chunk of from) await file.writeFile(chunk as Buffer);
     await file.sync();
   } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOSPC') {
+      throw new Failure('the disk is full', {
+        why: `The backup has no room in ${dirname(path)}; what was written of it is removed.`,
+        fix: 'Free some space, or name a file on another disk.',
+        cause: err,
+      });
+    }
     if ((err as NodeJS.ErrnoException).code !== 'ECONNRESET' && (err as NodeJS.ErrnoException).code !== 'ERR_STREAM_PREMATURE_CLOSE')
       throw err;
     throw new Failure('the backup broke off', {

@@ -1,7 +1,11 @@
 import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CommandContext, DataDirectoryFlags } from './command-context.ts';
+import { Failure } from './failure.ts';
 import type { RepairContext } from './repair.ts';
+import { readServerToken, type ServerToken } from './server-token.ts';
+import { formatEtcdAddress, tryParseEtcdAddress } from './store-address.ts';
+import { type StoreFlags, storeSettingsOf, withEtcdFlags, withStoreFlags } from './store-flags.ts';
 
 /** The commands that keep, restore and repair the data of a cluster. */
 export function addDataCommands(program: Command, context: CommandContext): void {
@@ -22,14 +26,66 @@ export function addDataCommands(program: Command, context: CommandContext): void
         }),
       );
     });
-  withDataDirectory(program.command('restore').description('make a data directory of a backup'))
+  withStoreFlags(
+    withDataDirectory(program.command('restore').description('make a data directory of a backup, and with --store the content of an etcd')),
+  )
     .argument('<file>', 'what "midship backup" wrote')
-    .action(async (file: string, flags: DataDirectoryFlags) => {
+    .option('--token-file <file>', 'token of the servers that the backup is of (server-token); needed when its keys are encrypted')
+    .action(async (file: string, flags: DataDirectoryFlags & StoreFlags & TokenFlags) => {
       const { restore } = await import('./restore.ts');
-      done(await restore({ file: resolve(file), dataDirectory: await dataDirectoryOf(flags), output: output }));
+      const [store, token] = [storeSettingsOf(flags), tokenOf(flags)];
+      done(
+        await restore({
+          file: resolve(file),
+          dataDirectory: await dataDirectoryOf(flags),
+          output: output,
+          store: store === undefined ? undefined : formatEtcdAddress(store.address),
+          startFill: async (options) => (await import('./compose/store-fill.ts')).startStoreFill({ ...options, store, token }),
+        }),
+      );
     });
+  addMigrateCommand(program, context);
   addRepairCommands(program, context);
   addCertificateCommands(program, context);
+}
+
+interface TokenFlags {
+  readonly tokenFile?: string;
+}
+
+const tokenOf = ({ tokenFile }: TokenFlags): ServerToken | undefined =>
+  tokenFile === undefined ? undefined : readServerToken(resolve(tokenFile));
+
+function addMigrateCommand(program: Command, { output, done }: CommandContext): void {
+  const migrate = program.command('migrate').description('move the objects of a stopped cluster between SQLite and etcd');
+  withEtcdFlags(
+    migrate
+      .requiredOption('--from <place>', 'data directory, or etcd://HOST[:PORT][,…][/PREFIX]')
+      .requiredOption('--to <place>', 'the other kind of place; etcd has to be empty there')
+      .option('--token-file <file>', 'token of the servers (server-token); otherwise that of the data directory, or a new one'),
+  ).action(async (flags: Omit<StoreFlags, 'store'> & TokenFlags & { readonly from: string; readonly to: string }) => {
+    const [from, to] = [tryParseEtcdAddress(flags.from), tryParseEtcdAddress(flags.to)];
+    const address = from ?? to;
+    if (address === undefined || (from !== undefined && to !== undefined)) {
+      throw new Failure('one of --from and --to has to be an etcd, and the other one a data directory', {
+        why: 'Objects move between SQLite and etcd.',
+        fix: 'For example: midship migrate --from /var/lib/midship --to etcd://HOST:2379',
+      });
+    }
+    const store = storeSettingsOf({ ...flags, store: address });
+    if (store === undefined) throw new Error('the flags name an etcd');
+    const { migrate: run } = await import('./compose/migrate.ts');
+    done(
+      await run({
+        dataDirectory: resolve(from === undefined ? flags.from : flags.to),
+        store,
+        address: from === undefined ? flags.to : flags.from,
+        to: from === undefined ? 'etcd' : 'sqlite',
+        token: tokenOf(flags),
+        output,
+      }),
+    );
+  });
 }
 
 function addRepairCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: CommandContext): void {

@@ -28,7 +28,7 @@ interface SalvagedStore {
   readonly keptAs: string;
 }
 
-interface StoredObject {
+export interface StoredObject {
   /** `GROUP/RESOURCE/NAMESPACE/NAME`, `core` for the group without a name. */
   readonly key: string;
   readonly text: string;

@@ -1,25 +1,53 @@
 import { existsSync } from 'node:fs';
-import { readdir, rename, rm } from 'node:fs/promises';
+import { mkdir, open, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeDurableDirectory, syncDirectory } from '../base/durable-file.ts';
 import { processStat } from '../base/process-identity.ts';
 import { restoreBundle } from '../gitops/sources/bundle.ts';
+import { verifyBackup } from './backup.ts';
 import { ArchiveError, readArchive } from './backup-archive.ts';
+import { type BackupHeader, isPackedBackup, readBackup } from './backup-lines.ts';
+import { bundlePath } from './backup-snapshot.ts';
 import { filesOf } from './configuration.ts';
 import { type ExitCode, Failure } from './failure.ts';
+import type { StoredObject } from './repair.ts';
 
 export interface RestoreOptions {
   readonly file: string;
   /** Absent or empty. */
   readonly dataDirectory: string;
   readonly output: NodeJS.WritableStream;
+  /** `--store` of the server that is started next; undefined: the store becomes SQLite in the data directory. */
+  readonly store: string | undefined;
+  /** Begins an empty store. */
+  startFill(options: FillOptions): Promise<StoreFill>;
 }
 
+export interface FillOptions {
+  /** Gets the database, the token of the servers, and keys that the backup has encrypted. */
+  readonly dataDirectory: string;
+  readonly revision: number;
+  /** Later revisions than `revision` were seen by clients. */
+  readonly isCopy: boolean;
+  readonly bundle: BackupHeader['bundle'];
+}
+
+/** A store that is filled from a backup or from another store. No server starts on it before `finish`. */
+export interface StoreFill {
+  put(entries: readonly StoredObject[]): Promise<void>;
+  finish(): Promise<void>;
+  close(): Promise<void>;
+}
+
+/** Objects that are written at once. */
+const pageObjects = 500;
+
 /**
- * Makes a data directory of a backup. Everything is written and compared beside it first, and gets its name last, so that the directory
- * is never there by half.
+ * Makes a data directory, and with `store` the content of an empty prefix of etcd, of a backup. The backup is read to its end
+ * first. Everything is written beside the directory, which gets its name last: it is never there by half.
  */
-export async function restore({ file, dataDirectory, output }: RestoreOptions): Promise<ExitCode> {
+export async function restore(options: RestoreOptions): Promise<ExitCode> {
+  const { file, dataDirectory, output, store } = options;
   if (!existsSync(file)) {
     throw new Failure(`there is no ${file}`, { why: 'Nothing was changed.', fix: 'Name a file that "midship backup" wrote.' });
   }
@@ -30,8 +58,8 @@ export async function restore({ file, dataDirectory, output }: RestoreOptions): 
   const aside = `${dataDirectory}.restore-${process.pid}`;
   try {
     await makeDurableDirectory(aside);
-    const { version, revision, createdAt, files } = await readArchive(file, aside).catch((err: unknown) => {
-      if (!(err instanceof ArchiveError)) throw err;
+    const { version, revision, createdAt, finish } = await unpack({ ...options, dataDirectory: aside }).catch((err: unknown) => {
+      if (!(err instanceof ArchiveError)) throw explainFull(err, parent);
       throw new Failure(`${file} cannot be restored`, {
         why: `${err.message}.`,
         fix: 'Use another backup. Nothing was changed.',
@@ -39,8 +67,8 @@ export async function restore({ file, dataDirectory, output }: RestoreOptions): 
       });
     });
     const { repository } = filesOf(aside);
-    const bundle = join(dirname(repository), 'cluster.bundle');
-    if (files.some(({ path }) => join(aside, path) === bundle)) {
+    const bundle = join(aside, bundlePath);
+    if (existsSync(bundle)) {
       await restoreBundle({ gitdir: repository, file: bundle });
       await rm(bundle);
     }
@@ -50,12 +78,94 @@ export async function restore({ file, dataDirectory, output }: RestoreOptions): 
       throw cause.code === 'ENOTEMPTY' || cause.code === 'EEXIST' ? usedFailure(dataDirectory, cause) : placeFailure(dataDirectory, cause);
     });
     await syncDirectory(parent);
+    // A server that starts before is refused.
+    await finish?.();
     output.write(`restored revision ${revision} of ${createdAt}, made by Midship ${version}\n`);
-    output.write(`Start it with: midship up --data-dir ${dataDirectory}\n`);
+    const isToken = store === undefined || existsSync(filesOf(dataDirectory).serverToken);
+    const command = store === undefined ? 'midship up' : `midship server --store ${store}`;
+    output.write(`Start it with: ${command} --data-dir ${dataDirectory}${isToken ? '' : ' --token-file FILE'}\n`);
     return 0;
   } finally {
     await rm(aside, { recursive: true, force: true });
   }
+}
+
+interface Unpacked {
+  readonly version: string;
+  readonly revision: number;
+  readonly createdAt: string;
+  /** Opens the store for servers; absent when it needs nothing more. */
+  finish?(): Promise<void>;
+}
+
+async function unpack(options: RestoreOptions): Promise<Unpacked> {
+  const { file, dataDirectory, store, startFill } = options;
+  if (!(await isPackedBackup(file))) {
+    const manifest = await readArchive(file, dataDirectory);
+    if (store === undefined) return manifest;
+    throw new Failure(`${file} is a backup of an earlier version, which holds a database`, {
+      why: 'It can be restored into a data directory alone. Nothing was changed.',
+      fix: 'Restore it without --store, then move the objects: midship migrate --from DIR --to etcd://HOST:2379',
+    });
+  }
+  const { header } = await verifyBackup(file);
+  const { version, revision, createdAt, bundle } = header;
+  const placed = new Set<string>();
+  let fill: StoreFill | undefined;
+  let page: StoredObject[] = [];
+  try {
+    for await (const part of readBackup(file)) {
+      if (part.type === 'file') {
+        await append(join(dataDirectory, part.file.path), part.file.content);
+        placed.add(join(dataDirectory, part.file.path));
+      }
+      if (part.type !== 'object' && part.type !== 'end') continue;
+      fill ??= await startFill({ dataDirectory, revision, isCopy: true, bundle });
+      if (part.type === 'object') page.push(part.entry);
+      if (page.length < pageObjects && part.type === 'object') continue;
+      await fill.put(page);
+      page = [];
+    }
+    for (const directory of new Set([...placed].map(dirname))) await syncDirectory(directory);
+    if (store !== undefined) {
+      const filled = fill;
+      return {
+        version,
+        revision,
+        createdAt,
+        finish: async () => {
+          await filled?.finish();
+          await filled?.close();
+        },
+      };
+    }
+    await fill?.finish();
+    await fill?.close();
+    return { version, revision, createdAt };
+  } catch (err) {
+    await fill?.close();
+    throw err;
+  }
+}
+
+async function append(path: string, content: Buffer): Promise<void> {
+  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  const file = await open(path, 'a', 0o600);
+  try {
+    await file.writeFile(content);
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+function explainFull(err: unknown, directory: string): unknown {
+  if ((err as NodeJS.ErrnoException).code !== 'ENOSPC') return err;
+  return new Failure('the disk is full', {
+    why: `The content of the backup has no room in ${directory}. Nothing was changed.`,
+    fix: 'Free some space, or name a directory on another disk with --data-dir DIR.',
+    cause: err,
+  });
 }
 
 async function refuseUsed(dataDirectory: string): Promise<void> {

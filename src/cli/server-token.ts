@@ -35,3 +35,13 @@ export function readTokenText(path: string): string {
     });
   }
 }
+
+/** The token of servers in a file. @throws Failure for a file without one */
+export function readServerToken(path: string): ServerToken {
+  const token = tryParseServerToken(readTokenText(path));
+  if (token !== undefined) return token;
+  throw new Failure(`${path} has no token of servers`, {
+    why: 'It is K10, 64 hexadecimal digits, ::server: and a secret, or a secret of 16 characters at least.',
+    fix: 'Copy the file server-token of the data directory of a server.',
+  });
+}

@@ -25,6 +25,10 @@ export function tryParseEtcdAddress(text: string): EtcdAddress | undefined {
   return { endpoints: endpoints as Endpoint[], prefix: prefix === '' ? defaultPrefix : prefix };
 }
 
+/** As it is typed after `--store`. */
+export const formatEtcdAddress = ({ endpoints, prefix }: EtcdAddress): string =>
+  `etcd://${endpoints.map(({ host, port }) => `${host.includes(':') ? `[${host}]` : host}:${port}`).join(',')}${prefix}`;
+
 function tryParseEndpoint(text: string): Endpoint | undefined {
   const url = `http://${text}`;
   if (text.includes('@') || !URL.canParse(url)) return undefined;

@@ -16,16 +16,22 @@ export interface StoreFlags {
 }
 
 export const withStoreFlags = (command: Command): Command =>
+  withEtcdFlags(
+    command
+      .optionsGroup('Store:')
+      .addOption(
+        new Option(
+          '--store <address>',
+          'sqlite, or etcd://HOST[:PORT][,…][/PREFIX]: keep the objects and the keys of the cluster in an etcd that runs already; several servers may share it',
+        )
+          .argParser(parseStore)
+          .default(undefined, 'sqlite'),
+      ),
+  );
+
+/** The flags by which a command that names an etcd reaches it. */
+export const withEtcdFlags = (command: Command): Command =>
   command
-    .optionsGroup('Store:')
-    .addOption(
-      new Option(
-        '--store <address>',
-        'sqlite, or etcd://HOST[:PORT][,…][/PREFIX]: keep the objects and the keys of the cluster in an etcd that runs already; several servers may share it',
-      )
-        .argParser(parseStore)
-        .default(undefined, 'sqlite'),
-    )
     .option('--store-ca <file>', 'authority of the certificates of etcd (PEM)')
     .option('--store-cert <file>', 'certificate for etcd (PEM)')
     .option('--store-key <file>', 'and its key')

@@ -1,11 +1,11 @@
 import { spawn } from 'node:child_process';
 import { createWriteStream, existsSync } from 'node:fs';
-import { copyFile, mkdir, readdir, stat, truncate, writeFile } from 'node:fs/promises';
+import { copyFile, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import { afterEach, describe, expect, it } from 'vitest';
 import { configMaps } from '../../src/api/core/v1/config-map.ts';
-import { packArchive } from '../../src/cli/backup-archive.ts';
+import { packBackup } from '../../src/cli/backup-lines.ts';
 import { clientOf, program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
@@ -55,7 +55,7 @@ describe('backup and restore of the built program', () => {
         }
       })();
       const before: { readonly written: number; readonly pushed: number }[] = [];
-      for (const name of ['first.tar', 'second.tar', 'third.tar']) {
+      for (const name of ['first.gz', 'second.gz', 'third.gz']) {
         await until(() => acknowledged > (before.at(-1)?.written ?? 0) + 20 && pushed > (before.at(-1)?.pushed ?? 0), { what: 'writes' });
         before.push({ written: acknowledged, pushed });
         const made = await original.midship('backup', join(directory, name));
@@ -65,9 +65,9 @@ describe('backup and restore of the built program', () => {
       isDone = true;
       await Promise.all([writing, pushing]);
       expect(await readdir(join(dataDirectory, 'backup'))).toEqual([]);
-      const again = await original.midship('backup', join(directory, 'third.tar'));
+      const again = await original.midship('backup', join(directory, 'third.gz'));
       expect(again.code).toBe(2);
-      expect(again.stderr).toContain('third.tar exists');
+      expect(again.stderr).toContain('third.gz exists');
 
       // The backup that is compared object by object is of a cluster in which nothing changes.
       const kinds =
@@ -99,7 +99,7 @@ describe('backup and restore of the built program', () => {
       const objects = await objectsOf(original);
       expect(objects.length).toBeGreaterThan(acknowledged);
       const history = await refsOf(join(dataDirectory, 'git', 'cluster.git'));
-      const whole = join(directory, 'whole.tar');
+      const whole = join(directory, 'whole.gz');
       const made = await original.midship('backup', whole);
       const revision = Number(/revision (\d+)/.exec(made.stdout)?.[1]);
       const oldKubeconfig = join(directory, 'kubeconfig');
@@ -109,7 +109,7 @@ describe('backup and restore of the built program', () => {
       cluster = undefined;
 
       // Backups under writes: everything that was acknowledged before they began is in them, and nothing has a gap.
-      for (const [index, name] of ['first.tar', 'third.tar'].entries()) {
+      for (const [index, name] of ['first.gz', 'third.gz'].entries()) {
         const target = join(directory, `data-${name}`);
         expect(await midship('restore', join(directory, name), '--data-dir', target)).toMatchObject({ code: 0 });
         const { written, pushed: commits } = before[index === 0 ? 0 : 2] ?? { written: Number.NaN, pushed: Number.NaN };
@@ -154,7 +154,7 @@ describe('backup and restore of the built program', () => {
     const original = await startCluster({ command: 'up', args: ['--runtime', 'simulated'] });
     await original.stop();
     const directory = await temporaryDirectory('backup');
-    const file = join(directory, 'stopped.tar');
+    const file = join(directory, 'stopped.gz');
     const { dataDirectory } = original;
     await writeFile(join(dataDirectory, 'pki', 'my notes~'), 'of somebody else');
     expect(await midship('backup', file, '--data-dir', dataDirectory)).toMatchObject({ code: 0, stderr: '' });
@@ -165,22 +165,24 @@ describe('backup and restore of the built program', () => {
     // Nothing was pushed, so there is no history; the restored one begins with the same keys.
     const restored = await startCluster({ command: 'up', dataDirectory: join(directory, 'data'), args: ['--runtime', 'simulated'] });
     await restored.stop();
-    const empty = await midship('backup', join(directory, 'none.tar'), '--data-dir', directory);
+    const empty = await midship('backup', join(directory, 'none.gz'), '--data-dir', directory);
     expect(empty.code).toBe(2);
     expect(empty.stderr).toContain('is not a data directory of Midship');
-    expect(existsSync(join(directory, 'none.tar'))).toBe(false);
+    expect(existsSync(join(directory, 'none.gz'))).toBe(false);
   }, 120_000);
 
   it('leave no directory by half when a restore is killed, and clean up after it', async () => {
     const directory = await temporaryDirectory('backup');
-    const stage = join(directory, 'stage');
-    await mkdir(join(stage, 'pki'), { recursive: true });
-    for (const path of ['network.json', 'pki/ca.crt', 'pki/ca.key']) await writeFile(join(stage, path), path);
-    await writeFile(join(stage, 'state.db'), '');
-    await truncate(join(stage, 'state.db'), 128 * 1024 * 1024);
-    const file = join(directory, 'large.tar');
-    const paths = ['network.json', 'pki/ca.crt', 'pki/ca.key', 'state.db'];
-    await pipeline(await packArchive(stage, { version: '0.1.0', revision: 1, createdAt: '', paths }), createWriteStream(file));
+    const file = join(directory, 'large.gz');
+    async function* files() {
+      for (const path of ['network.json', 'pki/ca.crt', 'pki/ca.key']) yield { path, content: Buffer.from(path) };
+    }
+    async function* pages() {
+      const text = JSON.stringify({ metadata: { name: 'x' }, data: 'x'.repeat(1_000_000) });
+      for (let revision = 1; revision <= 100; revision += 1) yield [{ key: `core/configmaps/default/x${revision}`, revision, text }];
+    }
+    const about = { version: '0.1.0', revision: 100, createdAt: '2026-01-01T00:00:00Z' };
+    await pipeline(packBackup(about, { files: files(), pages: pages() }), createWriteStream(file));
     const target = join(directory, 'data');
     const aside = async (): Promise<readonly string[]> => (await readdir(directory)).filter((name) => name.startsWith('data.restore-'));
 

@@ -34,7 +34,7 @@ export class BackupPath {
     const signal = signalOf(response);
     try {
       const archive = await backup(AbortSignal.any([signal, stopping]));
-      response.writeHead(200, { 'content-type': 'application/x-tar', connection: 'close' });
+      response.writeHead(200, { 'content-type': 'application/gzip', connection: 'close' });
       await pipeline(archive, response);
     } catch (err) {
       // A client that went away has nobody to answer to.

@@ -15,6 +15,7 @@ import { ensureToken } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
 import { type Bundle, BundleError, openBundle, sealBundle } from '../sealed-bundle.ts';
 import { formatServerToken, type ServerToken, tryParseServerToken } from '../server-token.ts';
+import { authoritiesIn, authorityPath, readShared, sharedFiles } from '../shared-files.ts';
 
 export interface SharedKeysOptions {
   readonly dataDirectory: string;
@@ -45,7 +46,7 @@ export async function shareKeys(options: SharedKeysOptions): Promise<void> {
     const made = await makeBundle(options);
     const { secret } = token ?? { secret: randomBytes(32).toString('base64url') };
     const record = await records.create('bootstrap', await sealBundle(made, { secret, prefix }));
-    await adopt(options, await open(record.text, { authorityHash: token?.authorityHash, secret }, prefix), secret);
+    await adopt(options, await openSharedKeys(record.text, { authorityHash: token?.authorityHash, secret }, prefix), secret);
     return;
   }
   if (token === undefined) {
@@ -54,20 +55,8 @@ export async function shareKeys(options: SharedKeysOptions): Promise<void> {
       fix: `Copy the file server-token of the data directory of another server, and name the copy: --token-file FILE`,
     });
   }
-  await adopt(options, await open(stored.text, token, prefix), token.secret);
+  await adopt(options, await openSharedKeys(stored.text, token, prefix), token.secret);
 }
-
-/** The paths of shared files, below a data directory. */
-const sharedFiles: readonly string[] = [
-  ...['pki', join('pki', 'front-proxy')].flatMap((directory) =>
-    [authorityFiles.certificate, authorityFiles.key, authorityFiles.former, authorityFiles.links].map((name) => join(directory, name)),
-  ),
-  join('pki', 'sa.key'),
-  join('pki', 'encryption.yaml'),
-  'git-token',
-];
-const authorityPath = join('pki', authorityFiles.certificate);
-const formerPath = join('pki', authorityFiles.former);
 
 /** An earlier version kept the keys in the data directory of its one server. New ones could not read what is there. */
 async function refuseObjectsWithoutKeys({ dataDirectory, storage, records, prefix }: SharedKeysOptions) {
@@ -104,16 +93,8 @@ async function makeBundle({ dataDirectory, machines, clock }: SharedKeysOptions)
   }
 }
 
-async function readShared(directory: string): Promise<Record<string, string>> {
-  const files: Record<string, string> = {};
-  for (const path of sharedFiles) {
-    const text = await tryReadText(join(directory, path));
-    if (text !== undefined) files[path] = text;
-  }
-  return files;
-}
-
-async function open(text: string, { authorityHash, secret }: ServerToken, prefix: string): Promise<Bundle> {
+/** Opens the keys in a store, or in a backup of it. @throws Failure for a wrong token, and for keys of another cluster */
+export async function openSharedKeys(text: string, { authorityHash, secret }: ServerToken, prefix: string): Promise<Bundle> {
   const bundle = await openBundle(text, { secret, prefix }).catch((cause: unknown) => {
     if (!(cause instanceof BundleError)) throw cause;
     throw explain(cause, prefix);
@@ -144,8 +125,6 @@ const explain = (cause: BundleError, prefix: string): Failure =>
           fix: 'Restore etcd from a snapshot; a server that runs goes on with the copies in its data directory.',
           cause,
         });
-
-const authoritiesIn = ({ files }: Bundle): readonly string[] => certificatesIn(`${files[authorityPath] ?? ''}${files[formerPath] ?? ''}`);
 
 /** Makes the files of the data directory copies of the bundle. Nothing is written when they belong to another cluster. */
 async function adopt({ dataDirectory, prefix, machines }: SharedKeysOptions, bundle: Bundle, secret: string): Promise<void> {

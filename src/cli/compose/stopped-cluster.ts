@@ -13,12 +13,14 @@ import { claimStopped } from '../data-directory.ts';
 import { explainStartFailure } from '../explain.ts';
 import { Failure } from '../failure.ts';
 import type { StoppedStore } from '../repair.ts';
+import { snapshotOf } from './store.ts';
 
 /** A backup of a cluster that does not run, and cannot be started until it is closed. */
 export async function openStoppedBackup(options: { readonly dataDirectory: string; readonly version: string }): Promise<StoppedBackup> {
   const { dataDirectory, version } = options;
   const release = await claimStopped(dataDirectory);
   try {
+    refuseObjectsInEtcd(dataDirectory);
     const storage = await openSqliteStorage({ path: filesOf(dataDirectory).database, clock: systemClock });
     try {
       const [damage] = storage.damage;
@@ -29,7 +31,8 @@ export async function openStoppedBackup(options: { readonly dataDirectory: strin
         });
       }
       const signal = new AbortController().signal;
-      return { stream: await openSnapshot({ dataDirectory, store: storage, version, now: systemClock.now(), signal }), close: release };
+      const store = { snapshot: (stage: string) => snapshotOf(storage, stage) };
+      return { stream: await openSnapshot({ dataDirectory, store, version, now: systemClock.now(), signal }), close: release };
     } finally {
       await storage.close();
     }
@@ -37,6 +40,15 @@ export async function openStoppedBackup(options: { readonly dataDirectory: strin
     await release();
     throw await explainStartFailure(err, { apiPort: 0, httpPort: 0, dataDirectory });
   }
+}
+
+function refuseObjectsInEtcd(dataDirectory: string): void {
+  const { database, serverId } = filesOf(dataDirectory);
+  if (existsSync(database) || !existsSync(serverId)) return;
+  throw new Failure(`the objects of ${dataDirectory} are in etcd`, {
+    why: 'This server does not run, and only one that runs reads them.',
+    fix: 'Start it, or make the backup on another server of the cluster.',
+  });
 }
 
 /** The store of a cluster that does not run, and cannot be started until it is closed. */

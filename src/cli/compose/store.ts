@@ -1,15 +1,16 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { readBoundedFile } from '../../base/bounded-file.ts';
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
-import { notImplemented } from '../../machinery/status-error.ts';
 import type { StoreRecords } from '../../storage/etcd/storage.ts';
-import { openSqliteStorage } from '../../storage/sqlite/storage.ts';
-import type { Storage } from '../../storage/storage.ts';
+import { openSqliteStorage, type SqliteStorage } from '../../storage/sqlite/storage.ts';
+import type { Storage, StoredEntry } from '../../storage/storage.ts';
+import type { StoreSnapshot } from '../backup-snapshot.ts';
 import { type Configuration, type EtcdSettings, filesOf } from '../configuration.ts';
 import { Failure } from '../failure.ts';
 
@@ -17,8 +18,8 @@ import { Failure } from '../failure.ts';
 export interface OpenStore extends Storage {
   /** Absent: no other server has the store. */
   readonly shared?: SharedStore;
-  /** @throws StatusError 501 for a store in etcd */
-  backup(path: string): Promise<void>;
+  /** All objects of one revision, while writes go on. `stage` is a directory for copies, which are there as long as the pages are read. */
+  snapshot(stage: string): Promise<StoreSnapshot>;
 }
 
 /** A store that several servers may have. */
@@ -36,13 +37,18 @@ export interface OpenStoreOptions {
 }
 
 const maxCredentialBytes = 1024 * 1024;
+/** Objects of one page, usually a few KiB each. */
+const pageEntries = 500;
 
 /** Opens SQLite in the data directory, or the etcd of the configuration. */
 export async function openStore({ configuration, clock, log, metrics }: OpenStoreOptions): Promise<OpenStore> {
   const { dataDirectory, store } = configuration;
   const files = filesOf(dataDirectory);
   refuseOtherStore(configuration);
-  if (store === undefined) return openSqliteStorage({ path: files.database, clock, metrics });
+  if (store === undefined) {
+    const storage = await openSqliteStorage({ path: files.database, clock, metrics });
+    return Object.assign(storage, { snapshot: (stage: string) => snapshotOf(storage, stage) });
+  }
   const { openEtcdStorage } = await import('../../storage/etcd/storage.ts');
   const serverId = await serverIdIn(files.serverId);
   const storage = await openEtcdStorage({
@@ -55,10 +61,33 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
   });
   return Object.assign(storage, {
     shared: { records: storage.records, serverId },
-    async backup() {
-      throw notImplemented('a backup of a store in etcd; "etcdctl snapshot save" makes one, and the keys are in the data directory');
+    async snapshot(): Promise<StoreSnapshot> {
+      const { revision, pages } = await storage.readAll();
+      const text = (await storage.records.get('bootstrap'))?.text;
+      return { revision, pages, ...(text === undefined ? {} : { bundle: { prefix: store.address.prefix, text } }) };
     },
   });
+}
+
+/** Objects in pages of a copy of the database: nothing else gives one moment of it without holding up writes. */
+export async function snapshotOf(storage: SqliteStorage, stage: string): Promise<StoreSnapshot> {
+  const { currentRevision: revision } = storage;
+  const path = join(stage, 'copy.db');
+  await storage.backup(path);
+  async function* pages(): AsyncGenerator<readonly StoredEntry[]> {
+    const copy = await openSqliteStorage({ path, clock: systemClock });
+    try {
+      for (let after: string | undefined; ; ) {
+        const { entries, more } = await copy.range({ prefix: '', limit: pageEntries, ...(after === undefined ? {} : { after }) });
+        yield entries;
+        after = entries.at(-1)?.key;
+        if (!more || after === undefined) return;
+      }
+    } finally {
+      await copy.close();
+    }
+  }
+  return { revision, pages: pages() };
 }
 
 /** The objects of a data directory stay where they are: the other store would be empty, and what runs would be taken for foreign. */
@@ -67,19 +96,20 @@ function refuseOtherStore({ dataDirectory, store }: OpenStoreOptions['configurat
   const isEmbedded = existsSync(database);
   if (store !== undefined && isEmbedded) {
     throw new Failure(`${dataDirectory} has its objects in SQLite`, {
-      why: '--store names an etcd, and moving objects between stores is not supported yet.',
-      fix: 'Start it without --store, or take another --data-dir.',
+      why: '--store names an etcd, and what is there would be another cluster.',
+      fix: `Move the objects first: midship migrate --from ${dataDirectory} --to etcd://HOST:2379, or start it without --store.`,
     });
   }
   if (store === undefined && !isEmbedded && existsSync(serverId)) {
     throw new Failure(`${dataDirectory} has its objects in etcd`, {
-      why: 'The start names no --store, and moving objects between stores is not supported yet.',
-      fix: 'Give the --store of before, or take another --data-dir.',
+      why: 'The start names no --store, and would begin an empty cluster with the same keys.',
+      fix: `Give the --store of before, or move the objects: midship migrate --from etcd://HOST:2379 --to ${dataDirectory}`,
     });
   }
 }
 
-async function credentialsOf({ tls, login }: EtcdSettings) {
+/** Contents of the files that open etcd. */
+export async function credentialsOf({ tls, login }: EtcdSettings) {
   const read = async (file: string | undefined): Promise<string | undefined> =>
     file === undefined ? undefined : (await readBoundedFile(file, maxCredentialBytes)).toString('utf8');
   return {
@@ -89,7 +119,7 @@ async function credentialsOf({ tls, login }: EtcdSettings) {
 }
 
 /** The name of this data directory in the store; made at the first start. */
-async function serverIdIn(file: string): Promise<string> {
+export async function serverIdIn(file: string): Promise<string> {
   const known = await readFile(file, 'utf8').catch((err: NodeJS.ErrnoException) => {
     if (err.code === 'ENOENT') return undefined;
     throw err;

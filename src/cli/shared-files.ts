@@ -1,0 +1,30 @@
+import { join } from 'node:path';
+import { authorityFiles, certificatesIn } from '../base/pki/authority.ts';
+import { tryReadText } from '../base/pki/key-pair.ts';
+import type { Bundle } from './sealed-bundle.ts';
+
+/** The paths of shared files, below a data directory. */
+export const sharedFiles: readonly string[] = [
+  ...['pki', join('pki', 'front-proxy')].flatMap((directory) =>
+    [authorityFiles.certificate, authorityFiles.key, authorityFiles.former, authorityFiles.links].map((name) => join(directory, name)),
+  ),
+  join('pki', 'sa.key'),
+  join('pki', 'encryption.yaml'),
+  'git-token',
+];
+export const authorityPath = join('pki', authorityFiles.certificate);
+const formerPath = join('pki', authorityFiles.former);
+
+/** Texts of the shared files that a data directory has, by path. */
+export async function readShared(directory: string): Promise<Record<string, string>> {
+  const files: Record<string, string> = {};
+  for (const path of sharedFiles) {
+    const text = await tryReadText(join(directory, path));
+    if (text !== undefined) files[path] = text;
+  }
+  return files;
+}
+
+/** The authorities of a cluster, the one that signs first. */
+export const authoritiesIn = ({ files }: Bundle): readonly string[] =>
+  certificatesIn(`${files[authorityPath] ?? ''}${files[formerPath] ?? ''}`);
