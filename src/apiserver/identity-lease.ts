@@ -109,8 +109,13 @@ export function createIdentityLease({ client, hostname, uid, shared: own, clock,
       cancel();
       await renewing;
       if (own === undefined || isSecond) return;
-      await removeServers(client, ({ address, port }) => address === own.address && port === own.port);
-      await client.delete(leases, { namespace: 'kube-system', name });
+      try {
+        await removeServers(client, ({ address, port }) => address === own.address && port === own.port);
+        await client.delete(leases, { namespace: 'kube-system', name });
+      } catch (err) {
+        // The store may be away; another server removes this one when its Lease does not change.
+        log.warn({ err, lease: `kube-system/${name}` }, 'Could not leave endpoints of servers');
+      }
     },
   };
 }

@@ -9,6 +9,7 @@ import type { Clock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
+import { StatusError } from '../../../src/machinery/status-error.ts';
 import { startTestApi, type TestApi } from '../../support/api.ts';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
@@ -32,9 +33,9 @@ describe('the endpoints of several API servers', () => {
     await api.stop();
   });
 
-  const server = (serverId: string, address: string, port = 6443, own: Clock = clock) =>
+  const server = (serverId: string, address: string, port = 6443, own: Clock = clock, by = client) =>
     createIdentityLease({
-      client,
+      client: by,
       hostname: 'vm',
       uid: serverId,
       shared: { serverId, address, port, version: '1', pageUrl: () => undefined },
@@ -103,6 +104,16 @@ describe('the endpoints of several API servers', () => {
     haltedClock.advance(5_000);
     await until(async () => (await addresses()).length === 2, { what: 'the server is back' });
     expect(await addresses()).toEqual(both);
+  });
+
+  it('do not keep a server from its stop when the store is away', async () => {
+    const away = new StatusError({ code: 504, reason: 'Timeout', message: 'etcd gave no answer' });
+    let isAway = false;
+    const broken: Client = { ...client, list: (...args) => (isAway ? Promise.reject(away) : client.list(...args)) };
+    const one = server('a', '10.0.0.1', 6443, clock, broken);
+    await one.start({ signal });
+    isAway = true;
+    await one.stop();
   });
 
   it('keep the last one although nothing renews its Lease', async () => {
