@@ -1,7 +1,9 @@
 import { isIP } from 'node:net';
 import { type Service, services } from '../../api/core/v1/service.ts';
 import { invalidValue } from '../../api/field-errors.ts';
-import { type AddressRange, formatAddress, inRange, parseRange, tryAddress } from '../../machinery/addresses.ts';
+import { type ServiceCIDR, serviceCidrs } from '../../api/networking/v1/service-cidr.ts';
+import { type AddressRange, formatAddress, inRange, parseRange, tryAddress, tryRange } from '../../machinery/addresses.ts';
+import { isConditionTrue } from '../../machinery/conditions.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import { type FieldError, invalid, StatusError } from '../../machinery/status-error.ts';
 import type { Registry } from '../registry/registry.ts';
@@ -34,18 +36,28 @@ export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOp
     return taken;
   }
 
+  function rangesNow(): readonly AddressRange[] {
+    const more = [...registry.stateOf(serviceCidrs).all.objects.values()].flatMap((object) => readyRangesOf(object as ServiceCIDR));
+    return [range, ...more.filter(({ first, size }) => first !== range.first || size !== range.size)];
+  }
+
   /** @param others  addresses that other servers have claimed */
   function allocate({ kind, namespace, name, object, dryRun }: AdmissionRequest<Service>, others?: ReadonlySet<string>): string {
     const wanted = object.spec.clusterIP ?? '';
     if (wanted !== '') {
       // As on the real server, a dry run does not look at what others have.
-      const why = refusalOf(wanted, range, dryRun ? noAddresses : takenAddresses(others));
+      const why = refusalOf(wanted, rangesNow(), dryRun ? noAddresses : takenAddresses(others));
       if (why === undefined) return wanted;
       throw invalid(kind, name, [invalidValue('spec.clusterIPs', [wanted], `failed to allocate IP ${wanted}: ${why}`)]);
     }
     if (dryRun) return formatAddress(range.first);
     if (namespace === 'default' && name === 'kubernetes') return formatAddress(range.first + 1);
-    return freeAddress(range, takenAddresses(others), random);
+    const taken = takenAddresses(others);
+    for (const each of rangesNow()) {
+      const address = freeAddress(each, taken, random);
+      if (address !== undefined) return address;
+    }
+    throw new StatusError({ code: 500, reason: 'InternalError', message: 'failed to allocate a serviceIP: range is full' });
   }
 
   async function claim(request: AdmissionRequest<Service>, shared: StoreClaims): Promise<Service> {
@@ -91,6 +103,12 @@ export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOp
   };
 }
 
+/** A range that is being deleted gives no address any more. Services have IPv4 alone. */
+function readyRangesOf({ metadata, spec, status }: ServiceCIDR): readonly AddressRange[] {
+  if (metadata.deletionTimestamp !== undefined || !isConditionTrue(status?.conditions, 'Ready')) return [];
+  return (spec?.cidrs ?? []).flatMap((cidr) => tryRange(cidr) ?? []);
+}
+
 const noAddresses: ReadonlySet<string> = new Set();
 
 /** There is one family of addresses. A headless Service without selector says nothing about its endpoints, and may name others. */
@@ -119,22 +137,22 @@ function withAddress(service: Service, address: string): Service {
   return { ...service, spec: { ...spec, clusterIP: address, clusterIPs, ipFamilies, ipFamilyPolicy } };
 }
 
-function refusalOf(address: string, range: AddressRange, taken: ReadonlySet<string>): string | undefined {
+function refusalOf(address: string, ranges: readonly AddressRange[], taken: ReadonlySet<string>): string | undefined {
   const value = tryAddress(address);
-  if (value === undefined || !inRange(range, value) || value === range.first) {
-    const { first, size } = range;
-    return `the provided IP (${address}) is not in the valid range. The range of valid IPs is ${formatAddress(first)}/${32 - Math.log2(size)}`;
+  if (value === undefined || !ranges.some((range) => inRange(range, value) && value !== range.first)) {
+    const valid = ranges.map(({ first, size }) => `${formatAddress(first)}/${32 - Math.log2(size)}`).join(', ');
+    return `the provided IP (${address}) is not in the valid range. The range of valid IPs is ${valid}`;
   }
   return taken.has(address) ? 'provided IP is already allocated' : undefined;
 }
 
 /** A free address, from a random start so that a freed one is not given away again at once. The first two are never free. */
-function freeAddress({ first, size }: AddressRange, taken: ReadonlySet<string>, random: () => number): string {
+function freeAddress({ first, size }: AddressRange, taken: ReadonlySet<string>, random: () => number): string | undefined {
   const usable = Math.max(size - 3, 0);
   const start = Math.floor(random() * usable);
   for (let n = 0; n < usable; n += 1) {
     const address = formatAddress(first + 2 + ((start + n) % usable));
     if (!taken.has(address)) return address;
   }
-  throw new StatusError({ code: 500, reason: 'InternalError', message: 'failed to allocate a serviceIP: range is full' });
+  return undefined;
 }

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
+import { services } from '../../../src/api/core/v1/service.ts';
 import { ipAddresses, serviceAddressLabels } from '../../../src/api/networking/v1/ip-address.ts';
 import { type ServiceCIDR, serviceCidrs } from '../../../src/api/networking/v1/service-cidr.ts';
 import { tryGet } from '../../../src/client/try-get.ts';
@@ -96,4 +97,19 @@ it('lets a range go whose addresses lie in another range', async () => {
   await stays('part');
   await addRange('whole', '10.1.0.0/16');
   await gone('part');
+});
+
+it('gives Services addresses of a range once it is ready, and of none that is being deleted', async () => {
+  const ask = (name: string) =>
+    plane.client.create(services, {
+      ...{ apiVersion: 'v1', kind: 'Service', metadata: { name, namespace: 'default' } },
+      spec: { ports: [{ port: 80 }], clusterIP: '10.1.0.7' },
+    });
+  await expect(ask('early')).rejects.toThrow('is not in the valid range');
+  await addRange('more', '10.1.0.0/24');
+  await readiness('more', 'True');
+  expect((await ask('web')).spec.clusterIP).toBe('10.1.0.7');
+  await plane.client.delete(services, { namespace: 'default', name: 'web' });
+  await plane.client.delete(serviceCidrs, { name: 'more' });
+  await expect(ask('late')).rejects.toThrow('is not in the valid range');
 });
