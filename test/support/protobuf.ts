@@ -61,7 +61,7 @@ export function decodeWatchEvent(bytes: Buffer): { readonly type: string; readon
 }
 
 /** The fields of a message that has only such with a length. */
-export function lengthDelimited(bytes: Buffer): readonly { readonly number: number; readonly bytes: Buffer }[] {
+function lengthDelimited(bytes: Buffer): readonly { readonly number: number; readonly bytes: Buffer }[] {
   const fields: { number: number; bytes: Buffer }[] = [];
   let at = 0;
   const next = (): number => {

@@ -161,7 +161,7 @@ const statusDetails = answerLayout('StatusDetails', [
   [6, 'uid', 'string'],
 ]);
 /** The answer to a request that failed, or whose object is gone. */
-export const status = answerLayout('Status', [
+const status = answerLayout('Status', [
   [1, 'metadata', 'message', listMeta],
   [2, 'status', 'string'],
   [3, 'message', 'string'],
