@@ -3,11 +3,13 @@ import {
   validatingWebhookConfigurations,
   type WebhookConfiguration,
 } from '../api/admissionregistration/v1/webhook-configuration.ts';
+import { type Lease, leases } from '../api/coordination/v1/lease.ts';
 import { nodes } from '../api/core/v1/node.ts';
 import { endpointSlices } from '../api/discovery/v1/endpoint-slice.ts';
 import type { Condition } from '../api/flux.ts';
 import { receivers } from '../api/notification/v1/receiver.ts';
 import { gitRepositories } from '../api/source/v1/git-repository.ts';
+import { annotations } from '../api/well-known.ts';
 import type { HttpClient } from '../client/http-client.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
@@ -18,14 +20,83 @@ import type { Finding } from './doctor.ts';
 /** So many problems of one check are shown. */
 const maxShown = 10;
 
-/** Judges nodes, sources, receivers and admission webhooks of a cluster that answers. */
-export async function checkCluster(client: HttpClient): Promise<readonly Finding[]> {
+/**
+ * Judges servers, nodes, sources, receivers and admission webhooks of a cluster that answers.
+ *
+ * @param now  milliseconds since the epoch
+ */
+export async function checkCluster(client: HttpClient, now: number): Promise<readonly Finding[]> {
   return [
+    ...(await checkServers(client, now)),
     ...(await checkEach(client, nodes, { check: 'nodes', judge: judgeNode })),
     ...(await checkEach(client, gitRepositories, { check: 'sources', judge: judgeSource })),
     ...(await checkEach(client, receivers, { check: 'receivers', judge: judgeReceiver })),
     ...(await checkAdmission(client)),
   ];
+}
+
+/** A Lease that was not renewed for so long has a holder that is gone. Servers renew theirs every 5 s, and leaders every 1.5 s. */
+const lateMs = 20_000;
+/** Certificates and tokens bear no more. Leases do not suffer: each server counts from the change that it sees. */
+const clockToleranceMs = 2_000;
+
+/** Judges the servers of a cluster that has several, and the Leases by which one of them does each work. */
+async function checkServers(client: HttpClient, now: number): Promise<readonly Finding[]> {
+  const check = 'servers';
+  const found = await listAll(client, leases);
+  if (found === undefined) return [{ check, result: 'note', what: 'this user may not list leases' }];
+  const servers = found.filter(({ metadata }) => metadata.annotations?.[annotations.serverId] !== undefined);
+  if (servers.length === 0) return [];
+  const elected = found.filter(({ metadata }) => serverLeases.has(keyOf({ metadata })));
+  const problems = [
+    ...servers.flatMap((lease) => judgeServer(lease, now) ?? []),
+    ...elected.flatMap((lease) => judgeLeader(lease, now) ?? []),
+  ];
+  if (problems.length > 0) return shown(check, problems);
+  const versions = new Set(servers.map(({ metadata }) => metadata.annotations?.[annotations.serverVersion] ?? ''));
+  return versions.size > 1
+    ? [{ check, result: 'note', what: `they are of versions ${[...versions].sort().join(' and ')}; upgrade the rest, one after the other` }]
+    : [{ check, result: 'ok', what: `${servers.length} ${servers.length === 1 ? 'is' : 'are'} there, and each work has a leader` }];
+}
+
+const serverLeases: ReadonlySet<string> = new Set([
+  'kube-system/kube-controller-manager',
+  'kube-system/kube-scheduler',
+  'kube-system/midship-housekeeping',
+  'flux-system/midship-gitops',
+]);
+
+const ageOf = ({ spec }: Lease, now: number): number => now - Date.parse(spec?.renewTime ?? '');
+
+function judgeServer(lease: Lease, now: number): Problem | undefined {
+  const { name, labels } = lease.metadata;
+  const server = `server ${labels?.['kubernetes.io/hostname'] ?? name}`;
+  const ageMs = ageOf(lease, now);
+  if (ageMs > lateMs) {
+    return {
+      what: `${server} has not renewed its Lease for ${Math.round(ageMs / 1_000)} s`,
+      why: 'It was stopped hard, is halted, or has lost the store.',
+      fix: `Look there: journalctl -u midship-server. A machine that is gone: kubectl -n kube-system delete lease ${name}`,
+    };
+  }
+  if (ageMs >= -clockToleranceMs) return undefined;
+  return {
+    what: `the clock of ${server} is ${Math.round(-ageMs / 1_000)} s ahead of this one`,
+    why: 'Certificates and tokens that it issues are not valid yet elsewhere.',
+    fix: 'Keep both clocks by NTP (timedatectl set-ntp true).',
+  };
+}
+
+function judgeLeader(lease: Lease, now: number): Problem | undefined {
+  const { namespace, name } = lease.metadata;
+  const ageMs = ageOf(lease, now);
+  const holder = lease.spec?.holderIdentity ?? '';
+  if (holder !== '' && ageMs <= lateMs) return undefined;
+  return {
+    what: holder === '' ? `nobody holds the Lease ${namespace}/${name}` : `${holder} has not renewed ${namespace}/${name} in time`,
+    why: 'Until a server holds it, that work is not done.',
+    fix: 'Look for "leader-election" in the logs of the servers, and whether one runs without --disable for that part.',
+  };
 }
 
 type Problem = Pick<Finding, 'what' | 'why' | 'fix'>;

@@ -4,6 +4,7 @@ import { createServer } from 'node:net';
 import { dirname, join } from 'node:path';
 import { Writable } from 'node:stream';
 import { promisify } from 'node:util';
+import { authorityFiles } from '../base/pki/authority.ts';
 import { certificateStates, needAttention, renewalAdvice } from './certs.ts';
 import { readSettings } from './config.ts';
 import { filesOf } from './configuration.ts';
@@ -21,7 +22,9 @@ interface DirectoryOptions extends Pick<DoctorOptions, 'dataDirectory' | 'enviro
 /** Judges the machine's clock, disk, git and ports, and the files of the data directory. */
 export async function checkDirectory(options: DirectoryOptions): Promise<readonly Finding[]> {
   const { dataDirectory, running } = options;
-  const isThere = (await tryStat(filesOf(dataDirectory).database)) !== undefined;
+  // The server of a cluster in etcd has keys here, and no database.
+  const isThere =
+    (await tryStat(filesOf(dataDirectory).database)) !== undefined || (await tryStat(authorityOf(dataDirectory))) !== undefined;
   return [
     await checkGit(),
     await checkDisk(dataDirectory),
@@ -31,6 +34,8 @@ export async function checkDirectory(options: DirectoryOptions): Promise<readonl
       : [{ check: 'data', result: 'note' as const, what: `${dataDirectory} has no cluster yet` }]),
   ];
 }
+
+const authorityOf = (dataDirectory: string): string => join(filesOf(dataDirectory).pki, authorityFiles.key);
 
 const tryStat = (path: string) => stat(path).catch(() => undefined);
 
@@ -132,8 +137,10 @@ const clockToleranceMs = 2_000;
 
 /** The store is written by this clock, so its files are never of a later time. */
 async function checkClock({ dataDirectory, now }: DirectoryOptions): Promise<Finding> {
-  const { database } = filesOf(dataDirectory);
-  const times = await Promise.all([database, `${database}-wal`].map(async (path) => (await tryStat(path))?.mtimeMs ?? 0));
+  const { database, network } = filesOf(dataDirectory);
+  const times = await Promise.all(
+    [database, `${database}-wal`, network, authorityOf(dataDirectory)].map(async (path) => (await tryStat(path))?.mtimeMs ?? 0),
+  );
   const ahead = Math.max(...times) - now;
   const check = 'clock';
   if (ahead <= clockToleranceMs)
@@ -199,6 +206,13 @@ async function checkCertificates({ dataDirectory, now }: DirectoryOptions): Prom
 /** Reads the whole store of a stopped cluster. A running one has its store in use, and would not have started with a damaged one. */
 async function checkStore({ dataDirectory, running, openStore }: DirectoryOptions): Promise<Finding> {
   const check = 'store';
+  if ((await tryStat(filesOf(dataDirectory).database)) === undefined) {
+    return {
+      check,
+      result: 'note',
+      what: 'it is in etcd, which says how it is: etcdctl endpoint status --cluster, and etcdctl alarm list',
+    };
+  }
   if (running !== undefined)
     return { check, result: 'ok', what: 'in use by the cluster that runs; "midship repair check" reads all of it once stopped' };
   const lines: string[] = [];

@@ -46,7 +46,7 @@ export async function doctor(options: DoctorOptions): Promise<ExitCode> {
 /** A cluster that does not answer is a finding, too. */
 async function askCluster(options: DoctorOptions): Promise<readonly Finding[]> {
   try {
-    return await withClient({ ...options, context: undefined, namespace: undefined }, checkCluster);
+    return await withClient({ ...options, context: undefined, namespace: undefined }, (client) => checkCluster(client, options.now));
   } catch (err) {
     if (!(err instanceof Failure)) throw err;
     return [{ check: 'cluster', result: 'problem', what: err.message, why: err.why, fix: err.fix }];

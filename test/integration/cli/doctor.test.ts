@@ -5,8 +5,10 @@ import { PassThrough } from 'node:stream';
 import { json, text } from 'node:stream/consumers';
 import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import { validatingWebhookConfigurations } from '../../../src/api/admissionregistration/v1/webhook-configuration.ts';
+import { type Lease, leases } from '../../../src/api/coordination/v1/lease.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import { annotations } from '../../../src/api/well-known.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { openPki } from '../../../src/base/pki.ts';
 import { checkMachine } from '../../../src/cli/compose/machine.ts';
@@ -97,6 +99,21 @@ describe('midship doctor on a data directory', () => {
   });
 });
 
+describe('midship doctor on the directory of a server whose store is in etcd', () => {
+  it('looks at its clock, permissions and certificates, and says who knows about the store', async () => {
+    const { cluster, frontProxy } = authoritiesOf(dataDirectory);
+    for (const authority of [cluster, frontProxy]) await openPki({ ...authority, clock: systemClock });
+    await chmod(dataDirectory, 0o700);
+    const { code, of } = await examine();
+    for (const check of ['clock', 'permissions', 'certificates']) expect(of(check)[0]).toMatchObject({ result: 'ok' });
+    expect([code, of('store')[0]]).toEqual([
+      0,
+      expect.objectContaining({ result: 'note', what: expect.stringContaining('it is in etcd') }),
+    ]);
+    expect(of('data')).toEqual([]);
+  });
+});
+
 describe('midship doctor', () => {
   it('has no problem with a machine on which nothing was started', async () => {
     dataDirectory = join(dataDirectory, 'none');
@@ -181,6 +198,38 @@ describe('midship doctor on a cluster', () => {
     ]);
     expect(of('admission')).toEqual([
       expect.objectContaining({ what: 'webhook fail.example.com of ValidatingWebhookConfiguration policy cannot be reached' }),
+    ]);
+  });
+
+  it('names servers that are gone, clocks that differ, and work that nobody does', async () => {
+    const { client, kubeconfig } = server;
+    const now = Date.now();
+    const lease = (namespace: string, name: string, agoMs: number, version?: string): Lease => ({
+      apiVersion: 'coordination.k8s.io/v1',
+      kind: 'Lease',
+      metadata: {
+        name,
+        namespace,
+        labels: { 'kubernetes.io/hostname': `host-${name}` },
+        ...(version === undefined ? {} : { annotations: { [annotations.serverId]: name, [annotations.serverVersion]: version } }),
+      },
+      spec: { holderIdentity: `holder-${name}`, renewTime: new Date(now - agoMs).toISOString().replace('Z', '000Z') },
+    });
+    await client.create(leases, lease('kube-system', 'a', 0, '0.1.0'));
+    await client.create(leases, lease('kube-system', 'b', 0, '0.2.0'));
+    await client.create(leases, lease('kube-system', 'kube-scheduler', 1_000));
+    expect((await examine({ kubeconfig, now })).of('servers')).toEqual([
+      expect.objectContaining({ result: 'note', what: expect.stringContaining('0.1.0 and 0.2.0') }),
+    ]);
+    await client.create(leases, lease('kube-system', 'c', 90_000, '0.2.0'));
+    await client.create(leases, lease('kube-system', 'd', -30_000, '0.2.0'));
+    await client.create(leases, lease('kube-system', 'midship-housekeeping', 60_000));
+    const { code, of } = await examine({ kubeconfig, now });
+    expect(code).toBe(1);
+    expect(of('servers').map(({ what }) => what)).toEqual([
+      'server host-c has not renewed its Lease for 90 s',
+      'the clock of server host-d is 30 s ahead of this one',
+      'holder-midship-housekeeping has not renewed kube-system/midship-housekeeping in time',
     ]);
   });
 
