@@ -17,7 +17,7 @@
 // Without any of them every suite runs at the size of the gate, after `npm test`, which leaves them out. With some, only
 // those run.
 // `npm run fault -- scheduler` runs that suite alone, over 10,000 clusters.
-// `npm run fault -- controllers` runs that one alone, 200 times.
+// `npm run fault -- controllers` runs that one alone, 200 times, and `npm run fault -- store` that one, 100 times.
 // npm run fault -- soak [--minutes M]: two hours of churn, which check that memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
@@ -37,6 +37,7 @@ const suites = [
   { flag: 'target', path: 'test/integration/gitops/custom-resources.test.ts', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
   { flag: 'scheduler', path: 'test/unit/scheduler/model.test.ts', variable: 'MIDSHIP_SCHEDULER_CLUSTERS', gate: '300', full: '10000' },
   { flag: 'controllers', path: 'test/fault/controllers.test.ts', variable: 'MIDSHIP_CONTROLLER_RUNS', gate: '40', full: '200' },
+  { flag: 'store', path: 'test/fault/etcd.test.ts', variable: 'MIDSHIP_STORE_RUNS', gate: '4', full: '100' },
   { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 
