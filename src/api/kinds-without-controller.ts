@@ -4,24 +4,12 @@ import type { Ingress } from './networking/v1/ingress.ts';
 import type { IngressClass } from './networking/v1/ingress-class.ts';
 import { classOf, namedClassOf } from './networking/v1/ingress-ownership.ts';
 
-/**
- * Kinds that this version stores, validates and serves although nothing in its process acts on them: `GROUP/KIND` and what that means
- * for the user. A controller that arrives removes its line here and in docs/reference/limits.md; tests compare both, and the list with the
- * controllers there are.
- */
-export const kindsWithoutController: ReadonlyMap<string, string> = new Map([
-  ['resource.k8s.io/DeviceClass', 'it allocates no device'],
-  ['resource.k8s.io/ResourceClaim', 'it gets no device'],
-  ['resource.k8s.io/ResourceClaimTemplate', 'it makes no claims'],
-  ['resource.k8s.io/ResourceSlice', 'none of its devices is allocated'],
-]);
-
 const policyKind = 'networking.k8s.io/NetworkPolicy';
 const ingressKind = 'networking.k8s.io/Ingress';
 
 /** True for kinds of which `noControllerText` may say something. */
 export const mayLackController = ({ group, kind }: { readonly group: string; readonly kind: string }): boolean =>
-  kindsWithoutController.has(`${group}/${kind}`) || `${group}/${kind}` === policyKind || `${group}/${kind}` === ingressKind;
+  `${group}/${kind}` === policyKind || `${group}/${kind}` === ingressKind;
 
 /** Facts of a cluster, each asked for objects of one kind alone. */
 export interface ControllerFacts {
@@ -43,10 +31,7 @@ export function noControllerText(object: KubeObject, facts: ControllerFacts): st
     return `${kind} ${metadata.name} is stored, but not every node enforces it: it blocks no traffic of pods on the others`;
   }
   if (metadata.managedFields?.some(({ subresource }) => subresource === 'status') === true) return undefined;
-  if (name === ingressKind) return noClassText(object as Ingress, facts.ingressClasses());
-  const meaning = kindsWithoutController.get(name);
-  if (meaning === undefined) return undefined;
-  return `${kind} ${metadata.name} is stored, but this version has no controller for ${kind}: ${meaning}`;
+  return name === ingressKind ? noClassText(object as Ingress, facts.ingressClasses()) : undefined;
 }
 
 /** Another class than our own is left to its controller, which may come later. */

@@ -8,7 +8,6 @@ interface ValidateFlags extends BuildFlags {
   readonly output: Format;
   readonly root?: string;
   readonly strict: boolean;
-  readonly skipControllerCheck: boolean;
 }
 
 /** The commands that read manifests without a cluster. */
@@ -29,11 +28,6 @@ export function addManifestCommands(program: Command, { environment, output, ver
     .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
     .option('--root <dir>', 'root of the repository, when it is not that of the clone')
     .option('--strict', 'warnings are errors', false)
-    .option(
-      '--skip-controller-check',
-      'no warning of kinds that Midship has no controller for: the manifests are for another cluster',
-      false,
-    )
     .action(async (path: string, flags: ValidateFlags) => {
       const [{ validate, pullsNothingAt }, { toolsOf }] = await Promise.all([import('./validate.ts'), import('./build-tools.ts')]);
       const dataDirectory = await dataDirectoryOf({});
@@ -42,7 +36,6 @@ export function addManifestCommands(program: Command, { environment, output, ver
           path,
           root: flags.root,
           strict: flags.strict,
-          skipControllerCheck: flags.skipControllerCheck,
           tools: toolsOf(flags, environment),
           output: output,
           format: flags.output,

@@ -21,8 +21,6 @@ export interface ValidateCommandOptions {
   readonly root: string | undefined;
   /** Warnings count as errors. */
   readonly strict: boolean;
-  /** The manifests are for a cluster that has controllers for all of their kinds. */
-  readonly skipControllerCheck?: boolean;
   readonly tools?: BuildTools | undefined;
   /** True when the cluster that is meant runs, and pulls no images. */
   pullsNothing(): Promise<boolean>;
@@ -51,7 +49,6 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
       client: api.client,
       clock: systemClock,
       tools: options.tools,
-      hasControllers: options.skipControllerCheck === true,
       pullsNothing: await options.pullsNothing(),
       signal: new AbortController().signal,
     });

@@ -57,6 +57,9 @@ export function checkSupported(pod: Pod, container: Container, hasContainers: bo
   const { runtimeClassName, securityContext } = pod.spec;
   const { stopSignal } = (container.lifecycle ?? {}) as { readonly stopSignal?: string };
   if (stopSignal !== undefined && stopSignal !== 'SIGTERM') refuse(`lifecycle.stopSignal ${stopSignal}`);
+  // The scheduler gave it devices, and no driver of the node is asked to prepare them.
+  const claims = container.resources?.claims ?? [];
+  if (claims.length > 0) refuse(`resources.claims ${claims.map(({ name }) => name).join(', ')}`);
   if (!hasContainers) {
     if (runtimeClassName !== undefined && runtimeClassName !== '') refuse(`runtimeClassName ${runtimeClassName}`);
     checkProcess(pod, container, refuse);

@@ -86,7 +86,9 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
     const record = shapes.read(pod, queued?.record.shape);
     if (queued === undefined) queued = queue.add(record);
     else {
-      const changed = queued.record.shape !== record.shape;
+      const { status } = queued.record.pod;
+      const hasNewClaims = status?.resourceClaimStatuses !== pod.status?.resourceClaimStatuses;
+      const changed = queued.record.shape !== record.shape || hasNewClaims;
       queued.record = record;
       if (queued.hold === 'unschedulable' && changed) onParkedPodChanged(queued);
     }
@@ -129,6 +131,7 @@ function isSameForUs(before: Pod, after: Pod): boolean {
     before.metadata.uid === after.metadata.uid &&
     before.metadata.deletionTimestamp === after.metadata.deletionTimestamp &&
     before.status?.nominatedNodeName === after.status?.nominatedNodeName &&
+    before.status?.resourceClaimStatuses === after.status?.resourceClaimStatuses &&
     before.status?.phase === after.status?.phase
   );
 }

@@ -85,5 +85,6 @@ export function createHelpedPods(profileOf: ProfileOf): HelpedPods {
 const passes = (test: HelpTest | undefined, pod: PodRecord, changed: Changed): boolean =>
   test === 'always' || test?.(pod, changed) === true;
 
-/** Claims made from the template of an ephemeral volume bear the name of their pod. */
-const hasOwnClaims = ({ shape }: PodRecord): boolean => shape.source.volumes?.some(({ ephemeral }) => ephemeral !== undefined) === true;
+/** Claims made from the template of an ephemeral volume bear the name of their pod, and its status names those for devices. */
+const hasOwnClaims = ({ shape: { source } }: PodRecord): boolean =>
+  (source.resourceClaims ?? []).length > 0 || source.volumes?.some(({ ephemeral }) => ephemeral !== undefined) === true;

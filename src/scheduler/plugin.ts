@@ -141,7 +141,7 @@ export type ClusterChange =
   | 'AssignedPodDeleted'
   | 'NamespaceChanged'
   | 'PodChanged'
-  | `${VolumeKind}${'Added' | 'Changed' | 'Deleted'}`;
+  | `${VolumeKind | DeviceKind}${'Added' | 'Changed' | 'Deleted'}`;
 
 /** Kinds of objects that plugins for volumes follow. */
 export type VolumeKind =
@@ -152,6 +152,9 @@ export type VolumeKind =
   | 'CSIDriver'
   | 'CSIStorageCapacity'
   | 'VolumeAttachment';
+
+/** Kinds of objects that the plugin for devices follows. */
+export type DeviceKind = 'ResourceClaim' | 'ResourceSlice' | 'DeviceClass';
 
 /** The things that changed, as far as they are known. */
 export interface Changed {

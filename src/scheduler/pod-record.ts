@@ -39,8 +39,6 @@ export interface PodShape {
   readonly preferredPods: readonly { readonly weight: number; readonly term: PodTerm }[];
   readonly hardSpread: readonly SpreadConstraint[];
   readonly softSpread: readonly SpreadConstraint[];
-  /** Features that no node offers here: never ignored, the pod waits and says so. */
-  readonly unsupported: string | undefined;
   /** Parts of the pod that the shape was read from. */
   readonly source: ShapeSource;
 }
@@ -188,7 +186,6 @@ function shapeOf(source: ShapeSource, owner: ReturnType<typeof controllerOf>): P
     ],
     hardSpread: spread.filter(({ hard }) => hard).map(({ constraint }) => constraint),
     softSpread: spread.filter(({ hard }) => !hard).map(({ constraint }) => constraint),
-    unsupported: unsupportedOf(spec),
     source,
   };
 }
@@ -262,9 +259,4 @@ function selectorOf({ selector, labels, equal, different }: SelectorSource): Lab
     }
   }
   return compileLabelSelector({ ...selector, matchExpressions: expressions });
-}
-
-function unsupportedOf(spec: PodSpec): string | undefined {
-  if ((spec.resourceClaims?.length ?? 0) > 0) return 'not supported: resourceClaims';
-  return undefined;
 }

@@ -1,5 +1,6 @@
 import type { FilterPlugin, Plugin, PluginFactory, PluginHandle, ReservePlugin, ScorePlugin } from './plugin.ts';
 import { defaultPreemption } from './plugins/default-preemption.ts';
+import { dynamicResources } from './plugins/dynamic-resources.ts';
 import { imageLocality } from './plugins/image-locality.ts';
 import { interPodAffinity } from './plugins/inter-pod-affinity.ts';
 import { nodeAffinity } from './plugins/node-affinity.ts';
@@ -9,7 +10,6 @@ import { nodeResourcesFit } from './plugins/node-resources-fit.ts';
 import { nodeUnschedulable } from './plugins/node-unschedulable.ts';
 import { nodeVolumeLimits } from './plugins/node-volume-limits.ts';
 import { podTopologySpread } from './plugins/pod-topology-spread.ts';
-import { supportedFeatures } from './plugins/supported-features.ts';
 import { taintToleration } from './plugins/taint-toleration.ts';
 import { volumeBinding } from './plugins/volume-binding.ts';
 import { volumeRestrictions } from './plugins/volume-restrictions.ts';
@@ -66,6 +66,7 @@ const plugins: readonly { readonly name: string; readonly weight: number; readon
   { name: 'VolumeZone', weight: 0, make: volumeZone },
   { name: 'PodTopologySpread', weight: 2, make: podTopologySpread },
   { name: 'InterPodAffinity', weight: 2, make: interPodAffinity },
+  { name: 'DynamicResources', weight: 0, make: dynamicResources },
   { name: 'DefaultPreemption', weight: 0, make: defaultPreemption },
   { name: 'NodeResourcesBalancedAllocation', weight: 1, make: nodeResourcesBalancedAllocation },
   { name: 'ImageLocality', weight: 1, make: imageLocality },
@@ -80,7 +81,7 @@ export const defaultPlugins: readonly PluginUse[] = plugins.map(({ name, weight 
  */
 export const builtInPlugins: ReadonlySet<string> = new Set(['PrioritySort', 'SchedulingGates', 'NodeName', 'DefaultBinder']);
 
-/** Makes the plugins of a profile, each once. Requests for things that no node offers are refused in every profile. */
+/** Makes the plugins of a profile, each once. */
 export function createProfile(handle: PluginHandle, configuration: ProfileConfiguration): Profile {
   const { uses, args } = configuration;
   const made = new Map<string, Plugin>();
@@ -94,14 +95,10 @@ export function createProfile(handle: PluginHandle, configuration: ProfileConfig
     });
   const reserves = at('reserve', ({ reserve }) => reserve);
   const bindsAt = new Set(uses.preBind.map(({ name }) => name));
-  const features = supportedFeatures(handle, undefined);
   return {
     schedulerName: configuration.schedulerName,
-    plugins: [features, ...made.values()],
-    filters: [
-      ...(features.filter === undefined ? [] : [{ name: features.name, ...features.filter }]),
-      ...at('filter', ({ filter }) => filter),
-    ],
+    plugins: [...made.values()],
+    filters: at('filter', ({ filter }) => filter),
     scores: at('score', ({ score }) => score),
     reserves: reserves.map((plugin) => (bindsAt.has(plugin.name) ? plugin : withoutPreBind(plugin))),
     preemption: at('postFilter', ({ postFilter }) => postFilter)[0],

@@ -300,13 +300,14 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('the verdict (needs user namespac
     },
     { what: 'its revert', act: revert, state: 'Matches', runs: replicas(3) },
     {
-      what: 'a kind that has no controller',
+      what: 'an Ingress whose class has no controller',
       act: () =>
-        push('a class of devices', {
-          'shop/devices.yaml': 'apiVersion: resource.k8s.io/v1\nkind: DeviceClass\nmetadata: { name: gpu }\nspec: {}\n',
+        push('an Ingress of another class', {
+          'shop/ingress.yaml':
+            'apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: { name: shop }\nspec: { ingressClassName: nginx, defaultBackend: { service: { name: shop, port: { number: 80 } } } }\n',
         }),
       state: 'NoController',
-      reason: /DeviceClass/,
+      reason: /IngressClass nginx/,
     },
     { what: 'its revert', act: revert, state: 'Matches' },
     {

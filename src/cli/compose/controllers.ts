@@ -34,6 +34,10 @@ import {
 } from '../../controllers/protection/protection-controller.ts';
 import { createReplicaSetController } from '../../controllers/replica-set/replica-set-controller.ts';
 import { createReplicationController } from '../../controllers/replication-controller/replication-controller.ts';
+import {
+  createPodResourceClaimController,
+  createResourceClaimController,
+} from '../../controllers/resource-claim/resource-claim-controller.ts';
 import { createResourceQuotaController } from '../../controllers/resource-quota/resource-quota-controller.ts';
 import { createRootCaController } from '../../controllers/root-ca.ts';
 import { createServiceAccountController } from '../../controllers/service-account.ts';
@@ -105,6 +109,8 @@ export function createControllers(options: ControllersOptions): readonly Compone
     createClaimBindingController(dependencies('persistentvolume-controller')),
     createVolumeBindingController(dependencies('persistentvolume-controller')),
     createEphemeralVolumeController(dependencies('ephemeral_volume')),
+    createPodResourceClaimController(dependencies('resource_claim')),
+    createResourceClaimController(dependencies('resource_claim')),
     createAttachDetachController(dependencies('attachdetach-controller')),
     createExpansionController(dependencies('volume_expand')),
   ];

@@ -1,6 +1,5 @@
 import { posix } from 'node:path';
 import { namespaces } from '../../api/core/v1/namespace.ts';
-import { noControllerText } from '../../api/kinds-without-controller.ts';
 import { defaultAppNamespace, rootAppName } from '../../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
@@ -16,7 +15,7 @@ import { fieldManager } from '../apply/objects/fields.ts';
 import { createResourceMapper } from '../apply/objects/resource-mapper.ts';
 import { dependencyKeys } from '../apply/plan/app-spec.ts';
 import { errorsOf } from '../apply/plan/object-errors.ts';
-import { type DesiredObject, planObjects } from '../apply/plan/plan.ts';
+import { planObjects } from '../apply/plan/plan.ts';
 import { createAppBuilder } from '../apply/plan/post-build.ts';
 import { redactionOf } from '../apply/plan/secret-values.ts';
 import type { BuildError, BuildResult, Manifest } from '../manifests/manifest.ts';
@@ -41,8 +40,6 @@ export interface Validation {
 
 export interface ValidateOptions {
   readonly tree: Tree;
-  /** The cluster has controllers for all kinds; otherwise kinds that Midship has none for are warned of. */
-  readonly hasControllers?: boolean;
   /** The cluster runs programs of its machine, and pulls no images. */
   readonly pullsNothing?: boolean;
   /** Directory of the tree. */
@@ -114,13 +111,7 @@ async function validateApps(options: ValidateOptions): Promise<Validation> {
   });
   errors.push(...findRivals(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
-  warnings.push(
-    ...missingDependencies(found),
-    ...missingSources(found),
-    ...missingReferences(all),
-    ...misspelledNamespaces(all),
-    ...(options.hasControllers === true ? [] : withoutController(all)),
-  );
+  warnings.push(...missingDependencies(found), ...missingSources(found), ...missingReferences(all), ...misspelledNamespaces(all));
   return {
     apps: plans.map(({ app, objects }) => ({ app: nameOf(app), path: app.spec.path ?? '', objects: objects.length })),
     errors: unique(errors),
@@ -318,14 +309,6 @@ async function tryObjects(
   );
   return errors.flat();
 }
-
-/** Objects that Midship's own API would store and that nothing would act on; another cluster may have a controller for them. */
-const withoutController = (objects: readonly DesiredObject[]): readonly BuildError[] =>
-  objects.flatMap(({ object, manifest: { file, line } }) => {
-    // The nodes that will run it are not known here.
-    const message = noControllerText(object, { arePoliciesEnforced: () => true, ingressClasses: () => undefined });
-    return message === undefined ? [] : [{ file, line, message }];
-  });
 
 function circlesAmong(apps: readonly ValidatedApp[]): readonly BuildError[] {
   const byKey = new Map(apps.map(({ app }) => [nameOf(app), app]));

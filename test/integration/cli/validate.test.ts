@@ -268,32 +268,6 @@ describe('midship validate', () => {
     });
   });
 
-  it('warns of objects that nothing would act on', async () => {
-    const claim = 'apiVersion: resource.k8s.io/v1\nkind: ResourceClaim\nmetadata: {name: data, namespace: web}\n';
-    const spec = 'spec: {devices: {requests: [{name: gpu, exactly: {deviceClassName: gpu}}]}}\n';
-    expect(await check({ 'a.yaml': configMap('a'), 'claim.yaml': `${claim}${spec}` })).toMatchObject({
-      code: 0,
-      errors: [],
-      warnings: ['claim.yaml:1 ResourceClaim data is stored, but this version has no controller for ResourceClaim: it gets no device'],
-    });
-    const root = await temporaryDirectory('elsewhere');
-    await writeFiles(root, { 'claim.yaml': `${claim}${spec}` });
-    const output = new Writable({ write: (_chunk, _encoding, done) => done() });
-    const strictly = (skipControllerCheck: boolean): Promise<number> =>
-      validate({
-        path: root,
-        root,
-        strict: true,
-        skipControllerCheck,
-        output,
-        format: 'json',
-        pullsNothing: async () => false,
-        openApi: openEmptyApi,
-      });
-    expect(await strictly(false)).toBe(1);
-    expect(await strictly(true)).toBe(0);
-  });
-
   it('checks custom resources against the definition among the files', async () => {
     const definition = {
       apiVersion: 'apiextensions.k8s.io/v1',

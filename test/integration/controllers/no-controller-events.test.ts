@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { ingresses } from '../../../src/api/networking/v1/ingress.ts';
-import { deviceClasses } from '../../../src/api/resource/v1/device-class.ts';
 import { createNoControllerEvents } from '../../../src/controllers/no-controller-events.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
 import { until } from '../../support/until.ts';
@@ -23,19 +22,19 @@ const eventsOf = async (name: string) =>
   (await plane.client.list(events, { namespace, fieldSelector: `involvedObject.name=${name}` })).items;
 
 it('says on an object that nothing acts on it, in an Event', async () => {
-  await plane.client.create(deviceClasses, { apiVersion: 'resource.k8s.io/v1', kind: 'DeviceClass', metadata: { name: 'gpu' }, spec: {} });
+  await plane.client.create(ingresses, ingress('lonely'));
   const [event] = await until(
     async () => {
-      const found = await eventsOf('gpu');
+      const found = await eventsOf('lonely');
       return found.length === 0 ? undefined : found;
     },
-    { what: 'an Event on the DeviceClass' },
+    { what: 'an Event on the Ingress' },
   );
   expect(event).toMatchObject({
     type: 'Warning',
     reason: 'NoController',
-    message: 'DeviceClass gpu is stored, but this version has no controller for DeviceClass: it allocates no device',
-    involvedObject: { kind: 'DeviceClass', apiVersion: 'resource.k8s.io/v1', name: 'gpu' },
+    message: 'Ingress lonely is stored, but it names no IngressClass and the cluster has no default one: it routes no requests',
+    involvedObject: { kind: 'Ingress', apiVersion: 'networking.k8s.io/v1', name: 'lonely' },
   });
 });
 

@@ -96,9 +96,11 @@ describe('filters, in the words of kube-scheduler', () => {
     );
   });
 
-  it('never ignores what is not supported', () => {
+  it('never ignores claims for devices', () => {
     const pod = podOf('a', { resourceClaims: [{ name: 'gpu' }] });
-    expect(clusterOf([nodeOf('n1')]).choose(pod)).toBe(`0/1 nodes are available: not supported: resourceClaims. ${notHelpful(1)}`);
+    expect(clusterOf([nodeOf('n1')]).choose(pod)).toBe(
+      `0/1 nodes are available: waiting for dynamic resource controller to create the resourceclaim for pod claim "gpu". ${notHelpful(1)}`,
+    );
   });
 
   it('keeps host ports apart by protocol and address', () => {

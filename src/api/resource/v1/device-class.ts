@@ -4,6 +4,7 @@ import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent } from '../../copy-on-write.ts';
 import { required } from '../../field-errors.ts';
+import type { DeviceConfig, DeviceSelector } from './device-requests.ts';
 
 export const deviceClasses: KindDefinition<DeviceClass> = {
   group: 'resource.k8s.io',
@@ -33,5 +34,5 @@ export const deviceClasses: KindDefinition<DeviceClass> = {
 };
 
 export interface DeviceClass extends KubeObject {
-  readonly spec?: { readonly selectors?: readonly { readonly cel?: { readonly expression?: string } }[] };
+  readonly spec?: { readonly selectors?: readonly DeviceSelector[]; readonly config?: readonly DeviceConfig[] };
 }

@@ -5,17 +5,35 @@ import { check, dnsLabelErrors, dnsSubdomainErrors } from '../../formats.ts';
 
 /** Requests of a claim or of a template for claims. */
 export interface ClaimSpec {
-  readonly devices?: { readonly requests?: readonly DeviceRequest[] };
+  readonly devices?: {
+    readonly requests?: readonly DeviceRequest[];
+    readonly constraints?: readonly unknown[];
+    readonly config?: readonly DeviceConfig[];
+  };
 }
 
-interface DeviceRequest {
+/** Parameters for drivers, which nothing here looks into. */
+export interface DeviceConfig {
+  readonly requests?: readonly string[];
+  readonly opaque?: { readonly driver: string; readonly parameters: unknown };
+}
+
+export interface DeviceSelector {
+  readonly cel?: { readonly expression?: string };
+}
+
+export interface DeviceRequest {
   readonly name: string;
   readonly exactly?: ExactRequest;
   readonly firstAvailable?: readonly (ExactRequest & { readonly name: string })[];
 }
 
-interface ExactRequest {
+export interface ExactRequest {
   readonly deviceClassName?: string;
+  readonly selectors?: readonly DeviceSelector[];
+  readonly adminAccess?: boolean;
+  readonly tolerations?: readonly unknown[];
+  readonly capacity?: unknown;
   readonly allocationMode?: string;
   readonly count?: number;
 }

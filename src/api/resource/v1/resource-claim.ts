@@ -1,10 +1,11 @@
+import type { NodeSelector as V1NodeSelector } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import { deepEqual, type KubeObject } from '../../../machinery/object.ts';
+import { type DeepReadonly, deepEqual, type KubeObject, type ObjectMeta } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent, withField } from '../../copy-on-write.ts';
 import { immutable } from '../../field-errors.ts';
-import { type ClaimSpec, checkClaim, defaultClaim } from './device-requests.ts';
+import { type ClaimSpec, checkClaim, type DeviceConfig, defaultClaim } from './device-requests.ts';
 
 export const resourceClaims: KindDefinition<ResourceClaim> = {
   group: 'resource.k8s.io',
@@ -82,9 +83,42 @@ function stateText({ metadata, status }: ResourceClaim): string {
 
 export interface ResourceClaim extends KubeObject {
   readonly spec?: ClaimSpec;
-  readonly status?: { readonly allocation?: Readonly<Record<string, unknown>>; readonly reservedFor?: readonly unknown[] };
+  readonly status?: {
+    readonly allocation?: Allocation | null;
+    /** Its users. They are pods here; `resource` and `apiGroup` say so. */
+    readonly reservedFor?: readonly ClaimUser[];
+  };
 }
 
+export interface ClaimUser {
+  readonly apiGroup?: string;
+  readonly resource: string;
+  readonly name: string;
+  readonly uid: string;
+}
+
+/** Devices of a claim, and the nodes that reach all of them: absent, any does. */
+export interface Allocation {
+  readonly devices?: { readonly results?: readonly AllocatedDevice[]; readonly config?: readonly AllocatedConfig[] };
+  readonly nodeSelector?: DeepReadonly<V1NodeSelector>;
+}
+
+export interface AllocatedDevice {
+  readonly request: string;
+  readonly driver: string;
+  readonly pool: string;
+  readonly device: string;
+  readonly adminAccess?: boolean;
+}
+
+type AllocatedConfig = DeviceConfig & { readonly source: 'FromClass' | 'FromClaim' };
+
+/** Held by a claim with an allocation: its devices are not to be given away before nobody uses them. */
+export const claimFinalizer = 'resource.kubernetes.io/delete-protection';
+
 export interface ResourceClaimTemplate extends KubeObject {
-  readonly spec?: { readonly spec?: ClaimSpec };
+  readonly spec?: {
+    readonly metadata?: Pick<ObjectMeta, 'labels' | 'annotations'>;
+    readonly spec?: ClaimSpec;
+  };
 }

@@ -1,5 +1,6 @@
+import type { NodeSelector as V1NodeSelector } from 'kubernetes-types/core/v1.d.ts';
 import type { KindDefinition } from '../../../machinery/kind.ts';
-import type { KubeObject } from '../../../machinery/object.ts';
+import type { DeepReadonly, KubeObject } from '../../../machinery/object.ts';
 import type { FieldError } from '../../../machinery/status-error.ts';
 import { ageColumn, allVerbs, nameColumn } from '../../columns.ts';
 import { isAbsent } from '../../copy-on-write.ts';
@@ -50,13 +51,31 @@ export const resourceSlices: KindDefinition<ResourceSlice> = {
   },
 };
 
+type NodeSelector = DeepReadonly<V1NodeSelector>;
+
 export interface ResourceSlice extends KubeObject {
   readonly spec?: {
     readonly driver?: string;
-    readonly pool?: { readonly name?: string };
+    readonly pool?: { readonly name?: string; readonly generation?: number; readonly resourceSliceCount?: number };
     readonly nodeName?: string;
-    readonly nodeSelector?: unknown;
+    readonly nodeSelector?: NodeSelector;
     readonly allNodes?: boolean;
     readonly perDeviceNodeSelection?: boolean;
+    readonly devices?: readonly Device[];
   };
+}
+
+export interface Device {
+  readonly name: string;
+  /** Each has one of `int`, `bool`, `string` and `version`. A name without a domain belongs to the driver's. */
+  readonly attributes?: Readonly<Record<string, Readonly<Record<string, unknown>>>>;
+  readonly capacity?: Readonly<Record<string, { readonly value: string }>>;
+  readonly nodeName?: string;
+  readonly nodeSelector?: NodeSelector;
+  readonly allNodes?: boolean;
+  readonly taints?: readonly { readonly effect: string }[];
+  readonly consumesCounters?: readonly unknown[];
+  readonly allowMultipleAllocations?: boolean;
+  readonly bindsToNode?: boolean;
+  readonly bindingConditions?: readonly string[];
 }

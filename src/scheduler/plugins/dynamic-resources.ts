@@ -1,0 +1,202 @@
+import { resourceClaimKeysOf, resourceClaimsOf } from '../../api/core/v1/pod-resource-claims.ts';
+import { deviceClasses } from '../../api/resource/v1/device-class.ts';
+import {
+  type Allocation,
+  type ClaimUser,
+  claimFinalizer,
+  type ResourceClaim,
+  resourceClaims,
+} from '../../api/resource/v1/resource-claim.ts';
+import { resourceSlices } from '../../api/resource/v1/resource-slice.ts';
+import { compileNodeTerm } from '../../lifecycle/node-selector.ts';
+import { controllerOf, keyOf } from '../../machinery/object.ts';
+import type { NodeRecord } from '../cache.ts';
+import { allocate, unsupportedOf } from '../devices/allocate.ts';
+import { createDevicePools } from '../devices/device-pools.ts';
+import { SelectorError } from '../devices/device-selectors.ts';
+import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
+import type { PodRecord } from '../pod-record.ts';
+import { reporterOf } from './volume-changes.ts';
+
+const notThere: Rejection = { reasons: ['resourceclaim not available on the node'], resolvable: false };
+const cannotAllocate: Rejection = { reasons: ['cannot allocate all claims'], resolvable: false };
+
+/** Most users of a claim, as upstream has it. */
+const maxUsers = 256;
+
+const hasResourceClaims = ({ shape }: PodRecord): boolean => (shape.source.resourceClaims?.length ?? 0) > 0;
+const isAllocated = ({ status }: ResourceClaim): boolean => (status?.allocation ?? undefined) !== undefined;
+
+/**
+ * Gives devices to the claims of a pod, and lets the pod only to nodes that reach them. A device is taken whole, by one claim.
+ *
+ * @see Kubernetes concepts, "Dynamic Resource Allocation"
+ */
+export const dynamicResources: PluginFactory = ({ client, informers }) => {
+  const claims = informers.get(resourceClaims);
+  const classes = informers.get(deviceClasses);
+  const pools = createDevicePools(informers);
+  claims.addIndex(byDevice, devicesOf);
+  /** Allocations that are not written yet, by key of the claim. */
+  const promised = new Map<string, { readonly pod: string; readonly allocation: Allocation }>();
+
+  const classOf = (name: string) => classes.getByKey(name);
+  const claimsOf = ({ pod }: PodRecord): readonly ResourceClaim[] => resourceClaimKeysOf(pod).flatMap((key) => claims.getByKey(key) ?? []);
+
+  function refusalOf({ pod }: PodRecord): string | undefined {
+    for (const { name, claimName } of resourceClaimsOf(pod)) {
+      if (claimName === null) continue;
+      if (claimName === undefined) return `waiting for dynamic resource controller to create the resourceclaim for pod claim "${name}"`;
+      const claim = claims.get({ namespace: pod.metadata.namespace, name: claimName });
+      if (claim === undefined) return `resourceclaim "${claimName}" not found`;
+      if (claim.metadata.deletionTimestamp !== undefined) return `resourceclaim "${claimName}" is being deleted`;
+      const owner = controllerOf(claim);
+      if (owner?.kind === 'Pod' && owner.uid !== pod.metadata.uid)
+        return `resourceclaim "${claimName}" was not created for this pod (pod is not owner)`;
+      if (isAllocated(claim)) continue;
+      const unsupported = unsupportedOf(claim);
+      if (unsupported !== undefined) return `resourceclaim "${claimName}": ${unsupported} is not supported`;
+      for (const { name: request, exactly } of claim.spec?.devices?.requests ?? []) {
+        const className = exactly?.deviceClassName ?? '';
+        if (classOf(className) === undefined) return `request ${request}: device class ${className} does not exist`;
+      }
+    }
+    return undefined;
+  }
+
+  function devicesInUse(): ReadonlySet<string> {
+    const inUse = new Set<string>();
+    for (const { id } of pools.all()) if (claims.byIndex(byDevice, id).length > 0) inUse.add(id);
+    for (const { allocation } of promised.values()) for (const id of idsOf(allocation)) inUse.add(id);
+    return inUse;
+  }
+
+  /** Allocations for claims of the pod that have none, or why there are none on this node. */
+  function find(pod: PodRecord, node: NodeRecord, inUse: ReadonlySet<string>): ReadonlyMap<ResourceClaim, Allocation> | Rejection {
+    const found = new Map<ResourceClaim, Allocation>();
+    const taken = new Set(inUse);
+    for (const claim of claimsOf(pod)) {
+      const known = claim.status?.allocation ?? promised.get(keyOf(claim))?.allocation;
+      if (known !== undefined) {
+        if (!isFor(known, node)) return notThere;
+        continue;
+      }
+      try {
+        const allocation = allocate(claim, { reachable: pools.reachableFrom(node), classOf, taken });
+        if (allocation === undefined) return cannotAllocate;
+        for (const id of idsOf(allocation)) taken.add(id);
+        found.set(claim, allocation);
+      } catch (err) {
+        if (err instanceof SelectorError) return { reasons: [`resourceclaim "${claim.metadata.name}": ${err.message}`], resolvable: false };
+        throw err;
+      }
+    }
+    return found;
+  }
+
+  const usesClaim = ({ pod }: PodRecord, { after }: Changed): boolean =>
+    after === undefined || resourceClaimKeysOf(pod).includes(keyOf(after));
+
+  return {
+    name: 'DynamicResources',
+    filter: {
+      helpedBy: {
+        NodeAdded: 'always',
+        NodeLabelsChanged: 'always',
+        PodChanged: 'always',
+        ResourceClaimAdded: usesClaim,
+        // One that was freed gives its devices to others.
+        ResourceClaimChanged: 'always',
+        ResourceClaimDeleted: 'always',
+        ResourceSliceAdded: 'always',
+        ResourceSliceChanged: 'always',
+        ResourceSliceDeleted: 'always',
+        DeviceClassAdded: 'always',
+        DeviceClassChanged: 'always',
+      },
+      refuse: (pod) => (hasResourceClaims(pod) ? refusalOf(pod) : undefined),
+      prepare(pod) {
+        if (!hasResourceClaims(pod)) return undefined;
+        const inUse = devicesInUse();
+        return {
+          forThisPod: true,
+          filter(node) {
+            const found = find(pod, node, inUse);
+            return 'reasons' in found ? found : undefined;
+          },
+        };
+      },
+    },
+    reserve: {
+      concerns: hasResourceClaims,
+      reserve(pod, node) {
+        const full = claimsOf(pod).find(({ status }) => (status?.reservedFor ?? []).length >= maxUsers);
+        if (full !== undefined) return `resourceclaim "${full.metadata.name}" in use by ${maxUsers} pods`;
+        const found = find(pod, node, devicesInUse());
+        if ('reasons' in found) return found.reasons.join(', ');
+        for (const [claim, allocation] of found) promised.set(keyOf(claim), { pod: pod.key, allocation });
+        return undefined;
+      },
+      async preBind(pod, _, signal) {
+        for (const claim of claimsOf(pod)) await write(claim, pod, signal);
+      },
+      unreserve(pod) {
+        for (const [key, { pod: holder }] of promised) if (holder === pod.key) promised.delete(key);
+      },
+    },
+    watch(onChange) {
+      const removeHandlers = [
+        claims.addHandler((changed) => {
+          // From then on the cache of claims says it.
+          if (changed.after === undefined || isAllocated(changed.after)) {
+            const claim = changed.after ?? changed.before;
+            if (claim !== undefined) promised.delete(keyOf(claim));
+          }
+          reporterOf('ResourceClaim', onChange)(changed);
+        }),
+        informers.get(resourceSlices).addHandler(reporterOf('ResourceSlice', onChange)),
+        classes.addHandler(reporterOf('DeviceClass', onChange)),
+      ];
+      return () => {
+        for (const remove of removeHandlers) remove();
+      };
+    },
+  };
+
+  /** The finalizer comes first: an allocation without it would be lost with the claim while the pod runs. */
+  async function write(claim: ResourceClaim, { key, uid, pod }: PodRecord, signal: AbortSignal): Promise<void> {
+    const users = claim.status?.reservedFor ?? [];
+    if (isAllocated(claim) && users.some((user) => user.uid === uid)) return;
+    const allocation = claim.status?.allocation ?? promised.get(keyOf(claim))?.allocation;
+    if (allocation === undefined) throw new Error(`devices of claim ${keyOf(claim)} were given back before pod ${key} was bound`);
+    const { finalizers = [] } = claim.metadata;
+    const held = finalizers.includes(claimFinalizer)
+      ? claim
+      : await client.update(
+          resourceClaims,
+          { ...claim, metadata: { ...claim.metadata, finalizers: [...finalizers, claimFinalizer] } },
+          { signal },
+        );
+    const user: ClaimUser = { resource: 'pods', name: pod.metadata.name, uid };
+    const status = { ...held.status, allocation, reservedFor: [...users, user] };
+    await client.update(resourceClaims, { ...held, status }, { subresource: 'status', signal });
+  }
+};
+
+const byDevice = 'scheduler-allocated-devices';
+
+const idsOf = ({ devices }: Allocation): readonly string[] =>
+  (devices?.results ?? []).map(({ driver, pool, device }) => `${driver}/${pool}/${device}`);
+
+/** Access of an administrator takes nothing away from others. */
+function devicesOf({ status }: ResourceClaim): readonly string[] {
+  const { allocation } = status ?? {};
+  if (allocation === undefined || allocation === null) return [];
+  return (allocation.devices?.results ?? [])
+    .filter(({ adminAccess }) => adminAccess !== true)
+    .map(({ driver, pool, device }) => `${driver}/${pool}/${device}`);
+}
+
+function isFor({ nodeSelector }: Allocation, { name, labels }: NodeRecord): boolean {
+  return nodeSelector === undefined || nodeSelector.nodeSelectorTerms.some((term) => compileNodeTerm(term)(labels, name));
+}
