@@ -17,7 +17,9 @@
 // Without any of them every suite runs at the size of the gate, after `npm test`, which leaves them out. With some, only
 // those run.
 // `npm run fault -- scheduler` runs that suite alone, over 10,000 clusters.
-// `npm run fault -- controllers` runs that one alone, 200 times, and `npm run fault -- store` that one, 100 times.
+// `npm run fault -- controllers` runs that one alone, 200 times.
+// `npm run fault -- store` runs that one alone, 100 times.
+//
 // npm run fault -- soak [--minutes M]: two hours of churn, which check that memory stays flat.
 import { parseArgs } from 'node:util';
 import { root, run, setUp } from './setup.mjs';
