@@ -5,6 +5,7 @@ import { type ServiceCIDR, serviceCidrs } from '../../api/networking/v1/service-
 import { type AddressRange, formatAddress, inRange, parseRange, tryAddress, tryRange } from '../../machinery/addresses.ts';
 import { isConditionTrue } from '../../machinery/conditions.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
+import { keyOf } from '../../machinery/object.ts';
 import { type FieldError, invalid, StatusError } from '../../machinery/status-error.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
@@ -45,13 +46,14 @@ export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOp
   function allocate({ kind, namespace, name, object, dryRun }: AdmissionRequest<Service>, others?: ReadonlySet<string>): string {
     const wanted = object.spec.clusterIP ?? '';
     if (wanted !== '') {
-      // As on the real server, a dry run does not look at what others have.
-      const why = refusalOf(wanted, rangesNow(), dryRun ? noAddresses : takenAddresses(others));
+      // As on the real server, a dry run does not look at what others have. The Service of the API is made by every server at its start.
+      const isFree = dryRun || isOfApi({ namespace, name });
+      const why = refusalOf(wanted, rangesNow(), isFree ? noAddresses : takenAddresses(others));
       if (why === undefined) return wanted;
       throw invalid(kind, name, [invalidValue('spec.clusterIPs', [wanted], `failed to allocate IP ${wanted}: ${why}`)]);
     }
     if (dryRun) return formatAddress(range.first);
-    if (namespace === 'default' && name === 'kubernetes') return formatAddress(range.first + 1);
+    if (isOfApi({ namespace, name })) return formatAddress(range.first + 1);
     const taken = takenAddresses(others);
     for (const each of rangesNow()) {
       const address = freeAddress(each, taken, random);
@@ -61,8 +63,8 @@ export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOp
   }
 
   async function claim(request: AdmissionRequest<Service>, shared: StoreClaims): Promise<Service> {
-    const { namespace, name, onSettled } = request;
-    const owner = `${namespace}/${name}`;
+    const { onSettled } = request;
+    const owner = claimantOf(request.object);
     const others = new Set<string>();
     for (;;) {
       const address = allocate(request, others);
@@ -83,7 +85,7 @@ export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOp
       const { type = 'ClusterIP', clusterIP, clusterIPs = [] } = object.spec;
       const earlier = before?.spec.clusterIP ?? '';
       if (claims !== undefined && isIP(earlier) !== 0 && !request.dryRun) {
-        request.onSettled(() => claims.release(earlier, `${request.namespace}/${request.name}`));
+        request.onSettled(() => claims.release(earlier, claimantOf(object)));
       }
       if (type === 'ExternalName') return object;
       // Two fields that contradict each other are refused where the object is validated.
@@ -94,7 +96,8 @@ export function clusterIp({ registry, claims, serviceCidr, random }: ClusterIpOp
       if (before !== undefined && clusterIP !== undefined && clusterIP === before.spec.clusterIP) return object;
       // Validation of the object refuses a value that is no address.
       if (clusterIP !== undefined && clusterIP !== '' && isIP(clusterIP) === 0) return object;
-      if (claims !== undefined && !request.dryRun) return claim(request as AdmissionRequest<Service>, claims);
+      // No other Service gets the address of the API.
+      if (claims !== undefined && !request.dryRun && !isOfApi(request)) return claim(request as AdmissionRequest<Service>, claims);
       const address = allocate(request as AdmissionRequest<Service>);
       reserved.add(address);
       request.onSettled(() => void reserved.delete(address));
@@ -123,6 +126,12 @@ function familyErrors({ spec }: Service): readonly FieldError[] {
   }
   return errors;
 }
+
+const isOfApi = ({ namespace, name }: Pick<AdmissionRequest, 'namespace' | 'name'>): boolean =>
+  namespace === 'default' && name === 'kubernetes';
+
+/** Names one Service among all that had and will have its name. */
+export const claimantOf = (service: Service): string => `${keyOf(service)} ${service.metadata.uid ?? ''}`;
 
 export const isService = (kind: KindDefinition): boolean => kind.group === '' && kind.resource === 'services';
 

@@ -3,7 +3,7 @@ import { invalidValue } from '../../api/field-errors.ts';
 import { internalError, invalid, type StatusError } from '../../machinery/status-error.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
-import { isService } from './cluster-ip.ts';
+import { claimantOf, isService } from './cluster-ip.ts';
 import type { StoreClaims } from './store-claims.ts';
 
 export interface NodePortOptions {
@@ -45,7 +45,7 @@ export function nodePorts({ registry, claims, random }: NodePortOptions): Admiss
   }
 
   async function claim(request: AdmissionRequest<Service>, shared: StoreClaims): Promise<Service> {
-    const owner = `${request.namespace}/${request.name}`;
+    const owner = claimantOf(request.object);
     const others = new Set<number>();
     for (;;) {
       const { allocated, service } = allocate(request, others);
@@ -68,7 +68,7 @@ export function nodePorts({ registry, claims, random }: NodePortOptions): Admiss
       const { object, before } = request as AdmissionRequest<Service>;
       const { type } = object.spec;
       if (claims !== undefined && before !== undefined && !request.dryRun) {
-        for (const port of portsOf(before.spec)) request.onSettled(() => claims.release(port, `${request.namespace}/${request.name}`));
+        for (const port of portsOf(before.spec)) request.onSettled(() => claims.release(port, claimantOf(object)));
       }
       if (type !== 'NodePort' && type !== 'LoadBalancer') return object;
       if (claims !== undefined && !request.dryRun) return claim(request as AdmissionRequest<Service>, claims);

@@ -3,7 +3,7 @@ import { type Service, services } from '../../api/core/v1/service.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Registry } from '../registry/registry.ts';
 import type { AdmissionRequest, AdmissionStep } from './admission.ts';
-import { isService } from './cluster-ip.ts';
+import { claimantOf, isService } from './cluster-ip.ts';
 import { portsOf } from './node-port.ts';
 import { createStoreClaims, type StoreClaims } from './store-claims.ts';
 
@@ -14,7 +14,11 @@ export interface ServiceClaims {
 }
 
 export function createServiceClaims(registry: Registry, clock: Clock): ServiceClaims {
-  const specOf = (owner: string): Service['spec'] | undefined => (registry.get(services, owner) as Service | undefined)?.spec;
+  const specOf = (owner: string): Service['spec'] | undefined => {
+    const [key = '', uid] = owner.split(' ');
+    const service = registry.get(services, key) as Service | undefined;
+    return service?.metadata.uid === uid ? service?.spec : undefined;
+  };
   return {
     addresses: createStoreClaims({
       registry,
@@ -42,9 +46,9 @@ export function releaseServiceClaims({ addresses, ports }: ServiceClaims): Admis
     isIdle: () => addresses === undefined,
     appliesTo: (kind, operation) => operation === 'delete' && isService(kind),
     admit(request) {
-      const { object, namespace, name, dryRun, onSettled } = request as AdmissionRequest<Service>;
+      const { object, dryRun, onSettled } = request as AdmissionRequest<Service>;
       if (dryRun) return object;
-      const owner = `${namespace}/${name}`;
+      const owner = claimantOf(object);
       const { clusterIP = '' } = object.spec;
       if (addresses !== undefined && isIP(clusterIP) !== 0) onSettled(() => addresses.release(clusterIP, owner));
       if (ports !== undefined) for (const port of portsOf(object.spec)) onSettled(() => ports.release(port, owner));

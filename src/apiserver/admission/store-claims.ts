@@ -19,7 +19,7 @@ export interface StoreClaimsOptions {
   readonly clock: Clock;
   /** `cluster-ips` */
   readonly what: string;
-  /** True when the object in memory has the value. */
+  /** True when the object in memory has the value. An owner is one object, by its uid: the next one of its name is another. */
   holds(owner: string, value: string): boolean;
 }
 
@@ -58,7 +58,7 @@ class SharedClaims implements StoreClaims {
   #keyOf = (value: string | number): string => `midship/claims/${this.#parts.what}/${value}`;
 
   async take(value: string | number, owner: string): Promise<boolean> {
-    const { storage, clock, holds } = this.#parts;
+    const { storage, freshness, clock, holds } = this.#parts;
     const key = this.#keyOf(value);
     for (let tries = 0; tries < maxTries; tries += 1) {
       const text = JSON.stringify({ owner, at: clock.now() } satisfies Claim);
@@ -68,7 +68,10 @@ class SharedClaims implements StoreClaims {
       if (found === undefined) continue;
       const claim = JSON.parse(found.text) as Claim;
       if (claim.owner === owner) return true;
-      if (holds(claim.owner, String(value)) || clock.now() - claim.at < graceMs) return false;
+      if (clock.now() - claim.at < graceMs) return false;
+      // Its object may have been stored by a server that is ahead of this one.
+      await freshness.barrier();
+      if (holds(claim.owner, String(value))) return false;
       const taken = await storage.update(key, { text }, found.revision);
       if (taken.ok) return true;
     }
