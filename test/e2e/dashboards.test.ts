@@ -229,12 +229,16 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
           intervalMs: 500,
           what: `${id}: ${expr}`,
         });
-      const up = await compat.query('up{job="kubelet"}');
-      expect(up.map(({ metric, value }) => [metric.node, metric.metrics_path, value]).sort()).toEqual(
-        ['node-a', 'node-b'].flatMap((node) =>
-          ['/metrics', '/metrics/cadvisor', '/metrics/probes', '/metrics/resource'].map((path) => [node, path, 1]),
-        ),
-      );
+      // Each path is scraped at a moment of its own.
+      await expect
+        .poll(async () =>
+          (await compat.query('up{job="kubelet"}')).map(({ metric, value }) => [metric.node, metric.metrics_path, value]).sort(),
+        )
+        .toEqual(
+          ['node-a', 'node-b'].flatMap((node) =>
+            ['/metrics', '/metrics/cadvisor', '/metrics/probes', '/metrics/resource'].map((path) => [node, path, 1]),
+          ),
+        );
     } finally {
       await compat.stop();
     }

@@ -188,7 +188,7 @@ const page = join(import.meta.dirname, '../../docs/how-to/three-control-planes.m
 const whyNoPage = hasEtcd && hasKubectl ? whyNoMachines : 'etcd or kubectl is not installed';
 const order = ['first', 'second', 'third'];
 
-describe.skipIf(whyNoPage !== undefined)(`the page on three control planes (${whyNoPage ?? 'runs here'})`, () => {
+describe.skipIf(whyNoPage !== undefined)(`the page on three control planes (skipped: ${whyNoPage ?? 'it runs here'})`, () => {
   const machines = new Machines(...order);
   const processes: number[] = [];
   beforeAll(async () => await machines.create());

@@ -110,7 +110,7 @@ const said = (name: string, words: string): Promise<string> =>
   until(async () => (await node.messagesOf(name)).find((message) => message.includes(words)), { what: `"${words}" about ${name}` });
 const inUse = async (): Promise<readonly string[]> => (await node.client.get(nodes, { name: testNodeName })).status?.volumesInUse ?? [];
 
-describe.skipIf(!isRoot)('[sig-storage] a driver of volumes (CSI), with root', () => {
+describe.skipIf(!isRoot)('[sig-storage] a driver of volumes, CSI (needs root)', () => {
   it('registers by a socket in plugins_registry, and is in the API for as long as the socket is there', async () => {
     const first = await node.client.get(csiNodes, { name: testNodeName });
     expect(first.metadata.ownerReferences).toMatchObject([{ kind: 'Node', name: testNodeName }]);

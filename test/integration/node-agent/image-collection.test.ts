@@ -68,7 +68,7 @@ it.skipIf(whyNoContainerd !== undefined)(
 );
 
 it.skipIf(whyNoContainerd !== undefined)(
-  'an image is a directory that nobody writes to and that runs nothing, also for a container, and stays while it is mounted',
+  'an image is a directory that nobody writes to and that runs nothing, also for a container, and stays while it is mounted (needs containerd)',
   async () => {
     const { runtime } = fixture;
     const image = `${registry.host}/app:1`;

@@ -31,6 +31,7 @@ it('reads name, address, labels and taints as k3s does', () => {
       { key: 'only', value: 'gpu', effect: 'NoSchedule' },
       { key: 'old', effect: 'PreferNoSchedule' },
     ],
+    shutdown: { allMs: 30_000, criticalMs: 10_000 },
   });
   expect(nodeAddressOf(flags)).toBe('192.0.2.7');
 });
