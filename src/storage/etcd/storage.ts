@@ -16,7 +16,7 @@ import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
 import { withOffset } from './offset.ts';
 import { checkFormat, checkVersion, offsetIn, openFailure } from './open.ts';
-import { createEtcdWrites, type EtcdWrites } from './writes.ts';
+import { createEtcdWrites, type EtcdWrites, isFull } from './writes.ts';
 
 /**
  * The store in etcd, version 3.5.8 or later. Its revisions are etcd's, so they have gaps: other keys of the same etcd count, too.
@@ -98,13 +98,20 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Etcd
   }
 }
 
+interface Compacted {
+  /** Values that were replaced up to here are gone. */
+  readonly revision: number;
+  /** The revision of the key that says so, 0 without one. */
+  readonly writtenAt: number;
+}
+
 interface Parts {
   readonly client: EtcdClient;
   readonly keys: StoreKeys;
   readonly live: LiveWatch;
   readonly writes: EtcdWrites;
   readonly clock: Clock;
-  readonly compacted: number;
+  readonly compacted: Compacted;
 }
 
 interface Subscriber {
@@ -117,10 +124,13 @@ interface Subscriber {
 
 function createStorage({ client, keys, live, writes, clock, compacted }: Parts): EtcdStorage {
   const subscribers = new Set<Subscriber>();
-  let compactedRevision = compacted;
+  let compactedRevision = compacted.revision;
+  /** Version of the key that says so: the server that replaces it is the one that compacts. */
+  let compactedAt = compacted.writtenAt;
   let closing: Promise<void> | undefined;
   live.subscribe({
     onEvents(events) {
+      for (const { key, text, revision } of events) if (key === keys.compaction) noteCompacted(Number(text), revision);
       const own = eventsOf(events);
       if (own.length > 0) for (const subscriber of subscribers) serve(subscriber, own);
     },
@@ -270,15 +280,42 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     }
   }
 
+  function noteCompacted(revision: number, writtenAt: number): void {
+    compactedRevision = Math.max(compactedRevision, revision);
+    compactedAt = Math.max(compactedAt, writtenAt);
+  }
+
+  /**
+   * True when this server is the one that compacts to `target`; the others have nothing to do. It is written before, since a watch may not
+   * start before what is about to go.
+   */
+  async function winCompaction(target: number): Promise<boolean> {
+    const { succeeded, found, revision } = await client.txn({
+      compare: [{ key: keys.compaction, revision: compactedAt }],
+      success: { put: { key: keys.compaction, text: String(target) } },
+      read: keys.compaction,
+    });
+    if (succeeded) noteCompacted(target, revision);
+    else noteCompacted(Number(found?.text ?? 0), found?.modRevision ?? 0);
+    return succeeded;
+  }
+
+  /** @param physical  waits until the values are gone from the file of the member */
   async function compact(revision: number, physical: boolean): Promise<void> {
     checkOpen();
     const target = Math.min(revision, live.position);
     if (target <= compactedRevision) return;
-    // Written first: a watch may not start before what is about to go.
-    await client.txn({ compare: [], success: { put: { key: keys.compaction, text: String(target) } }, read: keys.compaction });
-    compactedRevision = target;
+    let waits = physical;
     try {
-      await client.compact(target, physical);
+      if (!(await winCompaction(target))) return physical ? compact(revision, physical) : undefined;
+    } catch (err) {
+      // A full etcd takes no key, and compaction is what makes room in it. A defragmentation finds that room once it is done.
+      if (!isFull(err)) throw err;
+      noteCompacted(target, compactedAt);
+      waits = true;
+    }
+    try {
+      await client.compact(target, waits);
     } catch (err) {
       // Somebody else went further.
       if (!(err as Error).message.includes('has been compacted')) throw err;
@@ -411,14 +448,15 @@ function createRecords(client: EtcdClient, keys: StoreKeys): StoreRecords {
 }
 
 /** Up to where etcd has forgotten what was superseded, whoever asked for it: a watch that begins before is refused and says so. */
-async function compactedIn(client: EtcdClient, keys: StoreKeys): Promise<number> {
+async function compactedIn(client: EtcdClient, keys: StoreKeys): Promise<Compacted> {
   const [entry] = (await client.range({ key: keys.compaction })).entries;
   const written = entry === undefined ? 0 : Number(entry.text);
+  const writtenAt = entry?.modRevision ?? 0;
   const request = { key: keys.compaction, startRevision: written + 1, withBefore: false };
   for await (const { compactRevision, created, events } of client.past(request, neverAborted)) {
-    if (compactRevision > 0) return compactRevision;
+    if (compactRevision > 0) return { revision: compactRevision, writtenAt };
     // An answer beside the first one says that the past can be read.
     if (!created || events.length > 0) break;
   }
-  return written;
+  return { revision: written, writtenAt };
 }

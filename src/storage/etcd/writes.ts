@@ -285,11 +285,13 @@ function checkSize({ text }: Value): void {
 
 const fullText =
   'etcd has no space left: its database is at its quota. Objects can be deleted. ' +
-  'Then run "etcdctl compact", "etcdctl defrag" and "etcdctl alarm disarm", or raise --quota-backend-bytes';
+  'Replaced values are compacted. Run "etcdctl defrag --cluster" and then "etcdctl alarm disarm", or raise --quota-backend-bytes';
+
+export const isFull = (err: unknown): boolean => err instanceof GrpcError && err.message.includes('database space exceeded');
 
 function translate(err: unknown): unknown {
   if (!(err instanceof GrpcError)) return err;
-  if (err.message.includes('database space exceeded')) return insufficientStorage(fullText);
+  if (isFull(err)) return insufficientStorage(fullText);
   if (err.message.includes('request is too large') || err.message.includes('received message larger than max'))
     return tooLarge(maxTextBytes);
   return new StatusError({ code: 500, reason: 'InternalError', message: `etcd refused a write: ${err.message}`, cause: err });
