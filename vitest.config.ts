@@ -29,7 +29,10 @@ interface Tier {
   readonly order: number;
 }
 
-/** One project for each tier of test/README.md. `npm test` runs all but `fault`, `npm test -- --project unit` one of them. */
+/**
+ * One project for each tier of test/README.md. `npm test` runs all but `machines` and `fault`, and `npm test -- --project unit` one of
+ * them.
+ */
 const tier = (name: string, { include = [`test/${name}/**/*.test.ts`], exclude = [], testTimeout, maxWorkers, isolate, order }: Tier) => ({
   test: {
     name,
@@ -83,8 +86,10 @@ export default defineConfig({
       tier('conformance', { testTimeout: 60_000, maxWorkers: workers, isolate: false, order: 1 }),
       // Each file has a cluster of its own, which waits more than it works.
       tier('e2e', { testTimeout: 180_000, maxWorkers: workers, isolate: true, order: 1 }),
+      // Each starts several containerds, which company would slow down.
+      tier('machines', { testTimeout: 180_000, maxWorkers: 2, isolate: true, order: 2 }),
       // Kills and cuts come at moments of a start or a rollout, which company would stretch.
-      tier('fault', { testTimeout: 300_000, maxWorkers: 1, isolate: true, order: 2 }),
+      tier('fault', { testTimeout: 300_000, maxWorkers: 1, isolate: true, order: 3 }),
     ],
   },
 });

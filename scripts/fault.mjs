@@ -1,4 +1,5 @@
-// npm run fault [-- FLAGS]: set-up, then the tests of test/fault, and all comparisons with kustomize. npm test has no time for them.
+// npm run fault [-- FLAGS]: set-up, then the tests of test/fault and test/machines, and all comparisons with kustomize. npm test has no
+// time for them.
 //
 //   --runs N        seeded runs of the GitOps engine in process among faults; prints how often each fault fired
 //   --kills N       kill -9 of the program at seeded moments of a rollout
@@ -62,8 +63,8 @@ const named = suites.filter(({ flag }) => values[flag] !== undefined);
 const wanted = named.length > 0 ? named : suites;
 for (const { flag, variable, gate } of wanted) process.env[variable] = values[flag] ?? gate;
 // All of the folder, so that the gate misses none that has no flag.
-const files = [...(named.length > 0 ? [] : ['test/fault/']), ...wanted.map(({ path }) => path)];
-const projects = ['fault', 'unit', 'integration', 'conformance', 'e2e'].flatMap((name) => ['--project', name]);
+const files = [...(named.length > 0 ? [] : ['test/fault/', 'test/machines/']), ...wanted.map(({ path }) => path)];
+const projects = ['fault', 'machines', 'unit', 'integration', 'conformance', 'e2e'].flatMap((name) => ['--project', name]);
 const reporters = ['--reporter=default', '--reporter=./scripts/test-report.mjs'];
 run(process.execPath, ['node_modules/vitest/vitest.mjs', 'run', ...projects, ...reporters, ...files], {
   cwd: root,

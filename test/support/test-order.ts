@@ -17,7 +17,7 @@ export interface Workers {
 }
 
 /** Seconds of a file that is not in `test-times.json`, by its tier. */
-const usualSeconds: Readonly<Record<string, number>> = { unit: 0.3, integration: 4, conformance: 10, e2e: 20, fault: 60 };
+const usualSeconds: Readonly<Record<string, number>> = { unit: 0.3, integration: 4, conformance: 10, e2e: 20, machines: 200, fault: 60 };
 
 /**
  * Orders files for workers that take the next one when they are free. Files that wait run beside files that work: with all of one kind
