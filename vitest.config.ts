@@ -3,12 +3,12 @@ import { defineConfig } from 'vitest/config';
 import { TestOrder } from './test/support/test-order.ts';
 
 /**
- * Test files at once: three more than cores. The order of the files gives about half of the workers files that wait for half of their
+ * Test files at once: two more than cores. The order of the files gives about half of the workers files that wait for half of their
  * time.
  *
  * vitest itself would leave a machine of two cores with one worker.
  */
-const workers = Math.max(2, availableParallelism()) + 3;
+const workers = Math.max(2, availableParallelism()) + 2;
 
 /** Files of integration that measure the memory of their process, and therefore have one of their own. */
 const measureMemory = [
