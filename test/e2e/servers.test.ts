@@ -20,7 +20,7 @@ import { until } from '../support/until.ts';
 const name = { namespace: 'default', name: 'counter' };
 const watchers = 40;
 
-/** One client that counts up, as client-go's users write: it repeats what was not answered. */
+/** A client that counts up as users of client-go do: it repeats a write that was not answered. */
 async function countUp(client: HttpClient, until: () => boolean, errors: string[]): Promise<number> {
   let written = 0;
   while (!until()) {

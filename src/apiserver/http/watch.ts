@@ -277,7 +277,7 @@ class WatchStream implements QueuedWatch {
   }
 }
 
-/** One line or frame an event. Table columns are described in the first event only. */
+/** Each event is a line, or a frame of protobuf. Table columns are described in the first event only. */
 function eventEncoder(
   request: ApiRequest,
   { clock, encoder }: HandlerContext,

@@ -204,17 +204,17 @@ export function createExtender({ configuration, transport, nodeOf, podOf }: Exte
   };
 }
 
-interface Asked {
+export interface Asked {
   readonly feasible: readonly NodeRecord[];
   readonly signal: AbortSignal;
 }
 
-interface AskedToPreempt {
+export interface AskedToPreempt {
   readonly candidates: readonly Victims[];
   readonly signal: AbortSignal;
 }
 
-interface AskedToBind {
+export interface AskedToBind {
   readonly nodeName: string;
   readonly signal: AbortSignal;
 }

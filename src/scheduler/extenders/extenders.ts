@@ -2,7 +2,7 @@ import type { Log } from '../../base/log.ts';
 import type { NodeRecord } from '../cache.ts';
 import type { PodRecord } from '../pod-record.ts';
 import type { Victims } from '../victims.ts';
-import type { Extender } from './extender.ts';
+import type { Asked, AskedToBind, AskedToPreempt, Extender } from './extender.ts';
 
 /** Nodes that all extenders left, and the reasons for the others. */
 export interface Narrowed {
@@ -122,19 +122,4 @@ export function createExtenders(all: readonly Extender[], log: Log): Extenders {
       return binders.length === 0 ? undefined : bind(binders, pod, { nodeName, signal });
     },
   };
-}
-
-interface Asked {
-  readonly feasible: readonly NodeRecord[];
-  readonly signal: AbortSignal;
-}
-
-interface AskedToPreempt {
-  readonly candidates: readonly Victims[];
-  readonly signal: AbortSignal;
-}
-
-interface AskedToBind {
-  readonly nodeName: string;
-  readonly signal: AbortSignal;
 }

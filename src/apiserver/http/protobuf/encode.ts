@@ -59,7 +59,7 @@ export function envelopeHead({ apiVersion, kind }: Typed, length: number): strin
 /** The fields `contentEncoding` and `contentType`, both empty, as Go writes them. */
 export const envelopeTail = '\x1a\0\x22\0';
 
-/** One event of a watch: its length in four bytes, then `meta.v1.WatchEvent`, whose object has the envelope of an answer. */
+/** An event of a watch: its length in four bytes, then `meta.v1.WatchEvent`, whose object has the envelope of an answer. */
 export function encodeWatchEvent(type: string, answer: string): string {
   const writer = new Writer();
   // A RawExtension in field 2, which holds the object in its field 1.
