@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import type { TLSSocket } from 'node:tls';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
+import { closeAtOnce, listen } from '../base/listening.ts';
 import type { Log } from '../base/log.ts';
 import type { LiveKeyPair } from '../base/pki.ts';
 import type { NodeAgent } from './agent.ts';
@@ -186,15 +186,9 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
       created.on('upgrade', streaming.handleUpgrade);
       // A caller without our certificate, or one that hangs up: its own matter.
       created.on('tlsClientError', (err) => log.debug({ err }, 'Refused connection'));
-      await new Promise<void>((resolve, reject) => {
-        created.once('error', reject);
-        created.listen(options.port, address, () => {
-          created.off('error', reject);
-          resolve();
-        });
-      });
+      const port = await listen(created, options.port, address);
       created.on('error', (err) => log.error({ err }, 'Could not accept connection'));
-      url = `https://${address}:${(created.address() as AddressInfo).port}`;
+      url = `https://${address}:${port}`;
     },
 
     async stop() {
@@ -202,11 +196,9 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
       const stopping = server;
       server = undefined;
       if (stopping === undefined) return;
-      await new Promise<void>((resolve) => {
-        stopping.close(() => resolve());
-        stopping.closeAllConnections();
-        streaming.close();
-      });
+      const closed = closeAtOnce(stopping);
+      streaming.close();
+      await closed;
     },
   };
 }

@@ -1,11 +1,11 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import type { AddressInfo } from 'node:net';
 import type { TLSSocket } from 'node:tls';
 import { nodes } from '../../api/core/v1/node.ts';
 import { pods } from '../../api/core/v1/pod.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import { closeAtOnce, listen } from '../../base/listening.ts';
 import type { LiveKeyPair } from '../../base/pki.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import type { KubeObject } from '../../machinery/object.ts';
@@ -124,23 +124,12 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
       tls.onRenewed(() => server?.setSecureContext(contextOf(options)));
       server = created;
       created.on('tlsClientError', () => undefined);
-      await new Promise<void>((resolve, reject) => {
-        created.once('error', reject);
-        created.listen(0, address, () => {
-          created.off('error', reject);
-          resolve();
-        });
-      });
-      port = (created.address() as AddressInfo).port;
+      port = await listen(created, 0, address);
     },
     async stop() {
       const stopping = server;
       server = undefined;
-      if (stopping === undefined) return;
-      await new Promise<void>((resolve) => {
-        stopping.close(() => resolve());
-        stopping.closeAllConnections();
-      });
+      if (stopping !== undefined) await closeAtOnce(stopping);
     },
   };
 }

@@ -1,11 +1,12 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
 import { createServer, type Server } from 'node:https';
-import { type AddressInfo, isIPv6 } from 'node:net';
+import { isIPv6 } from 'node:net';
 import { tokenReviews } from '../../api/authentication/v1/token-review.ts';
 import { subjectAccessReviews } from '../../api/authorization/v1/subject-access-review.ts';
 import { createHealthRecord, type HealthCheck, reportHealth, tryHealthPath } from '../../apiserver/http/health.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import { closeAtOnce, listen } from '../../base/listening.ts';
 import type { Log } from '../../base/log.ts';
 import { addProcessMetrics, type Metrics, partsOf } from '../../base/metrics.ts';
 import { makeSelfSigned } from '../../base/pki/self-signed.ts';
@@ -111,25 +112,15 @@ export function createComponentEndpoints(options: ComponentEndpointsOptions): Co
         });
       });
       created.maxConnections = maxConnections;
-      await new Promise<void>((resolve, reject) => {
-        created.once('error', reject);
-        created.listen(port, address, () => {
-          created.off('error', reject);
-          resolve();
-        });
-      });
+      const opened = await listen(created, port, address);
       created.on('error', (err) => log.error({ err }, 'Could not accept connection'));
       server = created;
-      url = `https://${isIPv6(address) ? `[${address}]` : address}:${(created.address() as AddressInfo).port}`;
+      url = `https://${isIPv6(address) ? `[${address}]` : address}:${opened}`;
     },
     async stop() {
       const stopping = server;
       server = undefined;
-      if (stopping === undefined) return;
-      await new Promise<void>((resolve) => {
-        stopping.close(() => resolve());
-        stopping.closeAllConnections();
-      });
+      if (stopping !== undefined) await closeAtOnce(stopping);
     },
   };
 }
