@@ -1,7 +1,8 @@
 import { systemClock } from '../../base/clock.ts';
 import type { StoredEntry } from '../storage.ts';
 import { StorageError } from '../storage-error.ts';
-import { createEtcdClient, type EtcdClient, type EtcdClientOptions, isOpen, type TxnAnswer } from './client.ts';
+import { createEtcdClient, type EtcdClientOptions } from './client.ts';
+import { createOnce } from './create-once.ts';
 import { createStoreKeys } from './keys.ts';
 import { checkVersion, formatText, openFailure } from './open.ts';
 
@@ -32,7 +33,8 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
     await checkVersion(client);
     const { entries } = await client.range({ key: keys.first, rangeEnd: keys.end, limit: 1 });
     // The key decides between two that fill at once: it is made by one of them.
-    if (entries.length > 0 || !(await create(client, keys.offset, String(above))).succeeded) throw inUse(options);
+    if (entries.length > 0 || !(await createOnce(client, { key: keys.offset, text: String(above), maxTries })).succeeded)
+      throw inUse(options);
   } catch (err) {
     client.close();
     throw openFailure(err, options);
@@ -40,7 +42,7 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
   let newest = 0;
 
   async function write(key: string, text: string): Promise<void> {
-    const { succeeded, found, revision } = await create(client, key, text);
+    const { succeeded, found, revision } = await createOnce(client, { key, text, maxTries });
     if (!succeeded && found?.text !== text) throw inUse(options);
     newest = Math.max(newest, succeeded ? revision : (found?.modRevision ?? 0));
   }
@@ -59,18 +61,6 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
     },
     close: () => client.close(),
   };
-}
-
-/** Without an answer the key may have been written; another try shows it then. */
-async function create(client: EtcdClient, key: string, text: string): Promise<TxnAnswer> {
-  for (let tries = 1; ; tries += 1) {
-    try {
-      return await client.txn({ compare: [{ key, revision: 0 }], success: { put: { key, text } }, read: key });
-    } catch (err) {
-      if (!isOpen(err) || tries === maxTries) throw err;
-      client.moveOn();
-    }
-  }
 }
 
 const inUse = ({ prefix }: EtcdFillOptions): StorageError =>

@@ -12,6 +12,7 @@ import type {
   WatchOptions,
 } from '../storage.ts';
 import { createEtcdClient, type EtcdClient, type EtcdClientOptions, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
+import { createOnce } from './create-once.ts';
 import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
 import { withOffset } from './offset.ts';
@@ -428,21 +429,8 @@ function createRecords(client: EtcdClient, keys: StoreKeys): StoreRecords {
     return entry === undefined ? undefined : { text: entry.text, revision: entry.modRevision };
   }
   async function create(name: string, text: string): Promise<StoreRecord> {
-    const key = keys.record(name);
-    for (let tries = 1; ; tries += 1) {
-      try {
-        const { succeeded, revision, found } = await client.txn({
-          compare: [{ key, revision: 0 }],
-          success: { put: { key, text } },
-          read: key,
-        });
-        return succeeded || found === undefined ? { text, revision } : { text: found.text, revision: found.modRevision };
-      } catch (err) {
-        // Without an answer it may have been written. No record is ever deleted, so another try cannot make a second one.
-        if (!isOpen(err) || tries === maxRecordTries) throw err;
-        client.moveOn();
-      }
-    }
+    const { succeeded, revision, found } = await createOnce(client, { key: keys.record(name), text, maxTries: maxRecordTries });
+    return succeeded || found === undefined ? { text, revision } : { text: found.text, revision: found.modRevision };
   }
   return { get, create };
 }
