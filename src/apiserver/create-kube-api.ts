@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import { validatingAdmissionPolicies } from '../api/admissionregistration/v1/admission-policy.ts';
 import { customResourceDefinitions } from '../api/apiextensions/v1/custom-resource-definition.ts';
 import { resourceQuotas } from '../api/core/v1/resource-quota.ts';
-import { type Clock, systemClock } from '../base/clock.ts';
+import { type Clock, systemClock, within } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type MemoryBudget, shareMemory } from '../base/memory-budget.ts';
 import type { Metrics } from '../base/metrics.ts';
@@ -98,6 +98,9 @@ export interface RunningKubeApi extends KubeApi {
   /** Ends all watches. The store is the caller's to close, afterwards. */
   stop(): void;
 }
+
+/** The work on a definition may last as long as its objects take to go. A request does not wait for that. */
+const maxSettleMs = 3_000;
 
 /** Reads the store into memory and serves it. */
 export async function createKubeApi(options: KubeApiOptions): Promise<RunningKubeApi> {
@@ -195,7 +198,9 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
   });
   await customResources?.start();
   if (kinds.some(isPolicy)) policyStatus = startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log });
-  const settleKinds = async (): Promise<void> => customResources?.settled();
+  const settleKinds = async (): Promise<void> => {
+    if (customResources !== undefined) await within(clock, maxSettleMs, customResources.settled());
+  };
   const shared = storage.isShared ? overSharedStore(verbs, { registry, settleKinds }) : verbs;
   return {
     ...withVersions(shared, { decoder, schemas }),

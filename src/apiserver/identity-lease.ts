@@ -61,13 +61,13 @@ export function createIdentityLease({ client, hostname, uid, shared: own, clock,
       leaseDurationSeconds: times.durationSeconds,
       renewTime: microTimestampOf(clock.now()),
     };
-    const told = own === undefined ? undefined : annotationsOf(own);
+    const places = own === undefined ? undefined : annotationsOf(own);
     try {
       await ensure<Lease>(client, leases, {
         object: {
           apiVersion: 'coordination.k8s.io/v1',
           kind: 'Lease',
-          metadata: { namespace: 'kube-system', name, labels, ...(told === undefined ? {} : { annotations: told }) },
+          metadata: { namespace: 'kube-system', name, labels, ...(places === undefined ? {} : { annotations: places }) },
           spec,
         },
         change: ({ metadata, ...stored }) => ({
@@ -75,7 +75,7 @@ export function createIdentityLease({ client, hostname, uid, shared: own, clock,
           metadata: {
             ...metadata,
             labels: { ...metadata.labels, ...labels },
-            ...(told === undefined ? {} : { annotations: { ...metadata.annotations, ...told } }),
+            ...(places === undefined ? {} : { annotations: { ...metadata.annotations, ...places } }),
           },
           spec,
         }),

@@ -1,4 +1,4 @@
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, within } from '../../base/clock.ts';
 import { serviceUnavailable } from '../../machinery/status-error.ts';
 import type { Storage } from '../../storage/storage.ts';
 
@@ -86,18 +86,13 @@ class SharedFreshness implements Freshness {
   async #round(): Promise<void> {
     const { storage, clock, waitFor } = this.#options;
     const begunAt = clock.monotonicMs();
-    let cancel = (): void => undefined;
-    const tooLong = new Promise<never>((_resolve, reject) => {
-      cancel = clock.after(roundMs, () => reject(unasked(new Error(`no answer for ${roundMs / 1_000} s`))));
-    });
     try {
-      const revision = await Promise.race([storage.latest(), tooLong]);
+      const revision = await within(clock, roundMs, storage.latest());
+      if (revision === 'late') throw new Error(`no answer for ${roundMs / 1_000} s`);
       const reached = await waitFor(revision, Math.max(roundMs - (clock.monotonicMs() - begunAt), 0));
       if (!reached) throw new Error(`its watch did not deliver revision ${revision}`);
     } catch (err) {
       throw unasked(err);
-    } finally {
-      cancel();
     }
     this.#freshAt = Math.max(this.#freshAt, begunAt);
     this.#staleness = undefined;
