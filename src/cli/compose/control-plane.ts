@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto';
 import { rm } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { hostname } from 'node:os';
-import { leases } from '../../api/coordination/v1/lease.ts';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
@@ -20,16 +19,12 @@ import { createIdentityLease } from '../../apiserver/identity-lease.ts';
 import { createLocalClient } from '../../apiserver/local-client.ts';
 import { createOpenApi } from '../../apiserver/openapi.ts';
 import { createApiServer } from '../../apiserver/server.ts';
-import { createServerEndpointsKeeper } from '../../apiserver/server-endpoints.ts';
-import { createServiceAddresses } from '../../apiserver/service-addresses.ts';
 import { apiServerUser } from '../../apiserver/user.ts';
 import type { Component } from '../../base/component.ts';
-import type { Metrics } from '../../base/metrics.ts';
 import { openPki, type Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
 import type { Client } from '../../client/client.ts';
-import { createHttpClient, type HttpClient } from '../../client/http-client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
 import { learnSecrets } from '../../gitops/apply/plan/secret-values.ts';
@@ -40,17 +35,15 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createEventQueue, type EventQueue } from '../../reconcile/event-recorder.ts';
 import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
 import { createStepLog, type StepLog } from '../../reconcile/step-log.ts';
-import { createScheduler } from '../../scheduler/scheduler.ts';
 import { describeDamage } from '../../storage/damage-report.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { openSnapshot } from '../backup-snapshot.ts';
-import { authoritiesOf, type Configuration, type DisablePart, filesOf } from '../configuration.ts';
+import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
 import { claimNetwork, type Network } from '../data-directory.ts';
 import { checkPort } from './check-port.ts';
-import { cloudAnnotations, cloudSettingsIn } from './cloud.ts';
+import { cloudAnnotations } from './cloud.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
-import { createControllers, createServerControllers } from './controllers.ts';
-import { createElections, type Elections, type Led, type ServerLease } from './elections.ts';
+import { createElections, type Elections } from './elections.ts';
 import { keepIngressClass, servesIngresses } from './ingress.ts';
 import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
@@ -58,6 +51,7 @@ import type { MetricsPaths } from './metrics-paths.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
 import { shareKeys } from './shared-keys.ts';
 import { openStore, type SharedStore } from './store.ts';
+import { startWorks } from './works.ts';
 
 export interface ControlPlaneOptions extends Surroundings {
   readonly configuration: Configuration;
@@ -107,7 +101,8 @@ export function startControlPlane(options: ControlPlaneOptions): Promise<Control
   return startPart(options, (part) => compose(options, part));
 }
 
-async function compose(options: ControlPlaneOptions, { onClose, start }: PartStart): Promise<Omit<ControlPlane, keyof Running>> {
+async function compose(options: ControlPlaneOptions, part: PartStart): Promise<Omit<ControlPlane, keyof Running>> {
+  const { onClose, start } = part;
   const { configuration, inputs, metrics, redactor, gate, clock, log, random, version, onListening } = options;
   const files = filesOf(configuration.dataDirectory);
   const { machines } = configuration;
@@ -350,106 +345,23 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       ? undefined
       : createElections({ ...options, client: ownClient, informers, newInformers, metrics: metrics.controllerManager });
 
-  // 4. Controllers and the scheduler, unless other processes run them. One of several servers does each work.
-  const isOn = (part: DisablePart): boolean => configuration.disabled?.includes(part) !== true;
-  const ofMachines = machines === undefined ? undefined : network.clusterCidr;
-  // Metrics APIs are behind the wire alone, so the autoscalers have a connection of their own.
-  const openRawReader = async (): Promise<HttpClient> => {
-    const account = 'horizontal-pod-autoscaler';
-    const client = createHttpClient({
-      server: apiServer.url,
-      caCertificate: pki.caCertificate,
-      clientCertificate: await pki.clientCertificate({ name: account, commonName: `system:serviceaccount:kube-system:${account}` }),
-      userAgent: `${account}/${version}`,
-      clock,
-      random,
-    });
-    onClose(async () => client.close());
-    return client;
-  };
-  const rawReader = isOn('controllers') ? await openRawReader() : undefined;
-  const works: readonly Work[] = [
+  // 4. Controllers and the scheduler.
+  await startWorks(
     {
-      lease: 'midship-housekeeping',
-      create: ({ informers: caches, guard, dependencies: own }) => [
-        ...(elections === undefined
-          ? []
-          : [
-              createServerEndpointsKeeper({
-                client: guard(ownClient),
-                leases: caches.get(leases),
-                clock,
-                log: log.child({ component: 'server-endpoints' }),
-              }),
-            ]),
-        createServiceAddresses({ client: guard(ownClient), informers: caches, clock, log: log.child({ component: 'service-addresses' }) }),
-        ...createServerControllers({
-          dependencies: own,
-          pki,
-          clusterCidr: ofMachines,
-          accountTokens: kubeApi.tokens,
-          servesIngresses: servesIngresses(configuration),
-          cloud: cloudSettingsIn(configuration, Number(new URL(apiServer.url).port)),
-        }),
-      ],
+      ...options,
+      apiUrl: apiServer.url,
+      pki,
+      accountTokens: kubeApi.tokens,
+      clusterCidr: machines === undefined ? undefined : network.clusterCidr,
+      ownClient,
+      clientFor,
+      informers,
+      events,
+      dependencies,
+      elections,
     },
-    {
-      lease: 'kube-controller-manager',
-      create: ({ dependencies: own }) =>
-        rawReader === undefined
-          ? []
-          : createControllers({
-              dependencies: own,
-              caCertificate: pki.caCertificate,
-              admitsMachines: machines !== undefined,
-              clusterCidr: ofMachines,
-              nodeGraceMs: machines?.nodeGraceMs,
-              rawReader,
-            }),
-    },
-    {
-      lease: 'kube-scheduler',
-      create: ({ dependencies: own, guard, metrics: scheduler }) =>
-        isOn('scheduler')
-          ? [
-              createScheduler({
-                ...own('scheduler'),
-                client: guard(clientFor('system:kube-scheduler')),
-                recorder: events.recorder('default-scheduler'),
-                metrics: scheduler,
-                random,
-                configuration: inputs.scheduler,
-              }),
-            ]
-          : [],
-    },
-  ];
-  const workTools = (led?: Led): Omit<WorkTools, 'metrics'> => {
-    const guard = led?.guard ?? ((client: Client) => client);
-    const caches = led?.informers ?? informers;
-    return {
-      guard,
-      informers: caches,
-      dependencies: (name) => ({ ...dependencies(name), client: guard(dependencies(name).client), informers: caches }),
-    };
-  };
-  if (elections === undefined) {
-    await start(works.flatMap(({ create }) => create({ ...workTools(), metrics: metrics.scheduler })));
-  } else {
-    // A Lease whose work is switched off here is left to other processes.
-    const led = works.filter(({ lease }) =>
-      lease === 'kube-scheduler' ? isOn('scheduler') : lease !== 'kube-controller-manager' || isOn('controllers'),
-    );
-    await start(
-      led.map(({ lease, create }) =>
-        elections.led(lease, async (now) => {
-          const branch = metrics.scheduler.branch();
-          now.part.onClose(async () => branch.end());
-          await now.part.start(create({ ...workTools(now), metrics: branch.metrics }));
-        }),
-      ),
-    );
-  }
+    part,
+  );
   return {
     url: apiServer.url,
     storage,
@@ -476,17 +388,6 @@ async function compose(options: ControlPlaneOptions, { onClose, start }: PartSta
       if (storage.shared !== undefined) await identity.renew();
     },
   };
-}
-
-/** Work that one server of a cluster does. */
-interface Work {
-  readonly lease: ServerLease;
-  create(tools: WorkTools): readonly Component[];
-}
-
-interface WorkTools extends Pick<Led, 'guard' | 'informers'> {
-  dependencies(component: string): ControllerDependencies;
-  readonly metrics: Metrics;
 }
 
 /** The address that pods on this machine have for the API. */
