@@ -163,7 +163,7 @@ async function compose(
       pageUrl: () => page.url,
     }),
   );
-  // One of several servers has the built-in remote.
+  // The built-in remote lives on one of several servers.
   const home = controlPlane.shared === undefined || repository !== undefined ? undefined : await findGitHome(controlPlane.shared);
   const isHome = home === undefined || home.serverId === controlPlane.shared?.serverId;
   const gitMount = isHome ? remote.mount : createPassedRemote({ home, informers, caCertificate: pki.caCertificate });

@@ -111,7 +111,7 @@ export function createCsiDrivers({ directory, objects, onRegistered, clock, log 
     }
   }
 
-  /** One scan at a time; a change during one is seen by the next. */
+  /** The scan under way. A change during it is seen by the next one. */
   function scanSoon(): void {
     scanning = scanning.then(async () => {
       if (isStopped) return;

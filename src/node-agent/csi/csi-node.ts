@@ -119,7 +119,7 @@ export function createCsiNodeObjects({ client, nodeName }: { readonly client: Cl
   };
 }
 
-/** One that cannot be read begins again: nobody but agents writes it. */
+/** A list that cannot be read begins again: agents alone write it. */
 function nodeIdsOf(text = '{}'): Map<string, string> {
   try {
     const parsed: unknown = JSON.parse(text);

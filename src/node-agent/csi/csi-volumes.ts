@@ -54,7 +54,7 @@ export interface ClaimedCsiVolume {
 }
 
 export interface CsiVolumesOptions {
-  /** That of the kubelet; holds `pods` and `plugins`. */
+  /** The directory of the kubelet, with `pods` and `plugins`. */
   readonly directory: string;
   readonly nodeName: string;
   readonly drivers: Pick<CsiDrivers, 'find'>;
@@ -305,7 +305,7 @@ export function createCsiVolumes(options: CsiVolumesOptions): CsiVolumes {
       waiting.delete(podUid);
       let failure: unknown;
       for (const record of records.published().filter((each) => each.podUid === podUid)) {
-        // One driver that fails does not keep the volumes of the others.
+        // A driver that fails does not hold up the volumes of the others.
         await inTurn(keyOf(record), async () => {
           await unpublish(record);
           await unstageFor(record);

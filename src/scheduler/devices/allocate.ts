@@ -96,7 +96,7 @@ function wantedOf(
   return { name, selectors: [...ofClass, ...selectors], count: allocationMode === 'All' ? undefined : count };
 }
 
-/** One device for each place, none twice; undefined when that is not possible. Each place moves others along a path of choices (Kuhn). */
+/** Gives each place a device, and none twice; undefined when that is not possible. A place moves others along a path of choices (Kuhn). */
 function match(places: readonly (readonly OfferedDevice[])[]): readonly OfferedDevice[] | undefined {
   const holder = new Map<OfferedDevice, number>();
   const place = (index: number, seen: Set<OfferedDevice>): boolean => {

@@ -105,7 +105,7 @@ export const dynamicResources: PluginFactory = ({ client, informers }) => {
         NodeLabelsChanged: 'always',
         PodChanged: 'always',
         ResourceClaimAdded: usesClaim,
-        // One that was freed gives its devices to others.
+        // A claim that was freed gives its devices to others.
         ResourceClaimChanged: 'always',
         ResourceClaimDeleted: 'always',
         ResourceSliceAdded: 'always',
