@@ -124,6 +124,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     unreadable: encrypted?.unreadable,
     kinds: kinds.filter(({ transient, storedAs }) => transient !== true && storedAs === undefined),
     clock,
+    log,
     memory,
     metrics,
     onSkipped: (object, err) => log.error({ kind: object.kind, key: keyOf(object), err }, 'Skipped object'),

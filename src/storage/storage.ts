@@ -156,6 +156,9 @@ export interface WatchOptions {
   onEvents(events: readonly StorageEvent[]): void;
   /** Every change up to `revision` was delivered. A shared store calls it, since others' revisions may bring no change of this prefix. */
   onProgress?(revision: number): void;
-  /** Called once when the watch ends for another reason than `signal`. */
+  /**
+   * Called once when the watch ends for another reason than `signal`. A shared store may have forgotten changes that this process has not
+   * seen yet, as after a long loss of connection. Then `err` is `Expired` (410): a range and a new watch go on.
+   */
   onEnd(err: Error): void;
 }

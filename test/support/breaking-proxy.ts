@@ -7,6 +7,8 @@ export interface BreakingProxy {
   readonly port: number;
   /** Breaks every connection, in the middle of what it carries. New ones pass. */
   cut(): void;
+  /** Breaks every connection, and new ones too, until it is called with false. */
+  block(isBlocked: boolean): void;
   stop(): void;
 }
 
@@ -17,7 +19,12 @@ export async function startBreakingProxy(target: { readonly host: string; readon
     socket.on('close', () => sockets.delete(socket));
     socket.on('error', () => socket.destroy());
   };
+  let refuses = false;
   const server = createServer({ noDelay: true }, (client) => {
+    if (refuses) {
+      client.destroy();
+      return;
+    }
     const upstream = connect({ ...target, noDelay: true });
     keep(client);
     keep(upstream);
@@ -34,6 +41,10 @@ export async function startBreakingProxy(target: { readonly host: string; readon
     host: '127.0.0.1',
     port: (server.address() as AddressInfo).port,
     cut,
+    block(isBlocked) {
+      refuses = isBlocked;
+      if (isBlocked) cut();
+    },
     stop() {
       server.close();
       cut();

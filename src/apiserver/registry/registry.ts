@@ -1,11 +1,14 @@
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
 import { watchHeapPressure } from '../../base/heap-pressure.ts';
+import type { Log } from '../../base/log.ts';
 import type { MemoryBudget } from '../../base/memory-budget.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
+import { expired, isExpired } from '../../machinery/status-error.ts';
 import type { Storage, StorageEvent, StoredEntry } from '../../storage/storage.ts';
 import { type Unreadable, unreadableError } from '../encryption/value-seals.ts';
+import { differences } from './differences.ts';
 import { atRevision, decode, memoryOf } from './encoding.ts';
 import { changeOf, WindowMemory } from './event-window.ts';
 import { createFreshness, type Freshness } from './freshness.ts';
@@ -53,6 +56,7 @@ export interface RegistryOptions {
   readonly unreadable?: ReadonlyMap<string, Unreadable> | undefined;
   readonly kinds: readonly KindDefinition[];
   readonly clock: Clock;
+  readonly log: Log;
   readonly memory: Pick<MemoryBudget, 'heapBytes' | 'objectBytes' | 'windowBytes'>;
   readonly metrics?: Metrics | undefined;
   /** The store ended the watch: nothing that happens from now on is seen. */
@@ -64,6 +68,8 @@ export interface RegistryOptions {
 const loadSlice = 200;
 const bookmarkEveryMs = 60_000;
 const arrivalMs = 3_000;
+/** Between two tries to read a store again. */
+const reloadRetryMs = 1_000;
 
 export async function startRegistry(options: RegistryOptions): Promise<Registry> {
   const registry = new StoreRegistry(options);
@@ -88,6 +94,8 @@ class StoreRegistry implements Registry {
   readonly #arriving = new Map<string, StorageEvent[]>();
   #past: Past | undefined;
   #revision = 0;
+  /** Reads of the whole store: a kind that is read meanwhile is read again. */
+  #loads = 0;
   #cancelBookmarks: (() => void) | undefined;
 
   constructor(options: RegistryOptions) {
@@ -100,7 +108,7 @@ class StoreRegistry implements Registry {
       storage,
       clock: options.clock,
       waitFor: (revision, timeoutMs) => this.waitFor(revision, timeoutMs),
-      onStale: (err) => this.#onStale(err),
+      onStale: (err) => this.#endClients(err),
     });
     const windows = new WindowMemory(budget.windowBytes);
     this.#pressure = watchHeapPressure({ heapBytes: budget.heapBytes, onHigh: () => windows.halve() });
@@ -129,15 +137,19 @@ class StoreRegistry implements Registry {
       this.#states.get(prefix)?.load(key, decode(text, at), memoryOf(text));
     });
     this.#past = await readPast({ storage, states: this.#states, clock, windowBytes: budget.windowBytes });
-    await storage.watch({
+    await this.#follow(revision);
+    this.#scheduleBookmarks();
+  }
+
+  #follow(afterRevision: number): Promise<void> {
+    return this.storage.watch({
       prefix: '',
-      afterRevision: revision,
+      afterRevision,
       signal: this.#abort.signal,
       onEvents: (events) => this.#onEvents(events),
       onProgress: (seen) => this.#onProgress(seen),
       onEnd: (err) => this.#onEnd(err),
     });
-    this.#scheduleBookmarks();
   }
 
   #stateFrom(kind: KindDefinition, revision: number): ResourceState {
@@ -174,8 +186,8 @@ class StoreRegistry implements Registry {
     for (const waiter of this.#waiters) if (waiter.revision <= this.#revision) waiter.done();
   }
 
-  /** Clients go to another server, which knows the newest state. */
-  #onStale(err: Error): void {
+  /** Clients list again, or go to another server, which knows the newest state. Parts of this server go on. */
+  #endClients(err: Error): void {
     for (const state of this.#states.values()) state.hub.endClients(err);
   }
 
@@ -205,22 +217,34 @@ class StoreRegistry implements Registry {
       present.hub.end();
       return;
     }
-    const events: StorageEvent[] = [];
-    this.#arriving.set(prefix, events);
     try {
-      const { entries, revision: at } = await this.storage.range({ prefix: `${prefix}/` });
-      const state = this.#stateFrom(kind, at);
-      await inSlices(entries, ({ key, text, revision: written }) => {
-        state.load(splitStoreKey(key).key, state.seen(decode(text, written)), memoryOf(text));
-      });
-      // A reader must not see more than the rest of the memory.
-      await this.waitFor(at, arrivalMs);
-      this.#past?.restore(prefix, state);
-      for (const event of events) if (event.revision > at) this.#apply(state, splitStoreKey(event.key).key, event);
-      this.#states.set(prefix, state);
+      for (let load = -1; load !== this.#loads; ) {
+        load = this.#loads;
+        await this.#arrive(kind, prefix, () => load === this.#loads);
+      }
     } finally {
       this.#arriving.delete(prefix);
     }
+  }
+
+  /** @param isComplete  false once changes were missed meanwhile: then the kind is not served yet */
+  async #arrive(kind: KindDefinition, prefix: string, isComplete: () => boolean): Promise<void> {
+    const events: StorageEvent[] = [];
+    this.#arriving.set(prefix, events);
+    const { entries, revision: at } = await this.storage.range({ prefix: `${prefix}/` });
+    const state = this.#stateFrom(kind, at);
+    await inSlices(entries, ({ key, text, revision: written }) => {
+      state.load(splitStoreKey(key).key, state.seen(decode(text, written)), memoryOf(text));
+    });
+    // A reader must not see more than the rest of the memory.
+    await this.waitFor(at, arrivalMs);
+    if (!isComplete()) {
+      state.close();
+      return;
+    }
+    this.#past?.restore(prefix, state);
+    for (const event of events) if (event.revision > at) this.#apply(state, splitStoreKey(event.key).key, event);
+    this.#states.set(prefix, state);
   }
 
   withdraw(kind: KindDefinition): void {
@@ -260,8 +284,52 @@ class StoreRegistry implements Registry {
   }
 
   #onEnd(err: Error): void {
+    if (this.storage.isShared && isExpired(err) && !this.#abort.signal.aborted) {
+      void this.#reload();
+      return;
+    }
     for (const state of this.#states.values()) state.hub.end(err);
     if (!this.#abort.signal.aborted) this.#options.onFailure(err);
+  }
+
+  /**
+   * Reads the store again after changes were missed that it has no more. Until then a read that must not miss a write waits at the
+   * barrier, and gets 503 when that takes too long.
+   */
+  async #reload(): Promise<void> {
+    const { log, clock } = this.#options;
+    const { signal } = this.#abort;
+    while (!signal.aborted) {
+      try {
+        await this.#loadAgain();
+        return;
+      } catch (err) {
+        log.warn({ err }, 'Could not read the store again');
+        await sleep(clock, reloadRetryMs, signal).catch(() => undefined);
+      }
+    }
+  }
+
+  async #loadAgain(): Promise<void> {
+    const missedAfter = this.#revision;
+    const { entries, revision } = await this.storage.range({ prefix: '' });
+    if (this.#abort.signal.aborted) return;
+    // From here to the end nothing awaits, although that is a long turn where much has changed: nobody sees a state in between.
+    const changes = [...differences(this.#states, entries, revision)];
+    const missed = expired(`too old resource version: ${missedAfter} (${revision})`);
+    this.#loads += 1;
+    this.#past?.close();
+    this.#past = undefined;
+    this.#endClients(missed);
+    for (const { state, key, event } of changes) this.#apply(state, key, event);
+    for (const state of this.#states.values()) {
+      state.hub.flush();
+      state.window.close();
+      state.window.startAt(Math.max(revision, state.since));
+    }
+    this.#onProgress(revision);
+    this.#options.log.info({ missedAfter, revision, objects: changes.length }, 'Read the store again');
+    await this.#follow(revision);
   }
 
   #scheduleBookmarks(): void {

@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
-import { expired, StatusError } from '../../machinery/status-error.ts';
+import { StatusError } from '../../machinery/status-error.ts';
 import type { EtcdClient, EtcdEvent, WatchAnswer, WatchStream } from './client.ts';
 
 /**
@@ -8,7 +8,7 @@ import type { EtcdClient, EtcdEvent, WatchAnswer, WatchStream } from './client.t
  * when it has passed them.
  *
  * A watch that breaks resumes after the last change that it delivered. It never resumes at the revision of a header: a member that lags
- * sends changes before that later. (etcd-io/etcd#20221)
+ * sends changes before that later. (etcd-io/etcd#20221) When etcd has compacted what comes next, the watch goes on after that, and says so.
  */
 export interface LiveWatch {
   /** Every change up to here was delivered. */
@@ -18,7 +18,7 @@ export interface LiveWatch {
   /**
    * Waits until the position is at `revision` or after it.
    *
-   * @throws StatusError `Timeout` (504) after 10 s, and the error that ended the watch
+   * @throws StatusError `Timeout` (504) after 10 s, and the reason for which the watch was stopped
    */
   reach(revision: number): Promise<void>;
   /** Called with changes in the order of revisions, complete revisions only. */
@@ -31,7 +31,12 @@ export interface LiveHandler {
   onEvents(events: readonly EtcdEvent[]): void;
   /** Called after them: every change up to `revision` was delivered. */
   onProgress?(revision: number): void;
-  /** The watch cannot go on: what is in memory has to be read again. */
+  /**
+   * Changes up to `compacted` were not delivered, and etcd has them no more: what is in memory has to be read again. The watch goes on
+   * after them.
+   */
+  onGap?(compacted: number): void;
+  /** The watch was stopped. */
   onEnd(err: Error): void;
 }
 
@@ -108,13 +113,14 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
   /** Returns when a new watch has to begin, at another revision. */
   async function read(answers: AsyncIterable<WatchAnswer>): Promise<void> {
     for await (const { revision, created, canceled, compactRevision, events } of answers) {
-      if (compactRevision > position) {
-        end(expired(`too old resource version: ${lastChange} (${compactRevision})`));
-        return;
-      }
       if (compactRevision > 0) {
-        // No change of ours lies between the last one and the position, so nothing was lost.
+        // No change of ours lies between the last one and the position, so a compaction up to there lost nothing.
+        if (compactRevision > position) {
+          log.warn({ position, compactedRevision: compactRevision }, 'Missed changes that etcd has compacted');
+          for (const handler of handlers) handler.onGap?.(compactRevision);
+        }
         lastChange = compactRevision;
+        moveTo(compactRevision);
         return;
       }
       if (canceled !== undefined) throw new Error(`etcd canceled the watch: ${canceled}`);

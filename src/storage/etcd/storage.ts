@@ -138,6 +138,10 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     onProgress(revision) {
       for (const subscriber of subscribers) noteProgress(subscriber, revision);
     },
+    onGap(compacted) {
+      noteCompacted(compacted, compactedAt);
+      for (const subscriber of subscribers) end(subscriber, tooOld(subscriber.position, compacted));
+    },
     onEnd(err) {
       for (const subscriber of subscribers) end(subscriber, err);
     },

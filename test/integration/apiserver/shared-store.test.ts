@@ -4,11 +4,17 @@ import { type ConfigMap, configMaps } from '../../../src/api/core/v1/config-map.
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { resourceQuotas } from '../../../src/api/core/v1/resource-quota.ts';
 import { type Service, type ServiceSpec, services } from '../../../src/api/core/v1/service.ts';
+import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
+import { clusterRoleBindings } from '../../../src/api/rbac/v1/cluster-role-binding.ts';
+import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import type { Client } from '../../../src/client/client.ts';
+import { createInformerSet } from '../../../src/client/informer-set.ts';
+import type { EtcdEndpoint } from '../../../src/storage/etcd/client.ts';
 import { openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import type { Storage, WriteResult } from '../../../src/storage/storage.ts';
 import { admin, startTestApi, type TestApi } from '../../support/api.ts';
+import { startBreakingProxy } from '../../support/breaking-proxy.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { until } from '../../support/until.ts';
 
@@ -57,18 +63,13 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
   const servers: TestApi[] = [];
   let clients: Client[] = [];
   const clientOf = (at: number): Client => clients[at % clients.length] as Client;
+  const openFor = (serverId: string, endpoints: readonly EtcdEndpoint[]): Promise<Storage> =>
+    openEtcdStorage({ endpoints, tls: undefined, login: undefined, prefix: '/shared', serverId, log: createLog({ level: 'silent' }) });
 
   beforeAll(async () => {
     etcd = await startEtcd();
     for (const [at, lagMs] of lags.entries()) {
-      const storage = await openEtcdStorage({
-        endpoints: etcd.endpoints,
-        tls: undefined,
-        login: undefined,
-        prefix: '/shared',
-        serverId: `s${at}`,
-        log: createLog({ level: 'silent' }),
-      });
+      const storage = await openFor(`s${at}`, etcd.endpoints);
       // Every server draws the same numbers, so that all of them want the same addresses and ports.
       servers.push(await startTestApi({ storage: late(storage, lagMs), random: () => 0.5 }));
     }
@@ -232,5 +233,68 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     const { kubeApi } = servers[2] as TestApi;
     await kubeApi.newest?.();
     expect(kubeApi.kinds.find('example.com', 'v1', 'widgets')).toBeDefined();
+  });
+
+  it('read the store again when etcd has compacted what one of them has not seen', async () => {
+    const proxy = await startBreakingProxy(etcd.endpoints[0] as EtcdEndpoint);
+    const log = createLog({ level: 'silent' });
+    const failures: Error[] = [];
+    const cutOff = await startTestApi({ storage: await openFor('cut-off', [proxy]), onFailure: (err) => failures.push(err) });
+    const client = cutOff.clientFor();
+    for (const name of ['kept', 'changed', 'gone', 'again']) await clientOf(0).create(configMaps, configMap(name));
+    const caches = createInformerSet({ client, clock: systemClock, log });
+    const informer = caches.get(configMaps, { namespace: 'team' });
+    const end = new AbortController();
+    caches.start({ signal: end.signal });
+    await informer.whenSynced;
+    const { resourceVersion = '' } = (await client.get(configMaps, refOf('again'))).metadata;
+    const ends: unknown[] = [];
+    const watch = (signal: AbortSignal) =>
+      cutOff.kubeApi.watch(
+        { kind: configMaps, user: admin, userAgent: 'test' },
+        { namespace: 'team', resourceVersion, signal, onEvents: () => undefined, onEnd: (err) => ends.push(err) },
+      );
+    await watch(end.signal);
+
+    proxy.block(true);
+    await clientOf(0).patch(configMaps, refOf('changed'), { type: 'merge', body: { data: { is: 'new' } } });
+    for (const name of ['gone', 'again']) await clientOf(0).delete(configMaps, refOf(name));
+    for (const name of ['again', 'made']) await clientOf(0).create(configMaps, configMap(name));
+    await clientOf(0).create(clusterRoleBindings, {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRoleBinding',
+      metadata: { name: 'reads' },
+      roleRef: { apiGroup: 'rbac.authorization.k8s.io', kind: 'ClusterRole', name: 'reads' },
+      subjects: [{ apiGroup: 'rbac.authorization.k8s.io', kind: 'User', name: 'eve' }],
+    });
+    await clientOf(0).create(clusterRoles, {
+      apiVersion: 'rbac.authorization.k8s.io/v1',
+      kind: 'ClusterRole',
+      metadata: { name: 'reads' },
+      rules: [{ apiGroups: [''], resources: ['configmaps'], verbs: ['get', 'list'] }],
+    });
+    const { storage } = servers[0] as TestApi;
+    await storage.compact(storage.currentRevision);
+    proxy.block(false);
+
+    const versions = async (from: Client): Promise<readonly string[]> =>
+      (await from.list(configMaps, { namespace: 'team' })).items.map(({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`);
+    const expected = await versions(clientOf(0));
+    expect(await until(() => versions(client).catch(() => undefined), { what: 'the server has read the store again' })).toEqual(expected);
+    expect(ends).toMatchObject([{ code: 410 }]);
+    await expect(watch(end.signal)).rejects.toMatchObject({ code: 410 });
+    const cached = (): readonly string[] =>
+      [...informer.list()].map(({ metadata }) => `${metadata.name} ${metadata.resourceVersion}`).toSorted();
+    await until(() => cached().join() === expected.toSorted().join(), { what: 'the informer has the state of the store' });
+    // Parts of the server were given what they missed.
+    const eve = cutOff.clientFor({ name: 'eve', groups: ['system:authenticated'] });
+    expect(await versions(eve)).toEqual(expected);
+    await client.delete(configMaps, refOf('made'));
+    await expect(clientOf(1).get(configMaps, refOf('made'))).rejects.toMatchObject({ reason: 'NotFound' });
+    await until(() => [...informer.list()].every(({ metadata }) => metadata.name !== 'made'), { what: 'the informer goes on' });
+    expect(failures).toEqual([]);
+    end.abort();
+    await cutOff.stop();
+    proxy.stop();
   });
 });
