@@ -8,6 +8,7 @@
 //   --power-cuts N  cuts of the power, on a loop device (root only)
 //   --scheduler N   random clusters in which the scheduler has to decide as a plain model does
 //   --controllers N  kills of the process with all controllers in the middle of its calls, seeded; prints where to go on
+//   --controller-processes N  the same with SIGKILL for midship controllers and midship scheduler
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace
 //   --clients system  everyday commands by the kubectl of the system; npm test runs a newer one
 //   --target 'in process'  the suites of the GitOps engine on that target; npm test runs the others
@@ -40,6 +41,10 @@ const suites = [
   { flag: 'target', path: 'test/integration/gitops/custom-resources.test.ts', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
   { flag: 'scheduler', path: 'test/unit/scheduler/model.test.ts', variable: 'MIDSHIP_SCHEDULER_CLUSTERS', gate: '300', full: '10000' },
   { flag: 'controllers', path: 'test/fault/controllers.test.ts', variable: 'MIDSHIP_CONTROLLER_RUNS', gate: '40', full: '200' },
+  {
+    ...{ flag: 'controller-processes', path: 'test/fault/controllers.test.ts', variable: 'MIDSHIP_CONTROLLER_PROCESSES' },
+    ...{ gate: '1', full: '20' },
+  },
   { flag: 'store', path: 'test/fault/etcd.test.ts', variable: 'MIDSHIP_STORE_RUNS', gate: '4', full: '100' },
   { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
@@ -59,6 +64,9 @@ if (positionals[0] === 'soak') {
 }
 if (values.seed !== undefined) process.env.MIDSHIP_SEED = values.seed;
 for (const { flag, full } of suites) if (full !== undefined && positionals[0] === flag) values[flag] ??= full;
+// One file has both, and a flag of one leaves the other out.
+if (values.controllers !== undefined) values['controller-processes'] ??= '0';
+else if (values['controller-processes'] !== undefined) values.controllers = '0';
 const named = suites.filter(({ flag }) => values[flag] !== undefined);
 const wanted = named.length > 0 ? named : suites;
 for (const { flag, variable, gate } of wanted) process.env[variable] = values[flag] ?? gate;

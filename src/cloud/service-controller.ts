@@ -71,6 +71,7 @@ export function createCloudServiceController(options: ServiceControllerOptions):
     const isNew = before === undefined ? addressesOf(service).length === 0 : !deepEqual(before.wish, wish);
     if (isNew && !refused.has(key)) say(service, 'EnsuringLoadBalancer', 'Ensuring load balancer');
     const held = await hold(service, signal);
+    if (held === undefined) return;
     let addresses: readonly LoadBalancerAddress[];
     try {
       addresses = await balancers.ensure(held, hosts, signal);
@@ -122,11 +123,11 @@ export function createCloudServiceController(options: ServiceControllerOptions):
     forget(keyOf(service));
   }
 
-  /** Before the first effect outside of the cluster. */
-  async function hold(service: Service, signal: AbortSignal): Promise<Service> {
+  /** Before the first effect outside of the cluster. Undefined: the Service is gone, and nobody would remove what is made for it. */
+  async function hold(service: Service, signal: AbortSignal): Promise<Service | undefined> {
     const present = service.metadata.finalizers ?? [];
     if (present.includes(finalizers.loadBalancerCleanup)) return service;
-    return (await writeFinalizers(service, [...present, finalizers.loadBalancerCleanup], signal)) ?? service;
+    return await writeFinalizers(service, [...present, finalizers.loadBalancerCleanup], signal);
   }
 
   async function writeFinalizers(service: Service, wanted: readonly string[], signal: AbortSignal): Promise<Service | undefined> {

@@ -35,37 +35,43 @@ const count = ({ counts }: Faults, name: string): void => void counts.set(name, 
 /** A process that can die: nothing of what it waits forever comes, and nothing that it still tries has an effect. */
 export interface Life {
   readonly isOver: boolean;
-  /** Ends at the given call of its client from now on; 0 ends it now. */
-  endAfter(calls: number): void;
+  /** Ends at the given call of its clients from now on, or of those of one component; 0 ends it now. */
+  endAfter(calls: number, component?: string): void;
   onEnd(listener: () => void): void;
   /** Counts a call; true when the process is dead before it. */
   callsOver(): boolean;
+  /** The same life, whose calls count as those of a component. */
+  of(component: string): Life;
 }
 
 export function createLife(): Life {
   const listeners: (() => void)[] = [];
   let left = Number.POSITIVE_INFINITY;
+  let counted: string | undefined;
   let isOver = false;
   const end = (): void => {
     if (isOver) return;
     isOver = true;
     for (const listener of listeners) listener();
   };
-  return {
+  const lifeOf = (component: string | undefined): Life => ({
     get isOver() {
       return isOver;
     },
-    endAfter(calls) {
+    endAfter(calls, of) {
       left = calls;
+      counted = of;
       if (left <= 0) end();
     },
     onEnd: (listener) => void listeners.push(listener),
     callsOver() {
-      left -= 1;
+      if (counted === undefined || counted === component) left -= 1;
       if (left <= 0) end();
       return isOver;
     },
-  };
+    of: lifeOf,
+  });
+  return lifeOf(undefined);
 }
 
 /** The real clock. */

@@ -23,6 +23,7 @@ const ofVolume = 'attachments-of-volume';
 const onNode = 'attachments-on-node';
 const byClaim = 'claims-of-placed';
 const byClaimRef = 'volumes-of-claim';
+const byListed = 'nodes-that-list-volume';
 
 /**
  * Asks the drivers of volumes (CSI) to attach each volume to the nodes of its pods, and to detach it from others. An attachment is an
@@ -41,6 +42,7 @@ export function createAttachDetachController(dependencies: ControllerDependencie
   attachments.addIndex(onNode, nodeNamesOf);
   podInformer.addIndex(byClaim, claimsOfPlaced);
   volumes.addIndex(byClaimRef, claimsOfVolume);
+  nodeInformer.addIndex(byListed, listedOn);
   /** Since when a volume is no longer wanted on a node, by name of the attachment. */
   const unwantedSince = new Map<string, number>();
 
@@ -83,6 +85,12 @@ export function createAttachDetachController(dependencies: ControllerDependencie
     }
     if (volume?.spec.csi === undefined || drivers.getByKey(volume.spec.csi.driver)?.spec.attachRequired === false) {
       return waits ? { requeueAfterMs: lookAgainMs } : undefined;
+    }
+    // An attachment may have gone without this controller: it died after the deletion, or somebody else deleted it.
+    for (const node of nodeInformer.byIndex(byListed, uniqueNameOf(volume))) {
+      const { name } = node.metadata;
+      if (!wanted.has(name) && !existing.some(({ spec }) => spec.nodeName === name))
+        await listOnNode(node, volume, { isAttached: false, signal });
     }
     for (const [nodeName, users] of wanted) {
       const attachment = existing.find(({ spec }) => spec.nodeName === nodeName);
@@ -131,6 +139,8 @@ export function createAttachDetachController(dependencies: ControllerDependencie
       unwantedSince.set(name, since);
       const isMounted = node !== undefined && volume !== undefined && node.status?.volumesInUse?.includes(uniqueNameOf(volume)) === true;
       if (isMounted && !isOutOfService(node) && clock.now() - since < unmountWaitMs) return false;
+      // Before the volume goes, as upstream: the kubelet mounts what is listed.
+      if (node !== undefined && volume !== undefined) await listOnNode(node, volume, { isAttached: false, signal });
       await client
         .delete(volumeAttachments, { name }, { ...(uid === undefined ? {} : { preconditions: { uid } }), signal })
         .catch((err: unknown) => {
@@ -138,7 +148,6 @@ export function createAttachDetachController(dependencies: ControllerDependencie
         });
     }
     unwantedSince.delete(name);
-    if (node !== undefined && volume !== undefined) await listOnNode(node, volume, { isAttached: false, signal });
     return true;
   }
 
@@ -152,6 +161,8 @@ export function createAttachDetachController(dependencies: ControllerDependencie
   async function report({ volume, attachment, users }: Use, signal: AbortSignal): Promise<void> {
     const { name } = volume.metadata;
     const { attached, attachError } = attachment.status ?? {};
+    // It is on its way out; another one is made when it is gone.
+    if (attachment.metadata.deletionTimestamp !== undefined) return;
     if (attached === true) {
       const node = nodeInformer.getByKey(attachment.spec.nodeName ?? '');
       if (node === undefined || !(await listOnNode(node, volume, { isAttached: true, signal }))) return;
@@ -215,6 +226,8 @@ function volumeNamesOf({ spec }: VolumeAttachment): readonly string[] {
 }
 
 const nodeNamesOf = ({ spec: { nodeName = '' } }: VolumeAttachment): readonly string[] => (nodeName === '' ? [] : [nodeName]);
+
+const listedOn = ({ status }: Node): readonly string[] => (status?.volumesAttached ?? []).map(({ name }) => name);
 
 const claimsOfPlaced = (pod: Pod): readonly string[] => ((pod.spec.nodeName ?? '') === '' || isPodFinished(pod) ? [] : claimKeysOf(pod));
 

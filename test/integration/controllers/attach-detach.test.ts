@@ -162,6 +162,15 @@ describe('[sig-storage] CSI attach', () => {
     expect(await attachmentsOf('free')).toEqual([]);
   });
 
+  it('should take a volume off the list of a Node when its attachment went without the controller', async () => {
+    await bound('left');
+    const body = { status: { volumesAttached: [{ name: 'kubernetes.io/csi/d.example^handle-left', devicePath: '' }] } };
+    await plane.client.patch(nodes, { name: 'n2' }, { type: 'merge', body }, { subresource: 'status' });
+    // As after a start: each volume is looked at.
+    await plane.restart();
+    await until(async () => !(await listed('n2')).includes('kubernetes.io/csi/d.example^handle-left'), { what: 'n2 without the volume' });
+  });
+
   it('should wait for a controller of the driver to expand a claim', async () => {
     const body = { spec: { resources: { requests: { storage: '2Gi' } } } };
     await plane.client.patch(persistentVolumeClaims, { namespace, name: 'last' }, { type: 'merge', body });

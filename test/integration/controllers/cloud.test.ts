@@ -5,6 +5,7 @@ import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Service, type ServiceSpec, services } from '../../../src/api/core/v1/service.ts';
 import { endpointSlices } from '../../../src/api/discovery/v1/endpoint-slice.ts';
+import type { Client } from '../../../src/client/client.ts';
 import { type CloudSettings, createCloudControllers } from '../../../src/cloud/cloud-controllers.ts';
 import { parseAddressPool } from '../../../src/machinery/address-pool.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
@@ -31,11 +32,15 @@ afterEach(async () => {
 
 /** The settings may change before a restart. */
 let settings: CloudSettings;
-async function start(wanted: Partial<CloudSettings>): Promise<void> {
+async function start(wanted: Partial<CloudSettings>, writes: (client: Client) => Partial<Client> = () => ({})): Promise<void> {
   settings = { ...builtIn, ...wanted };
   clock = createManualClock(Date.now());
   const controllersOf = (dependencies: ControllerDependencies) =>
-    createCloudControllers({ dependencies: () => ({ ...dependencies, clock }), settings, clusterCidr: '10.42.0.0/16' });
+    createCloudControllers({
+      dependencies: () => ({ ...dependencies, clock, client: { ...dependencies.client, ...writes(dependencies.client) } }),
+      settings,
+      clusterCidr: '10.42.0.0/16',
+    });
   plane = await startControlPlane({
     controllers: [
       (dependencies) => {
@@ -359,6 +364,23 @@ describe('a provider in a process of its own', () => {
       },
       { what: 'the next try succeeds' },
     );
+  });
+
+  it('makes no load balancer for a Service that went before its finalizer was written', async () => {
+    cloud = await startCloudProcess();
+    await start({ remote: { url: cloud.url } }, (client) => ({
+      async patch(resource, ref, ...rest) {
+        // A person is faster.
+        if (ref.name === 'brief') await client.delete(services, { namespace, name: 'brief' });
+        return client.patch(resource, ref, ...rest);
+      },
+    }));
+    await addNode('n1', { internal: '192.0.2.1' });
+    await create('brief');
+    await until(() => isGone('brief'), { what: 'the brief Service goes' });
+    await create('next');
+    await hasIps('next', '203.0.113.1');
+    expect([...cloud.balancers.keys()]).toEqual(['default/next']);
   });
 
   it('keeps a Service whose load balancer cannot be removed', async () => {
