@@ -251,6 +251,8 @@ export interface PodLinux {
   readonly hostIPC: boolean;
   /** The pod's programs see each other. */
   readonly sharesProcesses: boolean;
+  /** The pod's root is no user of the machine. */
+  readonly ownUsers: boolean;
   /** True when a container of the pod has all rights on the machine. */
   readonly privileged: boolean;
   readonly ports: readonly PortMapping[];

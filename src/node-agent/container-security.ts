@@ -65,7 +65,6 @@ export function checkSupported(pod: Pod, container: Container, hasContainers: bo
     checkProcess(pod, container, refuse);
     return;
   }
-  if (pod.spec.hostUsers === false) refuse('hostUsers: false');
   const { supplementalGroupsPolicy } = (securityContext ?? {}) as { readonly supplementalGroupsPolicy?: string };
   if (supplementalGroupsPolicy === 'Strict') refuse('securityContext.supplementalGroupsPolicy Strict');
 }
@@ -75,6 +74,7 @@ function checkProcess(pod: Pod, container: Container, refuse: (what: string) => 
   const { hostPID, hostIPC, shareProcessNamespace, securityContext } = pod.spec;
   if (hostPID === true) refuse('hostPID');
   if (hostIPC === true) refuse('hostIPC');
+  if (pod.spec.hostUsers === false) refuse('hostUsers: false');
   if (shareProcessNamespace === true) refuse('shareProcessNamespace');
   if (pod.spec.hostNetwork !== true && container.ports?.some(({ hostPort }) => hostPort !== undefined)) refuse('hostPort');
   if ((securityContext?.sysctls ?? []).length > 0) refuse('securityContext.sysctls');

@@ -8,11 +8,12 @@ import { allContainers } from './pod-references.ts';
 
 /** The namespaces, ports of the machine, sysctls and share of the machine that a pod has. */
 export function podLinuxOf(pod: Pod): PodLinux {
-  const { hostPID, hostIPC, shareProcessNamespace, securityContext } = pod.spec;
+  const { hostPID, hostIPC, hostUsers, shareProcessNamespace, securityContext } = pod.spec;
   return {
     hostPID: hostPID === true,
     hostIPC: hostIPC === true,
     sharesProcesses: shareProcessNamespace === true,
+    ownUsers: hostUsers === false,
     privileged: isPrivileged(pod),
     ports: portsOf(pod),
     sysctls: Object.fromEntries((securityContext?.sysctls ?? []).map(({ name, value }) => [name.replaceAll('/', '.'), value])),

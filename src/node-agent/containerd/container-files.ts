@@ -1,10 +1,10 @@
-import { chmod, mkdir, rm, rmdir, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, rm, rmdir, writeFile } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { ContainerConfig } from '../container-runtime.ts';
 import type { CriContainer, CriMount, CriSandbox } from './cri-client.ts';
-import { annotations, hostsText, isHostNetwork, labels } from './cri-config.ts';
-import { mountSubPath, removeWithMounts } from './sub-path.ts';
+import { annotations, hostsText, isHostNetwork, labels, linuxOf } from './cri-config.ts';
+import { mountMapped, mountSubPath, removeWithMounts } from './sub-path.ts';
 
 const terminationFile = 'termination-log';
 const maxTerminationBytes = 4_096;
@@ -22,15 +22,19 @@ const propagations = { HostToContainer: 'PROPAGATION_HOST_TO_CONTAINER', Bidirec
 /** Makes the mounts of the pod's volumes and of what the agent adds, as paths on the machine. */
 export async function prepareMounts({ sandbox, config, place, addressOf }: MountsOptions): Promise<readonly CriMount[]> {
   await mkdir(place, { recursive: true, mode: 0o700 });
+  // The runtime of 1.7 refuses mounts with other ids, so they are made here.
+  const firstId = linuxOf(sandbox).securityContext.namespaceOptions.usernsOptions?.uids[0]?.hostId;
   const mounts: CriMount[] = [];
   for (const [index, { hostPath, containerPath, readOnly, subPath, subPathIsFile, propagation: wanted }] of config.mounts.entries()) {
     const propagation = wanted === undefined ? {} : { propagation: propagations[wanted] };
-    if (subPath === undefined || subPath === '') {
+    const isPart = subPath !== undefined && subPath !== '';
+    if (!isPart && firstId === undefined) {
       mounts.push({ hostPath, containerPath, readonly: readOnly, ...propagation });
       continue;
     }
-    const target = join(place, 'sub-paths', String(index));
-    await mountSubPath({ volume: hostPath, subPath, target, madeAsFile: subPathIsFile === true });
+    const target = join(place, 'mounts', String(index));
+    if (isPart) await mountSubPath({ volume: hostPath, subPath, target, madeAsFile: subPathIsFile === true, firstId });
+    else if (firstId !== undefined) await mountMapped(hostPath, target, firstId);
     mounts.push({ hostPath: target, containerPath, readonly: readOnly, ...propagation });
   }
   const has = (path: string): boolean => mounts.some(({ containerPath }) => containerPath === path);
@@ -39,12 +43,14 @@ export async function prepareMounts({ sandbox, config, place, addressOf }: Mount
     // Any user of the container may write to it, and nobody else reaches the directory.
     await writeFile(path, '');
     await chmod(path, 0o666);
+    if (firstId !== undefined) await chown(path, firstId, firstId);
     mounts.push({ hostPath: path, containerPath: config.terminationMessagePath, readonly: false });
   }
   if (!has('/etc/hosts') && !isHostNetwork(sandbox)) {
     const path = join(place, 'etc-hosts');
     await writeFile(path, hostsText(sandbox, (await addressOf()) ?? ''));
     await chmod(path, 0o644);
+    if (firstId !== undefined) await chown(path, firstId, firstId);
     mounts.push({ hostPath: path, containerPath: '/etc/hosts', readonly: false });
   }
   return mounts;

@@ -57,6 +57,15 @@ export interface CriNamespaces {
   readonly ipc: CriNamespaceMode;
   /** The container whose processes are seen; goes with `TARGET`. */
   readonly targetId?: string;
+  /** Absent: the users of the machine. */
+  readonly usernsOptions?: { readonly mode: 'POD'; readonly uids: readonly CriIdMapping[]; readonly gids: readonly CriIdMapping[] };
+}
+
+/** The ids from `containerId` on of a pod are those from `hostId` on of the machine. */
+export interface CriIdMapping {
+  readonly hostId: number;
+  readonly containerId: number;
+  readonly length: number;
 }
 
 export interface CriSandboxMetadata {

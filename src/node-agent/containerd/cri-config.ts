@@ -1,6 +1,14 @@
 import { join } from 'node:path';
 import type { ContainerConfig, ContainerLimits, ContainerSecurity, PodLinux, PodSandboxConfig } from '../container-runtime.ts';
-import type { CriContainerConfig, CriMount, CriNamespaces, CriResources, CriSandbox, CriSandboxConfig } from './cri-client.ts';
+import type {
+  CriContainerConfig,
+  CriIdMapping,
+  CriMount,
+  CriNamespaces,
+  CriResources,
+  CriSandbox,
+  CriSandboxConfig,
+} from './cri-client.ts';
 
 /** Pods and containers as messages of the Container Runtime Interface, with the labels and annotations that find them again. */
 
@@ -72,6 +80,7 @@ const plainPod: PodLinux = {
   hostPID: false,
   hostIPC: false,
   sharesProcesses: false,
+  ownUsers: false,
   privileged: false,
   ports: [],
   sysctls: {},
@@ -83,15 +92,24 @@ export interface SandboxOptions {
   readonly nodeName: string;
   /** The control group of the pod, below the machine's root. */
   readonly cgroupParent: string;
+  /** Present for a pod with users of its own. */
+  readonly ids?: CriIdMapping | undefined;
 }
 
-export function sandboxConfig({ config, nodeName, cgroupParent }: SandboxOptions): CriSandboxConfig {
+export function sandboxConfig({ config, nodeName, cgroupParent, ids }: SandboxOptions): CriSandboxConfig {
   const { name, namespace, uid, attempt, hostNetwork, hostname, domain, dns, hostAliases, logDirectory, gracePeriodMs } = config;
   const pod = config.linux ?? plainPod;
   const { privileged, sysctls, resources } = pod;
   const linux: CriSandboxConfig['linux'] = {
     cgroupParent,
-    securityContext: { namespaceOptions: namespacesOf(hostNetwork, pod), privileged, seccomp: { profileType: 'RuntimeDefault' } },
+    securityContext: {
+      namespaceOptions: {
+        ...namespacesOf(hostNetwork, pod),
+        ...(ids === undefined ? {} : { usernsOptions: { mode: 'POD', uids: [ids], gids: [ids] } }),
+      },
+      privileged,
+      seccomp: { profileType: 'RuntimeDefault' },
+    },
     sysctls,
   };
   return {

@@ -13,10 +13,12 @@ import {
   type SandboxId,
 } from '../container-runtime.ts';
 import { placeOf, prepareMounts, removeLog, removePodFiles } from './container-files.ts';
+import type { CriIdMapping } from './cri-client.ts';
 import { annotations, containerConfig, criResources, labels, linuxOf, logPathOf, sandboxConfig, storedConfig } from './cri-config.ts';
 import type { PodList, PodListOptions } from './pod-list.ts';
 import type { QosCgroups } from './qos-cgroups.ts';
 import { removeWithMounts } from './sub-path.ts';
+import { createUserRanges } from './user-ranges.ts';
 
 /** Fewer starts at once than would only wait for each other's kernel locks. */
 const startsAtOnce = 2 * availableParallelism();
@@ -32,6 +34,7 @@ export interface PodChangesOptions extends PodListOptions {
 export function createPodChanges(options: PodChangesOptions): PodChanges & Required<Pick<ContainerRuntime, 'resize'>> {
   const { client, own, directory, pods, cgroups, seccompDirectory, nodeName, log } = options;
   const limitStarts = createLimit(startsAtOnce);
+  const ranges = createUserRanges(client);
   // Calls under way, so that those at the same time are one.
   const makingSandboxes = new Map<string, Promise<SandboxId>>();
   const stoppingSandboxes = new Map<SandboxId, Promise<void>>();
@@ -47,8 +50,10 @@ export function createPodChanges(options: PodChangesOptions): PodChanges & Requi
     // Its name is taken until it is gone; an agent that ended in the middle leaves such a one.
     if (before !== undefined) await removeSandbox(before.id);
     const cgroupParent = await cgroups.prepare(config.uid, config.linux?.resources);
+    const run = (ids?: CriIdMapping): Promise<SandboxId> =>
+      client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent, ids }), config.runtimeHandler ?? '');
     try {
-      const id = await client.runPodSandbox(sandboxConfig({ config, nodeName, cgroupParent }), config.runtimeHandler ?? '');
+      const id = await (config.linux?.ownUsers === true ? ranges.withRange(config.uid, run) : run());
       await shareCpu();
       return id;
     } catch (err) {

@@ -3,6 +3,7 @@ import { constants } from 'node:fs';
 import { chmod, type FileHandle, mkdir, open, readFile, readlink, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
+import { idsPerPod } from './user-ranges.ts';
 
 /**
  * Parts of volumes for the mounts of a container. Pods may write to their volumes meanwhile, so the kernel follows no link
@@ -26,6 +27,8 @@ export interface SubPathOptions {
   readonly target: string;
   /** A path that is missing becomes an empty file, and no directory. */
   readonly madeAsFile?: boolean;
+  /** Files of the machine's ids from 0 on are seen as those of the ids from this one on; absent: as they are. */
+  readonly firstId?: number | undefined;
 }
 
 /**
@@ -33,17 +36,36 @@ export interface SubPathOptions {
  *
  * @throws Error when the path leaves the volume or has too many links
  */
-export async function mountSubPath({ volume, subPath, target, madeAsFile = false }: SubPathOptions): Promise<void> {
+export async function mountSubPath({ volume, subPath, target, madeAsFile = false, firstId }: SubPathOptions): Promise<void> {
   const part = await openInside(volume, subPath, madeAsFile);
   try {
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-    if ((await part.stat()).isDirectory()) await mkdir(target, { mode: 0o700 });
-    else await writeFile(target, '', { flag: 'wx', mode: 0o600 });
-    // The name under /proc is the open file itself; without -c the program would turn it back into a path.
-    await run('mount', ['-c', '--bind', `/proc/${process.pid}/fd/${part.fd}`, target]);
+    await mountFile(part, target, firstId);
   } finally {
     await part.close();
   }
+}
+
+/**
+ * Mounts a directory or file, with all that is mounted in it, at `target`, for a pod whose ids begin at `firstId`.
+ *
+ * @throws Error when its file system cannot show files as those of other ids
+ */
+export async function mountMapped(path: string, target: string, firstId: number): Promise<void> {
+  const part = await open(path, oPath);
+  try {
+    await mountFile(part, target, firstId);
+  } finally {
+    await part.close();
+  }
+}
+
+async function mountFile(part: FileHandle, target: string, firstId: number | undefined): Promise<void> {
+  await mkdir(dirname(target), { recursive: true, mode: 0o700 });
+  if ((await part.stat()).isDirectory()) await mkdir(target, { mode: 0o700 });
+  else await writeFile(target, '', { flag: 'wx', mode: 0o600 });
+  const mapping = firstId === undefined ? ['--bind'] : ['--rbind', '-o', `X-mount.idmap=b:0:${firstId}:${idsPerPod}`];
+  // The name under /proc is the open file itself; without -c the program would turn it back into a path.
+  await run('mount', ['-c', ...mapping, `/proc/${process.pid}/fd/${part.fd}`, target]);
 }
 
 /** Opens a path of a volume without leaving it. The caller closes what it gets. */
