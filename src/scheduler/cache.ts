@@ -155,6 +155,27 @@ function addTo<Key>(counts: Map<Key, number>, key: Key, amount: number): void {
   else counts.set(key, sum);
 }
 
+function addMember<Member>(sets: Map<string, Set<Member>>, key: string, member: Member): void {
+  const members = sets.get(key);
+  if (members === undefined) sets.set(key, new Set([member]));
+  else members.add(member);
+}
+
+function removeMember<Member>(sets: Map<string, Set<Member>>, key: string, member: Member): void {
+  const members = sets.get(key);
+  members?.delete(member);
+  if (members?.size === 0) sets.delete(key);
+}
+
+function domainsOf(nodes: readonly NodeRecord[], keys: readonly string[]): ReadonlyMap<string, ReadonlySet<string>> {
+  const found = new Map(keys.map((key) => [key, new Set<string>()]));
+  for (const { labels } of nodes) {
+    if (keys.some((key) => labels[key] === undefined)) continue;
+    for (const [key, values] of found) values.add(labels[key] ?? '');
+  }
+  return found;
+}
+
 function sameAmounts(a: ReadonlyMap<string, number> | undefined, b: ReadonlyMap<string, number> | undefined): boolean {
   if (a === undefined || b === undefined) return a === b;
   return a.size === b.size && [...a].every(([name, amount]) => b.get(name) === amount);
@@ -219,6 +240,9 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
   const assumed = new Set<string>();
   const podsWithAntiAffinity = new Map<PodRecord, NodeRecord>();
   const podsWithAffinity = new Map<PodRecord, NodeRecord>();
+  const byOwner = new Map<string, Set<Placement>>();
+  const byNamespace = new Map<string, Set<Placement>>();
+  const domains = new Map<string, ReadonlyMap<string, ReadonlySet<string>>>();
   const nodesByImage = new Map<string, number>();
   const podsByPriority = new Map<number, number>();
   const listeners: Shift[] = [];
@@ -235,9 +259,12 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
 
   function place(pod: PodRecord, node: NodeRecord, isAssumed: boolean): void {
     node.add(pod);
-    placements.set(pod.key, { pod, node, assumed: isAssumed, expiresAt: undefined });
+    const placement: Placement = { pod, node, assumed: isAssumed, expiresAt: undefined };
+    placements.set(pod.key, placement);
     if (isAssumed) assumed.add(pod.key);
-    const { requiredAffinity, requiredAntiAffinity, preferredPods, priority } = pod.shape;
+    const { ownerUid, requiredAffinity, requiredAntiAffinity, preferredPods, priority } = pod.shape;
+    if (ownerUid !== undefined) addMember(byOwner, ownerUid, placement);
+    addMember(byNamespace, pod.namespace, placement);
     if (requiredAntiAffinity.length > 0) podsWithAntiAffinity.set(pod, node);
     if (requiredAffinity.length > 0 || preferredPods.length > 0) podsWithAffinity.set(pod, node);
     addTo(podsByPriority, priority, 1);
@@ -251,6 +278,8 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
     assumed.delete(pod.key);
     podsWithAntiAffinity.delete(pod);
     podsWithAffinity.delete(pod);
+    if (pod.shape.ownerUid !== undefined) removeMember(byOwner, pod.shape.ownerUid, placement);
+    removeMember(byNamespace, pod.namespace, placement);
     addTo(podsByPriority, pod.shape.priority, -1);
     shift(pod, node, -1);
     if (!node.present && node.pods.size === 0) records.delete(node.name);
@@ -259,6 +288,11 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
   /** Pods of a node whose object is gone, or not there yet, count for nobody else. */
   function shift(pod: PodRecord, node: NodeRecord, sign: 1 | -1): void {
     if (node.present) for (const listener of listeners) listener(pod, node, sign);
+  }
+
+  function topologyChanged(): void {
+    topologyVersion += 1;
+    domains.clear();
   }
 
   function countImages(images: ReadonlyMap<string, number>, sign: 1 | -1): void {
@@ -273,6 +307,17 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
     },
     podsWithAntiAffinity,
     podsWithAffinity,
+    podsOfOwner: (uid) => byOwner.get(uid) ?? [],
+    podsIn: (namespace) => byNamespace.get(namespace) ?? [],
+    domains(keys) {
+      const id = keys.join();
+      let found = domains.get(id);
+      if (found === undefined) {
+        found = domainsOf(nodes, keys);
+        domains.set(id, found);
+      }
+      return found;
+    },
     namespaceLabels,
     serviceSelectors(namespace, labels) {
       const selecting: Readonly<Record<string, string>>[] = [];
@@ -285,9 +330,7 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
     get topologyVersion() {
       return topologyVersion;
     },
-    topologyChanged() {
-      topologyVersion += 1;
-    },
+    topologyChanged,
     onShift: (listener) => void listeners.push(listener),
     get lowestPriority() {
       return podsByPriority.size === 0 ? undefined : Math.min(...podsByPriority.keys());
@@ -302,7 +345,7 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
         if (!isNew) countImages(images, -1);
         countImages(record.images, 1);
       } else if (isNew) countImages(images, 1);
-      if (changes.some((change) => change !== 'NodeAllocatableChanged')) topologyVersion += 1;
+      if (changes.some((change) => change !== 'NodeAllocatableChanged')) topologyChanged();
       return { node: record, changes };
     },
     removeNode(name) {
@@ -311,7 +354,7 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
       if (record.present) countImages(record.images, -1);
       record.present = false;
       record.version += 1;
-      topologyVersion += 1;
+      topologyChanged();
       const index = nodes.indexOf(record);
       if (index !== -1) nodes.splice(index, 1);
       if (record.pods.size === 0) records.delete(name);

@@ -49,6 +49,22 @@ export class DomainCounts {
   }
 }
 
+/** Pods by the value of one topology label; a value without any takes no memory, of which a cluster may have thousands. */
+export class PodCounts {
+  readonly #counts = new Map<string, number>();
+
+  /** Counts a pod in (1) or out (-1). */
+  add(value: string, sign: 1 | -1): void {
+    const count = (this.#counts.get(value) ?? 0) + sign;
+    if (count === 0) this.#counts.delete(value);
+    else this.#counts.set(value, count);
+  }
+
+  get(value: string): number | undefined {
+    return this.#counts.get(value);
+  }
+}
+
 /** Sums by topology key and value. A key is present only while one of its values has a sum that is not 0. */
 export class DomainSums {
   readonly #sums = new Map<string, Map<string, number>>();

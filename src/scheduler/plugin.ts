@@ -121,12 +121,27 @@ export interface ClusterView {
   readonly podsWithAntiAffinity: ReadonlyMap<PodRecord, NodeRecord>;
   /** Pods with required affinity or preferred terms of either kind, with their nodes. */
   readonly podsWithAffinity: ReadonlyMap<PodRecord, NodeRecord>;
+  /** Pods of a controlling owner by its uid, with their nodes; those of nodes that are gone included. */
+  podsOfOwner(uid: string): Iterable<PlacedPod>;
+  /** Pods of a namespace with their nodes; those of nodes that are gone included. */
+  podsIn(namespace: string): Iterable<PlacedPod>;
+  /**
+   * Values of each of these labels over the nodes that have all of them, found once for the nodes as they are. A look at 5,000 nodes for
+   * each shape of pods cost more than the choice of a node.
+   */
+  domains(keys: readonly string[]): ReadonlyMap<string, ReadonlySet<string>>;
   /** Labels of a namespace, for affinity terms with a namespace selector. */
   namespaceLabels(name: string): Readonly<Record<string, string>> | undefined;
   /** Selectors of the Services that select pods with these labels. */
   serviceSelectors(namespace: string, labels: Readonly<Record<string, string>>): readonly Readonly<Record<string, string>>[];
   /** Nodes that have an image of this name. */
   nodesWithImage(name: string): number;
+}
+
+/** A pod and the node that it is on, or that is promised to it. */
+export interface PlacedPod {
+  readonly pod: PodRecord;
+  readonly node: NodeRecord;
 }
 
 /** Changes of the cluster that may make room for a pod. */

@@ -1,7 +1,7 @@
 import { BoundedMap } from '../base/bounded-map.ts';
 import type { NodeRecord, SchedulerCache } from './cache.ts';
 import type { NamedFilter } from './feasibility.ts';
-import type { PreparedScore } from './plugin.ts';
+import type { PreparedScore, Shift } from './plugin.ts';
 import type { PodRecord, PodShape } from './pod-record.ts';
 import type { Profile } from './profile.ts';
 
@@ -11,6 +11,8 @@ export interface Prepared {
   readonly scores: readonly { readonly weight: number; readonly prepared: PreparedScore }[];
   /** No other pod may take it, nor a node of its sample. */
   readonly forThisPod: boolean;
+  /** Those of filters and scores. */
+  readonly shifts: readonly Shift[];
   /** Nodes are judged by pods elsewhere, so a scored sample is stale as soon as one pod is placed. */
   looksAround(): boolean;
 }
@@ -35,10 +37,7 @@ export function createPreparations(profile: Profile, cluster: SchedulerCache): P
       kept.clear();
       topology = cluster.topologyVersion;
     }
-    for (const { filters, scores } of kept.values()) {
-      for (const { prepared } of filters) prepared.shift?.(pod, node, sign);
-      for (const { prepared } of scores) prepared.shift?.(pod, node, sign);
-    }
+    for (const { shifts } of kept.values()) for (const shift of shifts) shift(pod, node, sign);
   });
 
   return {
@@ -69,6 +68,7 @@ function prepare(profile: Profile, pod: PodRecord, cluster: SchedulerCache): Pre
   return {
     filters,
     scores,
+    shifts: all.flatMap(({ shift }) => shift ?? []),
     forThisPod: all.some(({ forThisPod }) => forThisPod),
     looksAround: () => all.some(({ looksAround }) => looksAround),
   };

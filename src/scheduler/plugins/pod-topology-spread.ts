@@ -1,7 +1,7 @@
 import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { NodeRecord } from '../cache.ts';
-import { DomainCounts } from '../domain-counts.ts';
-import type { ClusterView, FilterPlugin, PluginFactory, PreparedFilter, Rejection, ScorePlugin } from '../plugin.ts';
+import { DomainCounts, PodCounts } from '../domain-counts.ts';
+import type { ClusterView, FilterPlugin, PlacedPod, PluginFactory, PreparedFilter, Rejection, ScorePlugin } from '../plugin.ts';
 import type { PodRecord, SpreadConstraint } from '../pod-record.ts';
 
 const skewed: Rejection = { reasons: ["node(s) didn't match pod topology spread constraints"], resolvable: true };
@@ -63,9 +63,12 @@ function filterWith(defaults: PodTopologySpreadArgs): FilterPlugin {
       PodChanged: 'always',
     },
     prepare(pod, cluster) {
-      const rules = rulesOf(pod, cluster, { own: pod.shape.hardSpread, byDefault: defaults.hard });
-      if (rules.length === 0) return undefined;
-      const shift = counterOf(pod, rules, { cluster, needsAllLabels: true });
+      const { hardSpread } = pod.shape;
+      const found = rulesOf(pod, cluster, { own: hardSpread, byDefault: defaults.hard, countsOf: () => new DomainCounts() });
+      if (found === undefined) return undefined;
+      const { rules, among } = found;
+      openDomains(pod, rules, cluster);
+      const shift = counterOf(pod, { rules, among, needsAllLabels: true });
       return {
         looksAround: true,
         shift,
@@ -87,17 +90,19 @@ function scoreWith(defaults: PodTopologySpreadArgs): ScorePlugin {
   return {
     prepare(pod, cluster) {
       const { softSpread, hardSpread } = pod.shape;
-      const rules = rulesOf(pod, cluster, { own: softSpread, byDefault: defaults.soft });
-      if (rules.length === 0) return undefined;
+      const found = rulesOf(pod, cluster, { own: softSpread, byDefault: defaults.soft, countsOf: () => new PodCounts() });
+      if (found === undefined) return undefined;
+      const { rules, among } = found;
       const needsAllLabels = softSpread.length + hardSpread.length > 0 || !defaults.system;
-      const shift = counterOf(pod, rules, { cluster, needsAllLabels });
+      const shift = counterOf(pod, { rules, among, needsAllLabels });
       const weights = rules.map(() => 0);
+      const looksAround = rules.some(({ constraint: { topologyKey } }) => {
+        return topologyKey !== hostname && (cluster.domains([topologyKey]).get(topologyKey)?.size ?? 0) > 1;
+      });
       return {
         shift,
         scale: 'even',
-        get looksAround() {
-          return rules.some(({ constraint, counts }) => constraint.topologyKey !== hostname && counts.size > 1);
-        },
+        looksAround,
         begin(feasible) {
           const compared = needsAllLabels ? feasible.filter((node) => hasAllLabels(node, rules)) : feasible;
           rules.forEach(({ constraint: { topologyKey } }, index) => {
@@ -122,45 +127,71 @@ function scoreWith(defaults: PodTopologySpreadArgs): ScorePlugin {
   };
 }
 
-interface Rule {
+interface Rule<C extends Counts = Counts> {
   readonly constraint: DefaultConstraint;
-  readonly counts: DomainCounts;
+  readonly counts: C;
   readonly selects: (pod: PodRecord) => boolean;
   /** The pod itself is one of those that it counts. */
   readonly countsItself: boolean;
 }
 
-interface Constraints {
-  readonly own: readonly SpreadConstraint[];
-  readonly byDefault: readonly DefaultConstraint[];
+interface Counts {
+  add(value: string, sign: 1 | -1): void;
+  get(value: string): number | undefined;
 }
 
-function rulesOf(pod: PodRecord, cluster: ClusterView, { own, byDefault }: Constraints): readonly Rule[] {
-  const ruleOf = (constraint: DefaultConstraint, selects: Rule['selects']): Rule => ({
+/** Constraints of a pod, and the pods that one of them may select. */
+interface Rules<C extends Counts> {
+  readonly rules: readonly Rule<C>[];
+  readonly among: Iterable<PlacedPod>;
+}
+
+interface Constraints<C extends Counts> {
+  readonly own: readonly SpreadConstraint[];
+  readonly byDefault: readonly DefaultConstraint[];
+  readonly countsOf: () => C;
+}
+
+/** Undefined when nothing constrains the pod. */
+function rulesOf<C extends Counts>(
+  pod: PodRecord,
+  cluster: ClusterView,
+  { own, byDefault, countsOf }: Constraints<C>,
+): Rules<C> | undefined {
+  const ruleOf = (constraint: DefaultConstraint, selects: Rule['selects']): Rule<C> => ({
     constraint,
-    counts: new DomainCounts(),
+    counts: countsOf(),
     selects,
     countsItself: selects(pod),
   });
   if (own.length > 0) {
-    return own.map((constraint) => ruleOf(constraint, ({ pod: { metadata } }) => constraint.selector.matches(metadata.labels)));
+    const rules = own.map((constraint) => ruleOf(constraint, ({ pod: { metadata } }) => constraint.selector.matches(metadata.labels)));
+    return { rules, among: cluster.podsIn(pod.namespace) };
   }
   const { hardSpread, softSpread } = pod.shape;
-  if (hardSpread.length + softSpread.length > 0 || byDefault.length === 0) return [];
-  const selects = likeThis(pod, cluster);
-  return selects === undefined ? [] : byDefault.map((constraint) => ruleOf(constraint, selects));
+  if (hardSpread.length + softSpread.length > 0 || byDefault.length === 0) return undefined;
+  const like = likeThis(pod, cluster);
+  return like === undefined ? undefined : { rules: byDefault.map((constraint) => ruleOf(constraint, like.selects)), among: like.among };
 }
 
 /**
  * Selects the pods that default constraints count: those of the same owner, or of the Services that select the pod. Upstream joins the
  * selectors of both. A ReplicaSet's selector has a label that no other pod bears, so the owner alone comes to the same.
  */
-function likeThis({ shape, pod, namespace }: PodRecord, cluster: ClusterView): Rule['selects'] | undefined {
+function likeThis(
+  { shape, pod, namespace }: PodRecord,
+  cluster: ClusterView,
+): (Pick<Rule, 'selects'> & { readonly among: Iterable<PlacedPod> }) | undefined {
   const { ownerUid } = shape;
-  if (ownerUid !== undefined && shape.spreadsByOwner) return (other) => other.shape.ownerUid === ownerUid;
+  if (ownerUid !== undefined && shape.spreadsByOwner) {
+    return { selects: (other) => other.shape.ownerUid === ownerUid, among: cluster.podsOfOwner(ownerUid) };
+  }
   const wanted = cluster.serviceSelectors(namespace, pod.metadata.labels ?? {});
   if (wanted.length === 0) return undefined;
-  return ({ pod: { metadata } }) => wanted.every((selector) => isSubset(selector, metadata.labels ?? {}));
+  return {
+    selects: ({ pod: { metadata } }) => wanted.every((selector) => isSubset(selector, metadata.labels ?? {})),
+    among: cluster.podsIn(namespace),
+  };
 }
 
 function isSubset(selector: Readonly<Record<string, string>>, labels: Readonly<Record<string, string>>): boolean {
@@ -168,28 +199,39 @@ function isSubset(selector: Readonly<Record<string, string>>, labels: Readonly<R
   return true;
 }
 
-/** Counts the pods of all nodes, and gives the function that counts the next one. */
-function counterOf(
-  pod: PodRecord,
-  rules: readonly Rule[],
-  { cluster, needsAllLabels }: { readonly cluster: ClusterView; readonly needsAllLabels: boolean },
-): NonNullable<PreparedFilter['shift']> {
-  const isDomain = (node: NodeRecord, constraint: DefaultConstraint) =>
-    (!needsAllLabels || hasAllLabels(node, rules)) && meetsPolicies(node, pod, constraint);
-  const shift: PreparedFilter['shift'] = (there, node, sign) => {
-    if (there.namespace !== pod.namespace || there.pod.metadata.deletionTimestamp !== undefined) return;
-    for (const rule of rules) {
-      const value = node.labels[rule.constraint.topologyKey];
-      if (value !== undefined && rule.selects(there) && isDomain(node, rule.constraint)) rule.counts.add(value, sign);
+/** Makes the domains of the constraints known, since one without a pod is the emptiest. */
+function openDomains(pod: PodRecord, rules: readonly Rule<DomainCounts>[], cluster: ClusterView): void {
+  const all = cluster.domains(rules.map(({ constraint }) => constraint.topologyKey));
+  for (const { constraint, counts } of rules) {
+    const { topologyKey, honorNodeAffinity, honorTaints } = constraint;
+    if (!honorTaints && (pod.shape.nodeMatcher === undefined || !honorNodeAffinity)) {
+      for (const value of all.get(topologyKey) ?? []) counts.open(value);
+      continue;
     }
-  };
-  for (const node of cluster.nodes) {
-    for (const { constraint, counts } of rules) {
-      const value = node.labels[constraint.topologyKey];
-      if (value !== undefined && isDomain(node, constraint)) counts.open(value);
+    for (const node of cluster.nodes) {
+      const value = node.labels[topologyKey];
+      if (value !== undefined && hasAllLabels(node, rules) && meetsPolicies(node, pod, constraint)) counts.open(value);
     }
   }
-  for (const node of cluster.nodes) for (const there of node.pods.values()) shift(there, node, 1);
+}
+
+interface Counting {
+  readonly rules: readonly Rule[];
+  readonly among: Iterable<PlacedPod>;
+  readonly needsAllLabels: boolean;
+}
+
+/** Counts the pods that are there, and gives the function that counts the next one. */
+function counterOf(pod: PodRecord, { rules, among, needsAllLabels }: Counting): NonNullable<PreparedFilter['shift']> {
+  const shift: PreparedFilter['shift'] = (there, node, sign) => {
+    if (there.namespace !== pod.namespace || there.pod.metadata.deletionTimestamp !== undefined) return;
+    for (const { constraint, counts, selects } of rules) {
+      const value = node.labels[constraint.topologyKey];
+      if (value === undefined || !selects(there) || (needsAllLabels && !hasAllLabels(node, rules))) continue;
+      if (meetsPolicies(node, pod, constraint)) counts.add(value, sign);
+    }
+  };
+  for (const { pod: there, node } of among) if (node.present) shift(there, node, 1);
   return shift;
 }
 

@@ -2,7 +2,10 @@ import { describe, expect, it } from 'vitest';
 import type { Node } from '../../../src/api/core/v1/node.ts';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
 import { nodesToFind } from '../../../src/scheduler/algorithm.ts';
+import { podTopologySpread } from '../../../src/scheduler/plugins/pod-topology-spread.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+import { detachedHandle } from '../../support/scheduler-profile.ts';
 import { schedulingCluster } from '../../support/scheduling-cluster.ts';
 
 const namespaceLabels: Record<string, Record<string, string>> = { shop: { team: 'a' }, other: { team: 'b' } };
@@ -178,6 +181,34 @@ describe('topology spread', () => {
     expect(place(web('w5'))).toBe(
       "0/3 nodes are available: 1 Too many pods, 2 node(s) didn't match pod topology spread constraints. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
     );
+  });
+});
+
+describe('first counts of a further kind of pods', () => {
+  const zoned = Array.from({ length: 6 }, (_, index) => nodeOf(`n${index}`, { labels: { zone: index < 3 ? 'a' : 'b' } }));
+  const constraint = { maxSkew: 1, topologyKey: 'zone', labelSelector: { matchLabels: { app: 'web' } } };
+  const spread = (whenUnsatisfiable: string) => ({ topologySpreadConstraints: [{ ...constraint, whenUnsatisfiable }] });
+
+  it.each<[string, Pod]>([
+    ['default spread', podOf('w', { cpu: '100m' }, ownedBy('rs'))],
+    ['DoNotSchedule', podOf('w', spread('DoNotSchedule'), { labels: { app: 'web' } })],
+    ['ScheduleAnyway', podOf('w', spread('ScheduleAnyway'), { labels: { app: 'web' } })],
+  ])('need no look at all nodes and the pods of others: %s', (_, pod) => {
+    const others = zoned.map((node, index): [Pod, string] => [podOf(`p${index}`, {}, { namespace: 'other' }), node.metadata.name]);
+    const { cache, shapes } = schedulingCluster(zoned, others);
+    cache.domains(['zone']);
+    const asked = new Set<string | symbol>();
+    const cluster = new Proxy(cache, {
+      get(target, name) {
+        asked.add(name);
+        return Reflect.get(target, name) as unknown;
+      },
+    });
+    const { filter, score } = podTopologySpread(detachedHandle(createManualClock()), undefined);
+    const prepared = [filter?.prepare(shapes.read(pod), cluster), score?.prepare(shapes.read(pod), cluster)];
+    expect(prepared.filter((one) => one !== undefined)).not.toEqual([]);
+    expect(asked).not.toContain('nodes');
+    expect([...cache.podsIn('shop'), ...cache.podsOfOwner('rs')]).toEqual([]);
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { createSchedulerCache } from '../../../src/scheduler/cache.ts';
 import { createShapeReader } from '../../../src/scheduler/pod-record.ts';
-import { nodeOf, podOf } from '../../support/cluster-objects.ts';
+import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
 function setUp() {
@@ -59,6 +59,38 @@ describe('scheduler cache', () => {
     expect(cache.nodes.map(({ name }) => name)).toEqual(['n2']);
     cache.setNode(nodeOf('n1'));
     expect(used()).toEqual([0, 1_000]);
+  });
+
+  it('finds pods by owner and namespace as they come, move and go', () => {
+    const { cache, shapes } = setUp();
+    const found = () =>
+      [[...cache.podsOfOwner('rs')], [...cache.podsIn('shop')]].map((all) => all.map(({ pod, node }) => [pod.key, node.name]));
+    const pod = shapes.read(podOf('a', { cpu: '1' }, ownedBy('rs')));
+    cache.assume(pod, cache.nodes[0]!);
+    cache.setPod(shapes.read(podOf('b')), 'n1');
+    expect(found()).toEqual([
+      [['shop/a', 'n1']],
+      [
+        ['shop/a', 'n1'],
+        ['shop/b', 'n1'],
+      ],
+    ]);
+    cache.setPod(pod, 'n2');
+    expect(found()[0]).toEqual([['shop/a', 'n2']]);
+    cache.removePod('shop/a');
+    expect(found()).toEqual([[], [['shop/b', 'n1']]]);
+  });
+
+  it('knows the domains of nodes that have all labels, as the labels are', () => {
+    const { cache } = setUp();
+    const zones = () => [...(cache.domains(['zone', 'disk']).get('zone') ?? [])];
+    cache.setNode(nodeOf('n1', { labels: { zone: 'a', disk: 'ssd' } }));
+    cache.setNode(nodeOf('n2', { labels: { zone: 'b' } }));
+    expect(zones()).toEqual(['a']);
+    cache.setNode(nodeOf('n2', { labels: { zone: 'b', disk: 'ssd' } }));
+    expect(zones()).toEqual(['a', 'b']);
+    cache.removeNode('n1');
+    expect(zones()).toEqual(['b']);
   });
 
   it('tells what changed on a node', () => {
