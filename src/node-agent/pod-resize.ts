@@ -6,6 +6,7 @@ import type { AgentContext } from './agent-context.ts';
 import { limitsOf } from './container-limits.ts';
 import { apiStatusOf } from './container-plan.ts';
 import type { ContainerId, SandboxStatus } from './container-runtime.ts';
+import type { PodEvent } from './pod-events.ts';
 import { podResourcesOf } from './pod-linux.ts';
 
 /**
@@ -55,6 +56,7 @@ export interface PodResizeOptions {
   readonly pod: Pod;
   /** Requests of the other pods of the node. */
   readonly usedByOthers: () => ResourceAmounts;
+  readonly record: (event: PodEvent) => void;
 }
 
 type Resources = ReadonlyMap<string, ResourceRequirements>;
@@ -67,14 +69,20 @@ interface Applied {
 const retryMs = 10_000;
 const sizes = ['memory', 'cpu'] as const;
 
-export function createPodResize({ context, pod: first, usedByOthers }: PodResizeOptions): PodResize {
+export function createPodResize({ context, pod: first, usedByOthers, record }: PodResizeOptions): PodResize {
   const { runtime, allocatable, clock, log } = context;
   const canResize = runtime.resize !== undefined;
   let granted: Resources = new Map(resizable(first).map((container) => [container.name, recordedOf(first, container)]));
   /** The amounts of the newest run of each container, by the name of the container. */
   const applied = new Map<string, Applied>();
-  let appliedToPod = JSON.stringify(podResourcesOf(withResources(first, granted)));
+  // The runtime forgot with the agent before this one which amounts a pod got after its start.
+  const isChanged = (first.metadata.generation ?? 1) > 1;
+  let appliedToPod = isChanged ? '' : JSON.stringify(podResourcesOf(withResources(first, granted)));
   let pending: ResizeCondition | undefined;
+  const conditionBefore = (type: ResizeCondition['type']) => first.status?.conditions?.find((condition) => condition.type === type);
+  let announced = wordsOf(conditionBefore('PodResizePending'));
+  /** It was begun, and its end has no Event yet. */
+  let inProgress = conditionBefore('PodResizeInProgress') !== undefined;
   let failure: string | undefined;
   let retryAt = Number.POSITIVE_INFINITY;
   let known: { readonly pod: Pod; readonly granted: Resources; readonly result: Pod } | undefined;
@@ -107,6 +115,13 @@ export function createPodResize({ context, pod: first, usedByOthers }: PodResize
     }
   }
 
+  /** Containers that are made again for their amounts are waited for. */
+  function finish(pod: Pod): void {
+    if (!inProgress || failure !== undefined || behind(pod).length > 0) return;
+    inProgress = false;
+    record({ type: 'Normal', reason: 'ResizeCompleted', message: `Pod resize completed: ${amountsOf(given(pod))}` });
+  }
+
   return {
     given,
 
@@ -119,7 +134,16 @@ export function createPodResize({ context, pod: first, usedByOthers }: PodResize
       if (pending === undefined) {
         granted = new Map(resizable(pod).map(({ name, resources = {} }) => [name, resources]));
         failure = undefined;
-      } else if (pending.reason === 'Deferred') retryAt = clock.now() + retryMs;
+        announced = '';
+        inProgress = true;
+        record({ type: 'Normal', reason: 'ResizeStarted', message: `Pod resize started: ${amountsOf(pod)}` });
+        return;
+      }
+      const { reason = '', message } = pending;
+      if (reason === 'Deferred') retryAt = clock.now() + retryMs;
+      if (announced === wordsOf(pending)) return;
+      announced = wordsOf(pending);
+      record({ type: 'Warning', reason: `Resize${reason}`, message: `Pod resize ${reason}: ${amountsOf(pod, message)}` });
     },
 
     async apply(pod, sandbox) {
@@ -128,7 +152,10 @@ export function createPodResize({ context, pod: first, usedByOthers }: PodResize
       note(pod, sandbox);
       const due = behind(pod).filter(({ container, resources }) => !restarts(container, resources));
       const resources = podResourcesOf(target);
-      if (due.length === 0 && JSON.stringify(resources) === appliedToPod) return;
+      if (due.length === 0 && JSON.stringify(resources) === appliedToPod) {
+        finish(pod);
+        return;
+      }
       if (failure !== undefined && clock.now() < retryAt) return;
       try {
         const containers = due.map(({ container, id }) => ({ id, limits: limitsOf(target, container, allocatable.memory) }));
@@ -137,8 +164,11 @@ export function createPodResize({ context, pod: first, usedByOthers }: PodResize
         appliedToPod = JSON.stringify(resources);
         failure = undefined;
         retryAt = Number.POSITIVE_INFINITY;
+        finish(pod);
       } catch (err) {
-        failure = err instanceof Error ? err.message : String(err);
+        const why = err instanceof Error ? err.message : String(err);
+        if (why !== failure) record({ type: 'Warning', reason: 'ResizeError', message: `Pod resize error: ${amountsOf(target, why)}` });
+        failure = why;
         retryAt = clock.now() + retryMs;
         log.warn({ err, pod: `${pod.metadata.namespace}/${pod.metadata.name}` }, 'Could not resize pod');
       }
@@ -172,6 +202,22 @@ export function createPodResize({ context, pod: first, usedByOthers }: PodResize
 
     nextAt: () => retryAt,
   };
+}
+
+const wordsOf = (condition: { readonly reason?: string | undefined; readonly message?: string | undefined } | undefined): string =>
+  condition === undefined ? '' : `${condition.reason} ${condition.message}`;
+
+/** What a pod asks for, as the Events of a kubelet show it. */
+function amountsOf({ spec, metadata }: Pod, error?: string): string {
+  const shown = (containers: readonly Container[]) =>
+    containers.map(({ name, resources: { limits, requests } = {} }) => ({ name, resources: { limits, requests } }));
+  const initContainers = spec.initContainers ?? [];
+  return JSON.stringify({
+    ...(initContainers.length === 0 ? {} : { initContainers: shown(initContainers) }),
+    containers: shown(spec.containers),
+    generation: metadata.generation ?? 0,
+    ...(error === undefined ? {} : { error }),
+  });
 }
 
 /** @returns the condition of a pod that has to wait for what it wants; undefined when it can have it */

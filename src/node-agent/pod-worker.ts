@@ -84,7 +84,7 @@ export class PodWorker {
     this.#sandboxes = createPodSandboxes(context, this.uid);
     this.#verdict = createPodVerdict(context);
     this.#volumes = createPodVolumes(context);
-    this.#resize = createPodResize({ context, pod, usedByOthers });
+    this.#resize = createPodResize({ context, pod, usedByOthers, record: (event) => this.#record(event) });
     this.#containers = createPodContainers({
       context,
       pod: () => this.#given,

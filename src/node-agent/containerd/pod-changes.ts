@@ -34,6 +34,8 @@ export interface PodChangesOptions extends PodListOptions {
 export function createPodChanges(options: PodChangesOptions): PodChanges & Required<Pick<ContainerRuntime, 'resize'>> {
   const { client, own, directory, pods, cgroups, seccompDirectory, nodeName, log } = options;
   const limitStarts = createLimit(startsAtOnce);
+  /** Milli-CPUs that pods request since their resize; their sandboxes know the amount before it. */
+  const resized = new Map<string, number>();
   const ranges = createUserRanges(client);
   // Calls under way, so that those at the same time are one.
   const makingSandboxes = new Map<string, Promise<SandboxId>>();
@@ -79,6 +81,7 @@ export function createPodChanges(options: PodChangesOptions): PodChanges & Requi
     pods.forgetSandbox(id);
     const { uid } = sandbox.metadata;
     if ((await client.listPodSandboxes({ ...own, [labels.podUid]: uid })).length > 0) return;
+    resized.delete(uid);
     await removePodFiles(directory, uid);
     await cgroups.remove(linuxOf(sandbox).cgroupParent);
     await shareCpu();
@@ -86,7 +89,10 @@ export function createPodChanges(options: PodChangesOptions): PodChanges & Requi
 
   /** Pods of the class Burstable share what they request together. */
   async function shareCpu(): Promise<void> {
-    const requests = (await client.listPodSandboxes(own)).map(({ annotations: notes }) => Number(notes[annotations.burstableCpu] ?? 0));
+    const burstable = (await client.listPodSandboxes(own)).filter(({ annotations: notes }) => annotations.burstableCpu in notes);
+    const requests = burstable.map(
+      ({ metadata, annotations: notes }) => resized.get(metadata.uid) ?? Number(notes[annotations.burstableCpu]),
+    );
     await cgroups.shareBurstable(requests.reduce((sum, milli) => sum + milli, 0));
   }
 
@@ -159,6 +165,8 @@ export function createPodChanges(options: PodChangesOptions): PodChanges & Requi
           await client.updateContainer(id, { ...amounts, memorySwapLimitInBytes: amounts.memoryLimitInBytes });
         }
       });
+      resized.set(metadata.uid, resources.cpuRequestMilli);
+      await shareCpu();
     },
 
     removeContainer: (id) => joinCall(removingContainers, id, () => removeContainer(id)),

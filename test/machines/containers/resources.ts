@@ -125,6 +125,10 @@ export function resourceTests(world: ContainerWorld): void {
     const pending = '.status.conditions[?(@.type=="PodResizePending")]';
     await until(async () => (await fieldOf('resized', `${pending}.reason`)) === 'Infeasible', { what: 'the refusal' });
     expect(await fieldOf('resized', `${pending}.message`)).toContain("Node didn't have enough capacity: cpu, requested: 900");
+    const events = await eventsOf('resized');
+    expect(events).toMatch(/^ResizeStarted: Pod resize started: \{"containers":\[.*"memory":"64Mi".*"generation":2\}$/m);
+    expect(events).toMatch(/^ResizeCompleted: Pod resize completed: /m);
+    expect(events).toMatch(/^ResizeInfeasible: Pod resize Infeasible: .*"error":"Node didn't have enough capacity: cpu/m);
     await kubectl('delete', 'pod', 'resized', '--wait=false');
   });
 }

@@ -5,6 +5,7 @@ import { createLog } from '../../../src/base/log.ts';
 import { parseQuantity } from '../../../src/machinery/quantity.ts';
 import type { AgentContext } from '../../../src/node-agent/agent-context.ts';
 import type { ContainerRuntime, SandboxStatus } from '../../../src/node-agent/container-runtime.ts';
+import type { PodEvent } from '../../../src/node-agent/pod-events.ts';
 import { createPodResize } from '../../../src/node-agent/pod-resize.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
@@ -38,15 +39,17 @@ function nodeWith({ used = '0', fails = false, pod = podOf(amounts('500m', '100M
     clock,
     log: createLog({ level: 'silent' }),
   } as unknown as AgentContext;
+  const events: string[] = [];
+  const record = ({ type, reason, message }: PodEvent) => void events.push(`${type} ${reason}: ${message}`);
   const usedByOthers = () => sumAmounts([new Map([['cpu', parseQuantity(state.used)]])]);
-  return { asked, state, clock, resize: createPodResize({ context, pod, usedByOthers }) };
+  return { asked, state, clock, events, resize: createPodResize({ context, pod, usedByOthers, record }) };
 }
 
 const mebi = 1024 * 1024;
 
 describe('the resize of a pod', () => {
   it('is given when there is room, and reaches the runtime once', async () => {
-    const { resize, asked } = nodeWith();
+    const { resize, asked, events } = nodeWith();
     const wanted = podOf(amounts('1', '200Mi'));
     await resize.apply(podOf(amounts('500m', '100Mi')), sandboxWith('c'));
     expect(asked).toEqual([]);
@@ -61,11 +64,18 @@ describe('the resize of a pod', () => {
     expect(asked).toEqual([{ memory: 200 * mebi, containers: [`c 1000 ${200 * mebi}`] }]);
     expect(resize.conditions(wanted)).toEqual([]);
     expect(resize.statusOf(wanted.spec.containers[0] as never).resources).toEqual(amounts('1', '200Mi'));
+    const shown =
+      '{"containers":[{"name":"main","resources":{"limits":{"cpu":"1","memory":"200Mi"},"requests":{"cpu":"1","memory":"200Mi"}}}],"generation":0}';
+    expect(events).toEqual([
+      `Normal ResizeStarted: Pod resize started: ${shown}`,
+      `Normal ResizeCompleted: Pod resize completed: ${shown}`,
+    ]);
   });
 
   it('waits for other pods, or for another wish, in the words of the kubelet', async () => {
-    const { resize, state, asked } = nodeWith({ used: '1500m' });
+    const { resize, state, asked, events } = nodeWith({ used: '1500m' });
     const more = podOf(amounts('1', '100Mi'));
+    resize.decide(more);
     resize.decide(more);
     expect(resize.conditions(more)).toEqual([
       {
@@ -89,10 +99,16 @@ describe('the resize of a pod', () => {
     });
     await resize.apply(tooMuch, sandboxWith('c'));
     expect(asked).toEqual([{ memory: 100 * mebi, containers: [] }]);
+    expect(events.map((text) => text.replace(/: \{.*(?:"error"|"generation"):/, ' '))).toEqual([
+      'Warning ResizeDeferred: Pod resize Deferred "Node didn\'t have enough resource: cpu, requested: 1000, used: 1500, capacity: 2000"}',
+      'Normal ResizeStarted: Pod resize started 0}',
+      expect.stringMatching(/^Warning ResizeInfeasible: Pod resize Infeasible "Node didn't have enough capacity: memory/),
+      expect.stringMatching(/^Normal ResizeCompleted: /),
+    ]);
   });
 
   it('that the kernel refuses is an error of the pod, and is tried again later', async () => {
-    const { resize, state, clock, asked } = nodeWith();
+    const { resize, state, clock, asked, events } = nodeWith();
     await resize.apply(podOf(amounts('500m', '100Mi')), sandboxWith('c'));
     const less = podOf(amounts('500m', '1Mi'));
     state.fails = true;
@@ -107,6 +123,12 @@ describe('the resize of a pod', () => {
     clock.advance(10_000);
     await resize.apply(less, sandboxWith('c'));
     expect([asked.length, resize.conditions(less)]).toEqual([1, []]);
+    expect(events.map((text) => text.slice(0, text.indexOf(':')))).toEqual([
+      'Normal ResizeStarted',
+      'Warning ResizeError',
+      'Normal ResizeCompleted',
+    ]);
+    expect(events[1]).toContain('"error":"device or resource busy"}');
   });
 
   it('restarts a container that wants that for the amount that changes, and no other', async () => {
