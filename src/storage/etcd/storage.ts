@@ -12,11 +12,11 @@ import type {
   WatchOptions,
 } from '../storage.ts';
 import { createEtcdClient, type EtcdClient, type EtcdClientOptions, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
-import { createOnce } from './create-once.ts';
 import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
 import { withOffset } from './offset.ts';
 import { checkFormat, checkVersion, offsetIn, openFailure } from './open.ts';
+import { createRecords, type StoreRecords } from './records.ts';
 import { createEtcdWrites, type EtcdWrites, isFull } from './writes.ts';
 
 /**
@@ -46,27 +46,10 @@ interface EntrySnapshot {
   readonly pages: AsyncIterable<readonly StoredEntry[]>;
 }
 
-/** `bootstrap`: the keys of the cluster, encrypted. `git-home`: the server that has the built-in Git remote. */
-export type RecordName = 'bootstrap' | 'git-home';
-
-/** Texts that servers share beside the objects; no reader or watcher of objects sees them. */
-export interface StoreRecords {
-  get(name: RecordName): Promise<StoreRecord | undefined>;
-  /** Gives the record that is there afterwards: this one, or that of another server which came first. */
-  create(name: RecordName, text: string): Promise<StoreRecord>;
-}
-
-export interface StoreRecord {
-  readonly text: string;
-  readonly revision: number;
-}
-
 /** Objects of one page of a range; at most 1.5 MiB each, usually a few KiB. */
 const pageKeys = 1_000;
 /** Changes handed on at once. */
 const historyPage = 500;
-/** The client waits some seconds for each. */
-const maxRecordTries = 4;
 const neverAborted = new AbortController().signal;
 /**
  * @throws StorageError when etcd is away, too old, or written by a later version
@@ -125,6 +108,7 @@ interface Subscriber {
 
 function createStorage({ client, keys, live, writes, clock, compacted }: Parts): EtcdStorage {
   const subscribers = new Set<Subscriber>();
+  const records = createRecords(client, keys);
   let compactedRevision = compacted.revision;
   /** Version of the key that says so: the server that replaces it is the one that compacts. */
   let compactedAt = compacted.writtenAt;
@@ -132,6 +116,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
   live.subscribe({
     onEvents(events) {
       for (const { key, text, revision } of events) if (key === keys.compaction) noteCompacted(Number(text), revision);
+      records.onEvents(events);
       const own = eventsOf(events);
       if (own.length > 0) for (const subscriber of subscribers) serve(subscriber, own);
     },
@@ -356,7 +341,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
       return live.failure ?? writes.failure;
     },
     damage: [],
-    records: createRecords(client, keys),
+    records,
     async latest() {
       checkOpen();
       // A read that a quorum answers has the revision of the newest write in its header.
@@ -426,18 +411,6 @@ const beforeOf = (before: KeyValue | undefined, firstRevision: number): { readon
   before === undefined || before.modRevision >= firstRevision ? undefined : { text: before.text, revision: before.modRevision };
 
 const tooOld = (revision: number, compacted: number) => expired(`too old resource version: ${revision} (${compacted})`);
-
-function createRecords(client: EtcdClient, keys: StoreKeys): StoreRecords {
-  async function get(name: string): Promise<StoreRecord | undefined> {
-    const [entry] = (await client.range({ key: keys.record(name) })).entries;
-    return entry === undefined ? undefined : { text: entry.text, revision: entry.modRevision };
-  }
-  async function create(name: string, text: string): Promise<StoreRecord> {
-    const { succeeded, revision, found } = await createOnce(client, { key: keys.record(name), text, maxTries: maxRecordTries });
-    return succeeded || found === undefined ? { text, revision } : { text: found.text, revision: found.modRevision };
-  }
-  return { get, create };
-}
 
 /** Up to where etcd has forgotten what was superseded, whoever asked for it: a watch that begins before is refused and says so. */
 async function compactedIn(client: EtcdClient, keys: StoreKeys): Promise<Compacted> {
