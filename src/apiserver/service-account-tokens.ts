@@ -8,7 +8,7 @@ import { invalidValue } from '../api/field-errors.ts';
 import { labels } from '../api/well-known.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { type Clock, timestampOf } from '../base/clock.ts';
-import type { SigningKey } from '../base/pki.ts';
+import type { SigningKey, VerifyingKey } from '../base/pki/signing-key.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import type { KubeObject, ObjectRef } from '../machinery/object.ts';
 import { badRequest, conflict, type FieldError, forbidden, invalid, notFound } from '../machinery/status-error.ts';
@@ -79,6 +79,8 @@ interface SecretClaims {
 }
 
 interface Verified {
+  /** Thumbprint of the key that signed it. */
+  readonly keyId: string;
   readonly claims: Claims | SecretClaims;
   /** One object a token, so that what is decided for it is remembered. */
   readonly user: UserInfo;
@@ -86,6 +88,8 @@ interface Verified {
 
 export function createServiceAccountTokens({ key, registry, clock }: ServiceAccountTokensOptions): ServiceAccountTokens {
   const verified = new BoundedMap<string, Verified>(maxVerified);
+
+  const trustedKeys = (): readonly VerifyingKey[] => [key, ...key.others(clock.now())];
 
   const uidOf = (kind: KindDefinition, storeKey: string): string | undefined => registry.get(kind, storeKey)?.metadata.uid;
 
@@ -110,25 +114,34 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
 
   async function verify(token: string): Promise<Verified | undefined> {
     const digest = createHash('sha256').update(token).digest('base64');
+    const trusted = trustedKeys();
     const known = verified.get(digest);
-    if (known !== undefined) return known;
+    // A key that was replaced is trusted for a while, and what it signed with it.
+    if (known !== undefined && trusted.some(({ id }) => id === known.keyId)) return known;
     // Loaded when the first token is seen: most clusters start without.
     const { jwtVerify } = await import('jose');
     let payload: unknown;
+    let keyId = '';
     try {
-      ({ payload } = await jwtVerify(token, key.publicKey, {
-        algorithms: [key.algorithm],
-        issuer: [serviceAccountIssuer, secretIssuer],
-        currentDate: new Date(clock.now()),
-      }));
+      ({ payload } = await jwtVerify(
+        token,
+        ({ kid }) => {
+          const signer = trusted.find(({ id }) => id === kid);
+          if (signer === undefined) throw new Error('no such key');
+          keyId = signer.id;
+          return signer.publicKey;
+        },
+        { algorithms: [key.algorithm], issuer: [serviceAccountIssuer, secretIssuer], currentDate: new Date(clock.now()) },
+      ));
     } catch {
       // Every invalid token gets the same answer: the bearer is unknown.
       return undefined;
     }
     const fresh = tryVerified(payload as Readonly<Record<string, unknown>>);
     if (fresh === undefined) return undefined;
-    verified.set(digest, fresh);
-    return fresh;
+    const own = { ...fresh, keyId };
+    verified.set(digest, own);
+    return own;
   }
 
   return {
@@ -196,7 +209,9 @@ export function createServiceAccountTokens({ key, registry, clock }: ServiceAcco
       id_token_signing_alg_values_supported: [key.algorithm],
     }),
 
-    keys: { keys: [{ use: 'sig', kid: key.id, alg: key.algorithm, ...key.publicJwk }] },
+    get keys() {
+      return { keys: trustedKeys().map(({ id, algorithm, publicJwk }) => ({ use: 'sig', kid: id, alg: algorithm, ...publicJwk })) };
+    },
   };
 }
 
@@ -270,7 +285,7 @@ function boundClaims(
 }
 
 /** A payload that this server signed; undefined for one of another shape, made by whoever else had the key. */
-function tryVerified(payload: Readonly<Record<string, unknown>>): Verified | undefined {
+function tryVerified(payload: Readonly<Record<string, unknown>>): Omit<Verified, 'keyId'> | undefined {
   if (payload.iss === secretIssuer) {
     const text = (name: string): string => String(payload[`${claimPrefix}/${name}`] ?? '');
     const namespace = text('namespace');

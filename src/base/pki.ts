@@ -1,13 +1,12 @@
-import { createHash, createPrivateKey, createPublicKey, generateKeyPair, type KeyObject, webcrypto, X509Certificate } from 'node:crypto';
+import { webcrypto, X509Certificate } from 'node:crypto';
 import { chmod, mkdir } from 'node:fs/promises';
 import { isIP } from 'node:net';
 import { join } from 'node:path';
-import { promisify } from 'node:util';
 import type { Clock } from './clock.ts';
-import { writeDurableFile } from './durable-file.ts';
 import { backdateMs, createAuthority, dayMs, importSigningKey, pemOf, serialNumber, signing, tryReadAuthority } from './pki/authority.ts';
 import type { CertificateRequest } from './pki/certificate-request.ts';
-import { isDue, type KeyPair, type Life, lifeOf, tryReadKeyPair, tryReadText, writeKeyPair } from './pki/key-pair.ts';
+import { isDue, type KeyPair, type Life, lifeOf, tryReadKeyPair, writeKeyPair } from './pki/key-pair.ts';
+import { openSigningKey, type SigningKey } from './pki/signing-key.ts';
 import { extendedKeyUsages, keyUsages } from './pki/usages.ts';
 import { loadX509 } from './pki/x509-library.ts';
 
@@ -38,7 +37,7 @@ export interface Pki {
    * The certificate begins some minutes before now, so that a peer whose clock is behind accepts it, and never outlives the authority.
    *
    * @param options.usages  as the certificates API names them, for example `client auth`
-   * @returns PEM; nothing is stored
+   * @returns PEM, after a rotation with what makes the former authority vouch for the present one; nothing is stored
    * @throws Error for a usage that is not known
    */
   signRequest(request: CertificateRequest, options: SignOptions): Promise<string>;
@@ -50,15 +49,6 @@ export interface Pki {
 export interface LiveKeyPair extends KeyPair {
   /** Calls `apply` after each replacement. When it fails, the next `renew` calls it again. */
   onRenewed(apply: () => void | Promise<void>): void;
-}
-
-export interface SigningKey {
-  readonly algorithm: 'ES256';
-  /** RFC 7638 thumbprint, the same as long as the key is. */
-  readonly id: string;
-  readonly privateKey: KeyObject;
-  readonly publicKey: KeyObject;
-  readonly publicJwk: Readonly<Record<'kty' | 'crv' | 'x' | 'y', string>>;
 }
 
 export interface SignOptions {
@@ -115,10 +105,10 @@ export async function openPki({ directory, authorityName = 'midship-ca', clock }
     const current = await obtain(request, fits);
     const pair: HeldKeyPair = { current, life: lifeOf(current.certificate), request, users: [], pending: new Set() };
     held.set(request.name, pair);
-    const isServer = request.hosts.length > 0;
     return {
+      // Clients too: a server that has not started since a rotation knows the former authority alone.
       get certificate() {
-        return isServer ? pair.current.certificate + authority.links : pair.current.certificate;
+        return pair.current.certificate + authority.links;
       },
       get key() {
         return pair.current.key;
@@ -167,7 +157,7 @@ export async function openPki({ directory, authorityName = 'midship-ca', clock }
       if (errors.length > 0) throw new AggregateError(errors, `${errors.length} certificates could not be renewed`);
       return renewed;
     },
-    signRequest: (request, options) => signRequest({ ca, clock, request, options }),
+    signRequest: async (request, options) => (await signRequest({ ca, clock, request, options })) + authority.links,
     signingKey: () => openSigningKey(join(directory, 'sa.key')),
   };
 }
@@ -189,21 +179,6 @@ interface HeldKeyPair {
   readonly users: (() => void | Promise<void>)[];
   /** Users that do not use the current one yet. */
   readonly pending: Set<() => void | Promise<void>>;
-}
-
-async function openSigningKey(path: string): Promise<SigningKey> {
-  let pem = await tryReadText(path);
-  if (pem === undefined) {
-    const { privateKey } = await promisify(generateKeyPair)('ec', { namedCurve: 'P-256' });
-    pem = privateKey.export({ type: 'pkcs8', format: 'pem' }).toString();
-    await writeDurableFile(path, pem);
-  }
-  const privateKey = createPrivateKey(pem);
-  const publicKey = createPublicKey(privateKey);
-  const { kty = '', crv = '', x = '', y = '' } = publicKey.export({ format: 'jwk' }) as JsonWebKey;
-  // The members in this order and nothing else, as the RFC says.
-  const id = createHash('sha256').update(JSON.stringify({ crv, kty, x, y })).digest('base64url');
-  return { algorithm: 'ES256', id, privateKey, publicKey, publicJwk: { kty, crv, x, y } };
 }
 
 const extendedKeyUsage = { server: '1.3.6.1.5.5.7.3.1', client: '1.3.6.1.5.5.7.3.2' } as const;

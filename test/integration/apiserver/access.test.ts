@@ -145,10 +145,11 @@ describe('tokens of service accounts', () => {
     });
 
     it('signed by our key and expired, not yet good, or about another account than they say', async () => {
-      const { privateKey } = await cluster.pki.signingKey();
+      const { privateKey, id } = await cluster.pki.signingKey();
       const good = claimsOf(await tokenOf('robot'));
       const sign = (claims: Record<string, unknown>) =>
-        new SignJWT({ ...good, ...claims }).setProtectedHeader({ alg: 'ES256' }).sign(privateKey);
+        new SignJWT({ ...good, ...claims }).setProtectedHeader({ alg: 'ES256', kid: id }).sign(privateKey);
+      expect((await review(await sign({}))).status.authenticated).toBe(true);
       const now = Math.floor(Date.now() / 1_000);
       await refused(await sign({ exp: now - 1 }));
       await refused(await sign({ nbf: now + 600 }));

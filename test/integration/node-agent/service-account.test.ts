@@ -5,7 +5,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
 import { systemClock } from '../../../src/base/clock.ts';
-import { openPki, type SigningKey } from '../../../src/base/pki.ts';
+import type { SigningKey } from '../../../src/base/pki/signing-key.ts';
+import { openPki } from '../../../src/base/pki.ts';
 import { startTestNode, type TestNode } from '../../support/node-agent.ts';
 import { until } from '../../support/until.ts';
 
