@@ -86,6 +86,9 @@ export const annotations = {
   serverVersion: 'midship.dev/server-version',
   /** The name of the server in the store. */
   serverId: 'midship.dev/server-id',
+  /** Revision of the keys of the cluster that the server has, and digests of its keys of the store. */
+  serverKeysRevision: 'midship.dev/server-keys-revision',
+  serverEncryptionKeys: 'midship.dev/server-encryption-keys',
   /** On a Node: the name that each driver of volumes (CSI) has for it, as a JSON object. */
   csiNodeId: 'csi.volume.kubernetes.io/nodeid',
   /** On a volume of that class, as k3s' provisioner has it. */
@@ -196,3 +199,6 @@ export const authorityPath = '/cacerts';
 
 /** Not of Kubernetes: POST answers with a backup of the whole cluster, all keys included. */
 export const backupPath = '/midship.dev/v1/backup';
+
+/** In front of the name of an action on the keys of the cluster. */
+export const keysPath = '/midship.dev/v1/keys/';

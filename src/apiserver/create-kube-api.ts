@@ -6,7 +6,7 @@ import { type Clock, systemClock, within } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import { type MemoryBudget, shareMemory } from '../base/memory-budget.ts';
 import type { Metrics } from '../base/metrics.ts';
-import type { SigningKey } from '../base/pki.ts';
+import type { SigningKey } from '../base/pki/signing-key.ts';
 import { createTurnGate, type TurnGate } from '../base/turn-gate.ts';
 import type { KindDefinition } from '../machinery/kind.ts';
 import { keyOf } from '../machinery/object.ts';
@@ -23,7 +23,7 @@ import { anyOf, type TokenAuthenticator } from './authentication/token-authentic
 import { createAuthorizer } from './authorizer.ts';
 import { createCertificateChecks } from './certificate-checks.ts';
 import { createComponentStatuses } from './component-statuses.ts';
-import { createEncryptedStorage, type EncryptedStorageOptions } from './encryption/encrypted-storage.ts';
+import { createEncryptedStorage, type EncryptedStorage, type EncryptedStorageOptions } from './encryption/encrypted-storage.ts';
 import type { Unreadable } from './encryption/value-seals.ts';
 import { addFeatureGates } from './feature-gates.ts';
 import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
@@ -47,7 +47,7 @@ import { withVersions } from './versions.ts';
 export interface KubeApiOptions {
   readonly storage: Storage;
   /** Resources that are encrypted in the store; absent: none. */
-  readonly encryption?: Pick<EncryptedStorageOptions, 'configuration' | 'purge'> | undefined;
+  readonly encryption?: Pick<EncryptedStorageOptions, 'configuration' | 'purge' | 'sealsLater'> | undefined;
   readonly kinds: readonly KindDefinition[];
   /** Types of all kinds: `loadSchemas(kinds.map(({ schemas }) => schemas))`. */
   readonly schemas: SchemaSet;
@@ -93,10 +93,17 @@ export interface RunningKubeApi extends KubeApi {
   readonly tokenAuthenticator: TokenAuthenticator;
   /** Objects of the store that cannot be decrypted, by store key. */
   readonly unreadable: ReadonlyMap<string, Unreadable>;
+  /** The keys of the store while it is in use; absent: nothing in it is encrypted. */
+  readonly encryption: LiveEncryption | undefined;
   /** @throws Error when the state in memory is older than a client may be shown for long */
   checkFreshness(): void;
   /** Ends all watches. The store is the caller's to close, afterwards. */
   stop(): void;
+}
+
+export interface LiveEncryption extends Pick<EncryptedStorage, 'use' | 'survey'> {
+  /** Seals what the last survey found. */
+  reseal(): void;
 }
 
 /** The work on a definition may last as long as its objects take to go. A request does not wait for that. */
@@ -210,6 +217,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
       return registry.revision;
     },
     unreadable: registry.unreadable,
+    encryption: encrypted === undefined ? undefined : { use: encrypted.use, survey: encrypted.survey, reseal: () => sealing?.wake() },
     tokens,
     tokenAuthenticator,
     flowControl: createFlowControl({

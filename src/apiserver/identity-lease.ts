@@ -6,6 +6,7 @@ import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import { ensure } from './bootstrap.ts';
+import type { KeyDigests } from './encryption/configuration.ts';
 import { addServer, identityLabel, removeServers, type ServerAddress } from './server-endpoints.ts';
 
 export interface IdentityLeaseOptions {
@@ -27,6 +28,15 @@ export interface SharedIdentity extends ServerAddress {
   readonly version: string;
   /** The address of the page, once it is known. */
   pageUrl(): string | undefined;
+  keys(): ServerKeys;
+}
+
+/** The keys that a server works with. */
+export interface ServerKeys {
+  /** Revision of the record of keys in the store. */
+  readonly revision: number;
+  /** Digests of the configuration of encryption; `identity` for values that are kept as they are. */
+  readonly encryption: KeyDigests;
 }
 
 export interface IdentityLease extends Component {
@@ -120,15 +130,60 @@ export function createIdentityLease({ client, hostname, uid, shared: own, clock,
   };
 }
 
-function annotationsOf({ address, port, serverId, version, pageUrl }: SharedIdentity): Readonly<Record<string, string>> {
+function annotationsOf({ address, port, serverId, version, pageUrl, keys }: SharedIdentity): Readonly<Record<string, string>> {
   const page = pageUrl();
+  const { revision, encryption } = keys();
   return {
     [annotations.serverAddress]: address,
     [annotations.serverPort]: String(port),
     [annotations.serverId]: serverId,
     [annotations.serverVersion]: version,
+    [annotations.serverKeysRevision]: String(revision),
+    [annotations.serverEncryptionKeys]: formatDigests(encryption),
     ...(page === undefined ? {} : { [annotations.serverPage]: page }),
   };
+}
+
+/** `writes=DIGEST,…;reads=DIGEST,…` */
+const formatDigests = ({ writes, reads }: KeyDigests): string => `writes=${writes.join(',')};reads=${reads.join(',')}`;
+
+function parseDigests(text: string): KeyDigests {
+  const [, writes = '', reads = ''] = /^writes=([^;]*);reads=([^;]*)$/.exec(text) ?? [];
+  const listOf = (part: string): readonly string[] => part.split(',').filter((digest) => digest !== '');
+  return { writes: listOf(writes), reads: listOf(reads) };
+}
+
+/** A server among several, as its Lease has it. */
+export interface KnownServer {
+  readonly serverId: string;
+  readonly hostname: string;
+  readonly version: string;
+  readonly keys: ServerKeys;
+  /** Changes with each renewal. */
+  readonly renewTime: string;
+  readonly leaseDurationSeconds: number;
+}
+
+/** The servers that have a Lease, those that stopped hard included. */
+export function knownServersIn(found: readonly Lease[]): readonly KnownServer[] {
+  return found.flatMap(({ metadata, spec }) => {
+    const { annotations: notes = {}, labels = {} } = metadata;
+    const serverId = notes[annotations.serverId];
+    if (serverId === undefined) return [];
+    return [
+      {
+        serverId,
+        hostname: labels['kubernetes.io/hostname'] ?? metadata.name,
+        version: notes[annotations.serverVersion] ?? '',
+        keys: {
+          revision: Number(notes[annotations.serverKeysRevision] ?? 0),
+          encryption: parseDigests(notes[annotations.serverEncryptionKeys] ?? ''),
+        },
+        renewTime: spec?.renewTime ?? '',
+        leaseDurationSeconds: spec?.leaseDurationSeconds ?? shared.durationSeconds,
+      },
+    ];
+  });
 }
 
 const base32 = 'abcdefghijklmnopqrstuvwxyz234567';

@@ -29,6 +29,7 @@ import { WatchMemory } from './http/watch-memory.ts';
 import type { KubeApi } from './kube-api.ts';
 import { createAuditTrail } from './server/audit-trail.ts';
 import { BackupPath } from './server/backup-path.ts';
+import type { KeyActions } from './server/keys-path.ts';
 import { createClientErrorListener } from './server/malformed-requests.ts';
 import { MetricsPage } from './server/metrics-page.ts';
 import { RequestLife } from './server/request-life.ts';
@@ -66,6 +67,8 @@ export interface ApiServerOptions {
   readonly audit?: AuditLog;
   /** Starts a copy of all data and keys of the cluster, and gives it as a stream. Absent: there is none. */
   readonly backup?: (signal: AbortSignal) => Promise<Readable>;
+  /** Absent: the keys of the cluster cannot be asked for or changed. */
+  readonly keys?: KeyActions;
   /** Machines join: `/cacerts` shows the authority to everybody. */
   readonly admitsMachines?: boolean;
   readonly healthChecks: readonly HealthCheck[];
@@ -157,7 +160,7 @@ class HttpApiServer implements ApiServer {
   /** Puts the stages of a request together. */
   #createLife(): RequestLife {
     const { kubeApi, clock, log, metrics, flowControl, aggregator } = this.#options;
-    const { openApi, serviceAccounts, version, backup } = this.#options;
+    const { openApi, serviceAccounts, version, backup, keys } = this.#options;
     const stopping = this.#stopping.signal;
     const requestMetrics = createRequestMetrics(metrics, clock);
     const discovery = createDiscovery(kubeApi.kinds, aggregator);
@@ -182,6 +185,7 @@ class HttpApiServer implements ApiServer {
         metrics: new MetricsPage({ metricsText: () => this.#options.metricsText(), clock, turns }),
         authority: this.#options.admitsMachines === true ? this.#options.tls.caCertificate : undefined,
         backup: backup === undefined ? undefined : new BackupPath({ backup, stopping, log }),
+        keys,
         healthChecks: this.#healthChecks(),
         health: createHealthRecord(),
         clock,

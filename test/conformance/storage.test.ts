@@ -41,7 +41,10 @@ const backends: readonly Backend[] = [
     open: async (directory) =>
       createEncryptedStorage({
         storage: await openSqliteStorage({ path: join(directory, 'state.db') }),
-        configuration: { providersOf: () => [aesGcmProvider({ name: 'one', secret: Buffer.alloc(32, 1) })] },
+        configuration: {
+          providersOf: () => [aesGcmProvider({ name: 'one', secret: Buffer.alloc(32, 1) })],
+          keys: { writes: [], reads: [] },
+        },
         clock: systemClock,
         log: createLog({ level: 'silent' }),
       }),

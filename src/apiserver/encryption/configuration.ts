@@ -1,7 +1,7 @@
-import { createHash, randomBytes } from 'node:crypto';
 import { readFile } from 'node:fs/promises';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import { parseYamlDocuments } from '../../machinery/yaml.ts';
+import { formatOwnEncryption, newEncryptionKey } from './own-keys.ts';
 import { aesCbcProvider, aesGcmProvider, identityProvider, type Provider, type ProviderKey } from './providers.ts';
 
 /** Encrypted resources of the store, and their providers. */
@@ -11,6 +11,15 @@ export interface EncryptionConfiguration {
    * kept as it is.
    */
   providersOf(resource: string): readonly Provider[] | undefined;
+  /** Digests by which servers that share a store compare their keys. */
+  readonly keys: KeyDigests;
+}
+
+/** Digests of providers, twelve hexadecimal digits each; `identity` for values that are kept as they are. */
+export interface KeyDigests {
+  /** Those that come first in a rule. */
+  readonly writes: readonly string[];
+  readonly reads: readonly string[];
 }
 
 interface Rule {
@@ -37,8 +46,16 @@ export function parseEncryptionConfiguration(text: string): EncryptionConfigurat
     throw new Error('it is no EncryptionConfiguration of apiserver.config.k8s.io/v1');
   }
   const rules = listOf(resources, 'resources').map((rule, index) => ruleOf(rule, `resources[${index}]`));
-  return { providersOf: (resource) => rules.find(({ resources: names }) => names.some((name) => isNameOf(name, resource)))?.providers };
+  return {
+    providersOf: (resource) => rules.find(({ resources: names }) => names.some((name) => isNameOf(name, resource)))?.providers,
+    keys: {
+      writes: digestsOf(rules.flatMap(({ providers }) => providers.slice(0, 1))),
+      reads: digestsOf(rules.flatMap(({ providers }) => providers)),
+    },
+  };
 }
+
+const digestsOf = (providers: readonly Provider[]): readonly string[] => [...new Set(providers.map(({ digest }) => digest))].sort();
 
 /** True when a name of a configuration means the resource `group/plural`. */
 function isNameOf(name: string, resource: string): boolean {
@@ -100,8 +117,7 @@ function keysOf(value: unknown, where: string): readonly ProviderKey[] {
 }
 
 /**
- * The configuration of a data directory: Secrets by AES-256-GCM under a key of its own, which is made at the first start. The key is named
- * for its digest, so that a value of another one says which key it lacks.
+ * The configuration of a data directory: Secrets by AES-256-GCM under a key of its own, which is made at the first start.
  *
  * @returns `isNew` when there was no key: what the store holds is not encrypted yet
  * @throws Error when the file is there and cannot be read as a configuration
@@ -114,20 +130,7 @@ export async function ensureEncryptionConfiguration(
   } catch (err) {
     if ((err as NodeJS.ErrnoException).code !== 'ENOENT') throw err;
   }
-  const secret = randomBytes(32);
-  const name = `key-${createHash('sha256').update(secret).digest('hex').slice(0, 8)}`;
-  const text = `# Secrets in the store are encrypted with the first key of this file and read with all of them. Without it they are lost.
-apiVersion: apiserver.config.k8s.io/v1
-kind: EncryptionConfiguration
-resources:
-- resources: [secrets]
-  providers:
-  - aesgcm:
-      keys:
-      - name: ${name}
-        secret: ${secret.toString('base64')}
-  - identity: {}
-`;
+  const text = formatOwnEncryption([newEncryptionKey(0)]);
   await writeDurableFile(path, text);
   return { configuration: parseEncryptionConfiguration(text), isNew: true };
 }

@@ -3,7 +3,7 @@ import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { Storage, StoredEntry } from '../../storage/storage.ts';
 import type { EncryptionConfiguration } from './configuration.ts';
-import { startSealer } from './sealer.ts';
+import { type Sealing, startSealer } from './sealer.ts';
 import { type Unreadable, ValueSeals } from './value-seals.ts';
 
 /**
@@ -19,7 +19,22 @@ export interface EncryptedStorage extends Storage {
    * Seals values that are not sealed with the first key, a few at a time, then makes the backend drop the old texts.
    * Runs until all are sealed or it is stopped. The next start finishes the rest after a stop or a crash.
    */
-  startSealing(): { stop(): void };
+  startSealing(): Sealing;
+  /**
+   * Seals with the first key of another configuration from now on, and opens with all of them. Values that were sealed before stay as they
+   * are.
+   *
+   * @throws Error when a value that could not be opened can be now: who read the store lacks it, and has to read it again
+   */
+  use(configuration: EncryptionConfiguration): void;
+  /** Counts the values of encrypted resources, and notes those that are to be sealed again. Reads all of the store, in pages. */
+  survey(): Promise<Survey>;
+}
+
+export interface Survey {
+  readonly values: number;
+  /** Those that do not lie under the first key. */
+  readonly stale: number;
 }
 
 export interface EncryptedStorageOptions {
@@ -27,6 +42,8 @@ export interface EncryptedStorageOptions {
   readonly configuration: EncryptionConfiguration;
   /** The store may have files from before the first key, with old plain texts in them. */
   readonly purge?: boolean;
+  /** True: sealing begins with the first `wake`, when it is known that other servers can read the result. */
+  readonly sealsLater?: boolean;
   readonly clock: Clock;
   readonly log: Log;
   readonly metrics?: Metrics | undefined;
@@ -34,6 +51,8 @@ export interface EncryptedStorageOptions {
 
 /** Noted in the store while old texts are to be removed from its files. Its prefix is no resource's. */
 const purgeKey = 'midship/encryption/purge';
+/** Values of a survey that are read at once, usually a few KiB each. */
+const surveyPage = 500;
 
 export function createEncryptedStorage(options: EncryptedStorageOptions): EncryptedStorage {
   const { storage, configuration, clock, log, metrics } = options;
@@ -91,7 +110,18 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
     compact: (revision) => storage.compact(revision),
     purge: () => storage.purge(),
     close: () => storage.close(),
-    startSealing: () => startSealer({ storage, seals, purging, clock, log }),
+    startSealing: () => startSealer({ storage, seals, purging, waits: options.sealsLater === true, clock, log }),
+    use: (next) => seals.use(next),
+    async survey() {
+      seals.stale.clear();
+      let values = 0;
+      for (let after: string | undefined; ; ) {
+        const { entries, more } = await storage.range({ prefix: '', limit: surveyPage, ...(after === undefined ? {} : { after }) });
+        for (const entry of entries) if (entry.key !== purgeKey && seals.isNoted(entry)) values += 1;
+        after = entries.at(-1)?.key;
+        if (!more || after === undefined) return { values, stale: seals.stale.size };
+      }
+    },
   };
 }
 
@@ -119,7 +149,8 @@ class Purging {
   }
 
   async purge(): Promise<void> {
-    await this.#storage.purge();
+    // Watches of other servers may be behind: what was superseded in etcd goes with its next compactions, minutes later.
+    if (!this.#storage.isShared) await this.#storage.purge();
     const mark = await this.#storage.get(purgeKey);
     if (mark !== undefined) await this.#storage.delete(purgeKey, mark.revision);
     this.#isMarked = false;

@@ -1,4 +1,4 @@
-import { createCipheriv, createDecipheriv, randomBytes } from 'node:crypto';
+import { createCipheriv, createDecipheriv, createHash, randomBytes } from 'node:crypto';
 
 /** Seals and opens values with one key. `key` is the place of the value in the store. */
 export interface Provider {
@@ -6,6 +6,8 @@ export interface Provider {
   readonly prefix: string;
   /** `aesgcm`, `aescbc` or `identity`, for metrics. */
   readonly type: ProviderType;
+  /** The same for the same key under the same name; tells nothing of the key. */
+  readonly digest: string;
   seal(key: string, plain: string): string;
   /** @throws Error when the value was changed, moved here from another key, or sealed with another secret */
   open(key: string, sealed: string): string;
@@ -23,6 +25,9 @@ const ivBytes = 12;
 const tagBytes = 16;
 const blockBytes = 16;
 
+const digestOf = (prefix: string, secret: Uint8Array): string =>
+  createHash('sha256').update(prefix).update(secret).digest('hex').slice(0, 12);
+
 /**
  * AES-GCM with a random nonce of 96 bits for each value: one key may seal 2^32 of them before it should be replaced. The place of the value
  * is authenticated with it, so that whoever can write the store cannot give one Secret the content of another.
@@ -35,6 +40,7 @@ export function aesGcmProvider({ name, secret }: ProviderKey): Provider {
   return {
     prefix,
     type: 'aesgcm',
+    digest: digestOf(prefix, secret),
     seal(key, plain) {
       const nonce = randomBytes(ivBytes);
       const cipher = createCipheriv(algorithm, secret, nonce);
@@ -61,6 +67,7 @@ export function aesCbcProvider({ name, secret }: ProviderKey): Provider {
   return {
     prefix,
     type: 'aescbc',
+    digest: digestOf(prefix, secret),
     seal(_, plain) {
       const iv = randomBytes(blockBytes);
       const cipher = createCipheriv(algorithm, secret, iv);
@@ -77,6 +84,7 @@ export function aesCbcProvider({ name, secret }: ProviderKey): Provider {
 export const identityProvider: Provider = {
   prefix: '',
   type: 'identity',
+  digest: 'identity',
   seal: (_, plain) => plain,
   open: (_, plain) => plain,
 };

@@ -11,8 +11,16 @@ export interface SealerOptions {
     mark(): Promise<void>;
     purge(): Promise<void>;
   };
+  /** True: until the first `wake`. */
+  readonly waits: boolean;
   readonly clock: Clock;
   readonly log: Log;
+}
+
+export interface Sealing {
+  /** Goes on with what a survey has noted. */
+  wake(): void;
+  stop(): void;
 }
 
 /** At most 80 values a second: a start has more urgent work. */
@@ -20,12 +28,13 @@ const sealAtOnce = 16;
 const sealEveryMs = 200;
 const retryMs = 60_000;
 
-/** Seals what is not sealed with the first key, a few values at a time, then purges the store. Ends when nothing is left. */
-export function startSealer({ storage, seals, purging, clock, log }: SealerOptions): { stop(): void } {
+/** Seals what is not sealed with the first key, a few values at a time, then purges the store. Rests when nothing is left. */
+export function startSealer({ storage, seals, purging, waits, clock, log }: SealerOptions): Sealing {
   const { stale } = seals;
   let stopped = false;
   let count = 0;
-  let cancel = clock.after(sealEveryMs, () => void round());
+  let isDue = !waits;
+  let cancel = waits ? () => undefined : clock.after(sealEveryMs, () => void round());
 
   async function round(): Promise<void> {
     let pauseMs = sealEveryMs;
@@ -43,7 +52,8 @@ export function startSealer({ storage, seals, purging, clock, log }: SealerOptio
       log.warn({ err }, 'Could not seal values of the store');
       pauseMs = retryMs;
     }
-    if (!stopped && (stale.size > 0 || purging.isDue)) cancel = clock.after(pauseMs, () => void round());
+    isDue = !stopped && (stale.size > 0 || purging.isDue);
+    if (isDue) cancel = clock.after(pauseMs, () => void round());
   }
 
   async function seal(key: string): Promise<void> {
@@ -57,6 +67,11 @@ export function startSealer({ storage, seals, purging, clock, log }: SealerOptio
   }
 
   return {
+    wake() {
+      if (isDue || stopped) return;
+      isDue = true;
+      cancel = clock.after(sealEveryMs, () => void round());
+    },
     stop() {
       stopped = true;
       cancel();

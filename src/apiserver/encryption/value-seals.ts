@@ -11,6 +11,8 @@ export interface Unreadable {
   readonly revision: number;
   /** `no key named "old"` */
   readonly reason: string;
+  /** The beginning of the value, as its provider has it; undefined for a plain one. */
+  readonly sealedBy: string | undefined;
 }
 
 export interface ValueSealsOptions {
@@ -42,7 +44,7 @@ export class ValueSeals {
   readonly unreadable = new Map<string, Unreadable>();
   /** Keys of values that are to be sealed again: as many as there are objects of the encrypted resources at most. */
   readonly stale = new Set<string>();
-  readonly #configuration: EncryptionConfiguration;
+  #configuration: EncryptionConfiguration;
   readonly #log: Log;
   readonly #providers = new Map<string, readonly Provider[]>();
   readonly #operations: Counter<'transformation_type' | 'transformer_prefix' | 'status'> | undefined;
@@ -55,6 +57,25 @@ export class ValueSeals {
       help: 'Values sealed for the store (to_storage) and opened (from_storage), by provider and outcome.',
       labelNames: ['transformation_type', 'transformer_prefix', 'status'],
     });
+  }
+
+  /** @throws Error when a value that could not be opened can be now */
+  use(configuration: EncryptionConfiguration): void {
+    this.#configuration = configuration;
+    this.#providers.clear();
+    const [readable] = [...this.unreadable].filter(([key, { sealedBy }]) =>
+      this.#providersOf(key).some(({ prefix }) => prefix === sealedBy),
+    );
+    if (readable !== undefined) throw new Error(`${readable[0]} was set aside, and can be decrypted now: the store has to be read again`);
+  }
+
+  /** True for a value of an encrypted resource; notes it when it is to be sealed again. */
+  isNoted({ key, text }: StoredEntry): boolean {
+    const [first] = this.#providersOf(key);
+    if (first === undefined) return false;
+    const isSealed = text.startsWith(sealedMark);
+    if (first.prefix === '' ? isSealed : !text.startsWith(first.prefix)) this.stale.add(key);
+    return true;
   }
 
   sealed(key: string, value: Value): Value {
@@ -86,7 +107,7 @@ export class ValueSeals {
       this.#log.error({ object: key, revision, reason }, 'Set aside value that could not be decrypted');
     const prefix = provider?.prefix ?? 'unknown';
     this.#operations?.inc({ transformation_type: 'from_storage', transformer_prefix: prefix, status: 'Internal' });
-    this.unreadable.set(key, { revision, reason });
+    this.unreadable.set(key, { revision, reason, sealedBy: text.startsWith(sealedMark) ? /^(?:[^:]*:){5}/.exec(text)?.[0] : undefined });
     this.stale.delete(key);
     return undefined;
   }

@@ -1,4 +1,4 @@
-import { authorityPath, backupPath } from '../../api/well-known.ts';
+import { authorityPath, backupPath, keysPath } from '../../api/well-known.ts';
 import type { Clock } from '../../base/clock.ts';
 import { methodNotAllowed } from '../../machinery/status-error.ts';
 import type { Aggregator } from '../aggregation/aggregator.ts';
@@ -13,6 +13,7 @@ import type { KubeApi } from '../kube-api.ts';
 import type { ServiceAccountTokens } from '../service-account-tokens.ts';
 import type { BackupPath } from './backup-path.ts';
 import { attributesOfExchange, type KnownExchange } from './exchange.ts';
+import { answerKeys, type KeyActions } from './keys-path.ts';
 import type { MetricsPage } from './metrics-page.ts';
 import type { ResourceRequests } from './resource-requests.ts';
 import type { RequestTurns } from './turns.ts';
@@ -59,6 +60,8 @@ export interface PathParts {
   readonly authority: string | undefined;
   /** Absent: there are no backups. */
   readonly backup: BackupPath | undefined;
+  /** Absent: the keys of the cluster are not this server's to change. */
+  readonly keys: KeyActions | undefined;
   readonly healthChecks: readonly HealthCheck[];
   readonly health: ReturnType<typeof createHealthRecord>;
   readonly clock: Clock;
@@ -69,7 +72,7 @@ export interface PathParts {
 }
 
 /** Answers a request for a path that is no resource: authorized by its path, then served by the table. */
-export async function answerPath(exchange: KnownExchange, parts: PathParts): Promise<void> {
+export async function answerPath(exchange: KnownExchange, parts: PathParts, body: Buffer | undefined): Promise<void> {
   const { path, target, method, response } = exchange;
   // Nobody has an identity before joining, and the authority's certificate is no secret.
   if (path === authorityPath && parts.authority !== undefined) {
@@ -80,6 +83,10 @@ export async function answerPath(exchange: KnownExchange, parts: PathParts): Pro
   parts.kubeApi.authorize(exchange.user, attributesOfExchange(exchange));
   if (path === backupPath && parts.backup !== undefined) {
     await parts.backup.send(exchange);
+    return;
+  }
+  if (path.startsWith(keysPath) && parts.keys !== undefined) {
+    await answerKeys(exchange, parts.keys, body);
     return;
   }
   if (target.type === 'resource') throw new Error('a resource is no path');

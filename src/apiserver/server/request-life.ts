@@ -149,7 +149,7 @@ export class RequestLife {
       const { target, isLong, query } = exchange;
       if (!isLong) exchange.deadline = startDeadline(response, query, clock);
       if (target.type === 'resource') await resources.answer(exchange, target, body instanceof Buffer ? body : undefined);
-      else await answerPath(exchange, paths);
+      else await answerPath(exchange, paths, body instanceof Buffer ? body : undefined);
       // Only the client has to read the rest, and no other request has to wait for that.
       exchange.seat?.leave();
       limitRest(response, clock);

@@ -38,7 +38,14 @@ describe('the endpoints of several API servers', () => {
       client: by,
       hostname: 'vm',
       uid: serverId,
-      shared: { serverId, address, port, version: '1', pageUrl: () => undefined },
+      shared: {
+        serverId,
+        address,
+        port,
+        version: '1',
+        pageUrl: () => undefined,
+        keys: () => ({ revision: 1, encryption: { writes: [], reads: [] } }),
+      },
       clock: own,
       log,
     });
