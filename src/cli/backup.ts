@@ -1,15 +1,12 @@
 import { existsSync } from 'node:fs';
 import { open, rename, rm, stat } from 'node:fs/promises';
-import type { IncomingMessage } from 'node:http';
-import { request } from 'node:https';
 import { basename, dirname } from 'node:path';
 import type { Readable } from 'node:stream';
-import { text } from 'node:stream/consumers';
 import { backupPath } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
 import { syncDirectory } from '../base/durable-file.ts';
-import { networkErrorText } from '../base/network-error.ts';
-import { type KubeconfigConnection, loadKubeconfig } from '../client/kubeconfig.ts';
+import { loadKubeconfig } from '../client/kubeconfig.ts';
+import { sendAdminRequest } from './admin-request.ts';
 import { ArchiveError } from './backup-archive.ts';
 import { type BackupHeader, readBackup } from './backup-lines.ts';
 import { readEndpoints } from './data-directory.ts';
@@ -53,7 +50,10 @@ export async function backup({ dataDirectory, file, force, output, version, open
     if (endpoints === undefined) {
       const stopped = await openStopped({ dataDirectory, version });
       await writeStream(stopped.stream, temporary).finally(() => stopped.close());
-    } else await writeStream(await requestBackup(await loadKubeconfig(endpoints.kubeconfig)), temporary);
+    } else {
+      const connection = await loadKubeconfig(endpoints.kubeconfig);
+      await writeStream(await sendAdminRequest(connection, { path: backupPath, silenceMs, refusal: 'makes no backup' }), temporary);
+    }
     const { header, objects } = await verifyBackup(temporary).catch((err: unknown) => {
       if (!(err instanceof ArchiveError)) throw err;
       throw new Failure('the backup is not complete', { why: `${err.message}.`, fix: 'Run it again.', cause: err });
@@ -107,45 +107,5 @@ async function writeStream(from: Readable, path: string): Promise<void> {
     });
   } finally {
     await file.close();
-  }
-}
-
-async function requestBackup({ server, caCertificate, clientCertificate }: KubeconfigConnection): Promise<IncomingMessage> {
-  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-    const sent = request(new URL(backupPath, server), {
-      method: 'POST',
-      agent: false,
-      headers: { 'content-length': 0 },
-      ...(caCertificate === undefined ? {} : { ca: caCertificate }),
-      ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
-    });
-    sent.setTimeout(silenceMs, () => sent.destroy(new Error('i/o timeout')));
-    sent.once('response', resolve);
-    sent.once('error', (cause) =>
-      reject(
-        new Failure(`${server} does not answer`, {
-          why: networkErrorText(cause),
-          fix: 'Is the cluster running? See: midship status',
-          cause,
-        }),
-      ),
-    );
-    sent.end();
-  });
-  if (answer.statusCode === 200) return answer;
-  const body = await text(answer);
-  throw new Failure(`${server} makes no backup`, {
-    why: messageOf(body) ?? `It answered ${answer.statusCode}.`,
-    fix: answer.statusCode === 429 ? 'Wait until the other one is done.' : 'See its log, and run it again.',
-  });
-}
-
-function messageOf(body: string): string | undefined {
-  try {
-    const { message } = JSON.parse(body) as { readonly message?: unknown };
-    return typeof message === 'string' ? message : undefined;
-  } catch {
-    // An answer of something else than an API server.
-    return undefined;
   }
 }

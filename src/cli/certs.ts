@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type CertificateEntry, entryOf, readCertificates } from '../base/pki/inventory.ts';
@@ -126,6 +127,13 @@ export async function rotateCertificates(options: RotateOptions): Promise<ExitCo
   for (const { directory } of all) {
     const entries = await certificatesOf(directory, dataDirectory);
     if (!entries.some(({ purpose }) => purpose === 'authority')) throw noCertificates(dataDirectory);
+  }
+  const { database, serverId } = filesOf(dataDirectory);
+  if ((authorities || serviceAccountKey || distrustFormer) && !existsSync(database) && existsSync(serverId)) {
+    throw new Failure(`the keys of ${dataDirectory} are copies of those in etcd`, {
+      why: 'All servers of the cluster have them, and one with others would be refused. Nothing was changed.',
+      fix: 'On a server that runs: midship certs rotate-ca, or midship certs rotate-signing-key',
+    });
   }
   const release = await claimStopped(dataDirectory);
   try {

@@ -2,6 +2,8 @@ import { resolve } from 'node:path';
 import { type Command, Option } from 'commander';
 import type { CommandContext, DataDirectoryFlags } from './command-context.ts';
 import { Failure } from './failure.ts';
+import { type Format, formats } from './format.ts';
+import { parseMachineDuration } from './node-flags.ts';
 import type { RepairContext } from './repair.ts';
 import { readServerToken, type ServerToken } from './server-token.ts';
 import { formatEtcdAddress, tryParseEtcdAddress } from './store-address.ts';
@@ -47,6 +49,7 @@ export function addDataCommands(program: Command, context: CommandContext): void
   addMigrateCommand(program, context);
   addRepairCommands(program, context);
   addCertificateCommands(program, context);
+  addEncryptionCommands(program, context);
 }
 
 interface TokenFlags {
@@ -129,7 +132,7 @@ function addRepairCommands(program: Command, { output, withDataDirectory, dataDi
 }
 
 function addCertificateCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: CommandContext): void {
-  const certs = program.command('certs').description('the certificates of a cluster');
+  const certs = program.command('certs').alias('certificate').description('the certificates and signing keys of a cluster');
   withDataDirectory(certs.command('check').description('list them with the days they have left; 1 when one needs attention'))
     .addOption(new Option('-o, --output <format>', 'output format').choices(['text', 'json']).default('text'))
     .action(async (flags: DataDirectoryFlags & { readonly output: 'text' | 'json' }) => {
@@ -162,4 +165,48 @@ function addCertificateCommands(program: Command, { output, withDataDirectory, d
         );
       },
     );
+  withDataDirectory(
+    certs.command('rotate-ca').description('replace the authorities of servers on etcd while they run; each uses them from its next start'),
+  ).action(async (flags: DataDirectoryFlags) => {
+    const { rotateCa } = await import('./rotate.ts');
+    done(await rotateCa({ dataDirectory: await dataDirectoryOf(flags), output }));
+  });
+  withDataDirectory(
+    certs.command('rotate-signing-key').description('replace the key that signs service account tokens, while the cluster runs'),
+  )
+    .addOption(
+      new Option('--overlap <duration>', 'time that tokens of the former key are good: 30m, 24h; 0: they are worthless at once')
+        .argParser(parseMachineDuration)
+        .default(86_400_000, '24h'),
+    )
+    .action(async (flags: DataDirectoryFlags & { readonly overlap: number }) => {
+      const { rotateSigningKey } = await import('./rotate.ts');
+      done(await rotateSigningKey({ dataDirectory: await dataDirectoryOf(flags), overlapMs: flags.overlap, output }));
+    });
+}
+
+function addEncryptionCommands(program: Command, { output, withDataDirectory, dataDirectoryOf, done }: CommandContext): void {
+  const encryption = program.command('secrets-encrypt').description('the encryption of Secrets in the store of a running cluster');
+  withDataDirectory(encryption.command('status').description('the keys, and how many values lie under the active one; 1 when some do not'))
+    .addOption(new Option('-o, --output <format>', 'output format').choices(formats).default('text'))
+    .action(async (flags: DataDirectoryFlags & { readonly output: Format }) => {
+      const { encryptionStatus } = await import('./rotate.ts');
+      done(await encryptionStatus({ dataDirectory: await dataDirectoryOf(flags), format: flags.output, output }));
+    });
+  const waiting = async (flags: DataDirectoryFlags) => {
+    const { systemClock } = await import('../base/clock.ts');
+    return { dataDirectory: await dataDirectoryOf(flags), output, clock: systemClock, signal: new AbortController().signal };
+  };
+  withDataDirectory(
+    encryption.command('rotate-keys').description('make a new key, encrypt all values with it, and remove the former one'),
+  ).action(async (flags: DataDirectoryFlags) => {
+    const { rotateEncryptionKeys } = await import('./rotate.ts');
+    done(await rotateEncryptionKeys(await waiting(flags)));
+  });
+  withDataDirectory(encryption.command('reencrypt').description('encrypt all values with the active key')).action(
+    async (flags: DataDirectoryFlags) => {
+      const { reencrypt } = await import('./rotate.ts');
+      done(await reencrypt(await waiting(flags)));
+    },
+  );
 }

@@ -58,7 +58,7 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
       done(await runAgent(configuration, { stdout, version }));
     });
 
-  const token = program.command('token').description('make, list and delete the tokens by which machines join');
+  const token = program.command('token').description('make, list, delete and replace the tokens by which machines and servers join');
   const withDataDirectory = (command: Command): Command =>
     command.option('--data-dir <dir>', 'of the server; default: $MIDSHIP_DATA_DIR, .midship here or above, or the cluster of $KUBECONFIG');
   const dataDirectoryOf = async ({ dataDir }: TokenFlags): Promise<string> =>
@@ -87,6 +87,14 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
     .action(async (id: string, flags: TokenFlags) => {
       const { deleteToken } = await import('./token.ts');
       done(await deleteToken({ dataDirectory: await dataDirectoryOf(flags), output: stdout, version, id }));
+    });
+  withDataDirectory(token.command('rotate').description('replace the token of servers and that of machines, while the servers run'))
+    .option('--new-token-file <file>', 'file with the new token of servers, of 16 characters at least; default: one is made')
+    .option('--finish', 'only make the former token worthless, after a rotation that a server missed', false)
+    .action(async (flags: TokenFlags & { readonly newTokenFile?: string; readonly finish: boolean }) => {
+      const { rotateToken } = await import('./rotate.ts');
+      const newTokenFile = flags.newTokenFile === undefined ? undefined : resolve(flags.newTokenFile);
+      done(await rotateToken({ dataDirectory: await dataDirectoryOf(flags), output: stdout, newTokenFile, finish: flags.finish }));
     });
 }
 

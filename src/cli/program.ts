@@ -140,7 +140,10 @@ function groupsOf(context: ProgramContext, commandLine: readonly string[], done:
     },
     { names: ['controllers', 'scheduler'], add: (program) => addComponentCommands(program, running) },
     { names: ['down', 'status', 'doctor'], add: (program) => addClusterCommands(program, asking) },
-    { names: ['backup', 'restore', 'migrate', 'repair', 'certs'], add: (program) => addDataCommands(program, asking) },
+    {
+      names: ['backup', 'restore', 'migrate', 'repair', 'certs', 'certificate', 'secrets-encrypt'],
+      add: (program) => addDataCommands(program, asking),
+    },
     { names: ['kubeconfig', 'git-url', 'page-url', 'version'], add: (program) => addAddressCommands(program, asking) },
     { names: ['init', 'open', 'dashboards'], add: (program) => addSetupCommands(program, asking) },
     { names: ['get', 'why', 'tree', 'trace', 'events', 'logs', 'history'], add: (program) => addAppQuestions(program, asking) },

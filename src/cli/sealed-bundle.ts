@@ -16,62 +16,132 @@ const cost = { N: 65_536, r: 8, p: 1 } as const;
 const maxScryptBytes = 128 * 1024 * 1024;
 const cipher = 'aes-256-gcm';
 
-/** The form in the store; byte strings in base64. */
+/** Byte strings in base64. */
 interface Sealed {
-  readonly format: number;
   readonly salt: string;
   readonly nonce: string;
   readonly tag: string;
   readonly data: string;
 }
 
+/** The form in the store. */
+interface SealedRecord extends Sealed {
+  readonly format: number;
+  /** The secret that opens the rest, sealed by the one that it replaced: servers that have the former one go on. Absent after a while. */
+  readonly handover?: Sealed;
+  /** RFC 3339; absent: the secret was never replaced. */
+  readonly rotatedAt?: string;
+}
+
+/** The key to a record. @property prefix  place in the store: the text opens at no other */
+export interface SealingKey {
+  readonly secret: string;
+  readonly prefix: string;
+}
+
+/** An opened record. */
+export interface OpenedBundle {
+  readonly bundle: Bundle;
+  /** The present one: another than was given when that one was replaced, and is still good. */
+  readonly secret: string;
+  /** RFC 3339; undefined: the secret was never replaced. */
+  readonly rotatedAt: string | undefined;
+}
+
 /** The bundle cannot be opened: `format` is that of a later version, `secret` is not the one that sealed it, or the text is damaged. */
 export class BundleError extends Error {
   override readonly name = 'BundleError';
   readonly reason: 'format' | 'secret' | 'damage';
-  constructor(reason: BundleError['reason'], message: string, cause?: unknown) {
+  /** When the secret was replaced last; undefined: never, or not known. */
+  readonly rotatedAt: string | undefined;
+  constructor(
+    reason: BundleError['reason'],
+    message: string,
+    { cause, rotatedAt }: { cause?: unknown; rotatedAt?: string | undefined } = {},
+  ) {
     super(message, cause === undefined ? undefined : { cause });
     this.reason = reason;
+    this.rotatedAt = rotatedAt;
   }
 }
 
-/** Encrypts with a key made of the secret. @param prefix  place in the store: the text opens at no other */
+/** Encrypts with a key made of the secret. */
 export async function sealBundle(
   bundle: Bundle,
-  { secret, prefix }: { readonly secret: string; readonly prefix: string },
+  { secret, prefix, rotation }: SealingKey & { readonly rotation?: { readonly former: string; readonly at: string } },
 ): Promise<string> {
-  const [salt, nonce] = [randomBytes(16), randomBytes(12)];
-  const encryption = createCipheriv(cipher, await keyOf(secret, salt), nonce).setAAD(Buffer.from(prefix));
-  const data = Buffer.concat([encryption.update(JSON.stringify(bundle), 'utf8'), encryption.final()]);
-  const [encodedSalt, encodedNonce, tag, text] = [salt, nonce, encryption.getAuthTag(), data].map((bytes) => bytes.toString('base64'));
-  return JSON.stringify({ format, salt: encodedSalt, nonce: encodedNonce, tag, data: text });
+  const record: SealedRecord = { format, ...(await seal(JSON.stringify(bundle), { secret, prefix })) };
+  if (rotation === undefined) return JSON.stringify(record);
+  const handover = await seal(secret, { secret: rotation.former, prefix: handoverPlace(prefix) });
+  return JSON.stringify({ ...record, handover, rotatedAt: rotation.at } satisfies SealedRecord);
+}
+
+/** The same keys in another form: sealed again by their secret. A handover and its time stay. */
+export async function resealBundle(text: string, bundle: Bundle, key: SealingKey): Promise<string> {
+  const { handover, rotatedAt } = parseRecord(text);
+  const record: SealedRecord = { format, ...(await seal(JSON.stringify(bundle), key)) };
+  return JSON.stringify({
+    ...record,
+    ...(handover === undefined ? {} : { handover }),
+    ...(rotatedAt === undefined ? {} : { rotatedAt }),
+  } satisfies SealedRecord);
+}
+
+/** Without the way from the former secret, which opens nothing any more. */
+export function withoutHandover(text: string): string {
+  const { handover: _, ...record } = parseRecord(text);
+  return JSON.stringify(record);
 }
 
 /** @throws BundleError */
-export async function openBundle(text: string, { secret, prefix }: { readonly secret: string; readonly prefix: string }): Promise<Bundle> {
-  const sealed = parseSealed(text);
+export async function openBundle(text: string, key: SealingKey): Promise<OpenedBundle> {
+  const record = parseRecord(text);
+  const { handover, rotatedAt } = record;
+  const opened = await tryOpen(record, key);
+  if (opened !== undefined) return { bundle: JSON.parse(opened) as Bundle, secret: key.secret, rotatedAt };
+  const secret = handover === undefined ? undefined : await tryOpen(handover, { ...key, prefix: handoverPlace(key.prefix) });
+  const after = secret === undefined ? undefined : await tryOpen(record, { ...key, secret });
+  if (secret === undefined || after === undefined) throw new BundleError('secret', 'the secret does not open it', { rotatedAt });
+  return { bundle: JSON.parse(after) as Bundle, secret, rotatedAt };
+}
+
+/** One sealed text cannot take the place of the other. */
+const handoverPlace = (prefix: string): string => `${prefix} handover`;
+
+async function seal(text: string, { secret, prefix }: SealingKey): Promise<Sealed> {
+  const [salt, nonce] = [randomBytes(16), randomBytes(12)];
+  const encryption = createCipheriv(cipher, await keyOf(secret, salt), nonce).setAAD(Buffer.from(prefix));
+  const data = Buffer.concat([encryption.update(text, 'utf8'), encryption.final()]);
+  const [encodedSalt, encodedNonce, tag, encoded] = [salt, nonce, encryption.getAuthTag(), data].map((bytes) => bytes.toString('base64'));
+  return { salt: encodedSalt ?? '', nonce: encodedNonce ?? '', tag: tag ?? '', data: encoded ?? '' };
+}
+
+/** Undefined when another secret sealed it, for another place, or when it was changed. */
+async function tryOpen(sealed: Sealed, { secret, prefix }: SealingKey): Promise<string | undefined> {
   const [salt, nonce, tag, data] = [sealed.salt, sealed.nonce, sealed.tag, sealed.data].map((part) => Buffer.from(part, 'base64'));
   const key = await keyOf(secret, salt as Buffer);
   try {
     const decryption = createDecipheriv(cipher, key, nonce as Buffer, { authTagLength: 16 });
     decryption.setAAD(Buffer.from(prefix)).setAuthTag(tag as Buffer);
-    return JSON.parse(Buffer.concat([decryption.update(data as Buffer), decryption.final()]).toString('utf8')) as Bundle;
-  } catch (cause) {
-    throw new BundleError('secret', 'the secret does not open it', cause);
+    return Buffer.concat([decryption.update(data as Buffer), decryption.final()]).toString('utf8');
+  } catch {
+    // The library says only that the tag does not fit.
+    return undefined;
   }
 }
 
-function parseSealed(text: string): Sealed {
-  let sealed: Partial<Sealed> | null;
+function parseRecord(text: string): SealedRecord {
+  let record: Partial<SealedRecord> | null;
   try {
-    sealed = JSON.parse(text) as Partial<Sealed> | null;
+    record = JSON.parse(text) as Partial<SealedRecord> | null;
   } catch (cause) {
-    throw new BundleError('damage', 'it is not JSON', cause);
+    throw new BundleError('damage', 'it is not JSON', { cause });
   }
-  if (typeof sealed?.format === 'number' && sealed.format > format) throw new BundleError('format', `it is of format ${sealed.format}`);
-  const parts = [sealed?.salt, sealed?.nonce, sealed?.tag, sealed?.data];
-  if (sealed?.format !== format || parts.some((part) => typeof part !== 'string')) throw new BundleError('damage', 'it has not its fields');
-  return sealed as Sealed;
+  if (typeof record?.format === 'number' && record.format > format) throw new BundleError('format', `it is of format ${record.format}`);
+  const sealed = [record, ...(record?.handover === undefined ? [] : [record.handover])];
+  const parts = sealed.flatMap((each) => [each?.salt, each?.nonce, each?.tag, each?.data]);
+  if (record?.format !== format || parts.some((part) => typeof part !== 'string')) throw new BundleError('damage', 'it has not its fields');
+  return record as SealedRecord;
 }
 
 const keyOf = (secret: string, salt: Buffer): Promise<Buffer> =>

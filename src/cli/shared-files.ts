@@ -3,13 +3,17 @@ import { authorityFiles, certificatesIn } from '../base/pki/authority.ts';
 import { tryReadText } from '../base/pki/key-pair.ts';
 import type { Bundle } from './sealed-bundle.ts';
 
+export const signingKeyPath = join('pki', 'sa.key');
+export const encryptionPath = join('pki', 'encryption.yaml');
+/** Directories below a data directory in which keys are made before they are shared. */
+export const newKeysPrefix = 'new-keys-';
 /** The paths of shared files, below a data directory. */
 export const sharedFiles: readonly string[] = [
   ...['pki', join('pki', 'front-proxy')].flatMap((directory) =>
     [authorityFiles.certificate, authorityFiles.key, authorityFiles.former, authorityFiles.links].map((name) => join(directory, name)),
   ),
-  join('pki', 'sa.key'),
-  join('pki', 'encryption.yaml'),
+  signingKeyPath,
+  encryptionPath,
   'git-token',
 ];
 export const authorityPath = join('pki', authorityFiles.certificate);

@@ -42,11 +42,13 @@ import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts'
 import { claimNetwork, type Network } from '../data-directory.ts';
 import { checkPort } from './check-port.ts';
 import { cloudAnnotations } from './cloud.ts';
+import { openDirectoryKeys } from './cluster-keys.ts';
 import { type ControlPlaneInputs, openEncryption } from './control-plane-inputs.ts';
 import { createElections, type Elections } from './elections.ts';
 import { keepIngressClass, servesIngresses } from './ingress.ts';
 import { keepJoinToken } from './join-token.ts';
 import { endSquatters } from './leftovers.ts';
+import { followKeys } from './live-keys.ts';
 import type { MetricsPaths } from './metrics-paths.ts';
 import { type PartStart, type Running, type Surroundings, startPart } from './part.ts';
 import { shareKeys } from './shared-keys.ts';
@@ -111,17 +113,19 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   const storage = await openStore({ configuration, clock, log, metrics: metrics.apiserver });
   onClose(() => storage.close());
   for (const damage of storage.damage) log.warn({ problem: describeDamage(damage).message }, 'Found damage in the store');
-  if (storage.shared !== undefined && machines !== undefined && configuration.store !== undefined) {
-    await shareKeys({
-      dataDirectory: configuration.dataDirectory,
-      storage,
-      records: storage.shared.records,
-      prefix: configuration.store.address.prefix,
-      machines,
-      token: machines.serverToken,
-      clock,
-    });
-  }
+  const sharedKeys =
+    storage.shared !== undefined && machines !== undefined && configuration.store !== undefined
+      ? await shareKeys({
+          dataDirectory: configuration.dataDirectory,
+          storage,
+          records: storage.shared.records,
+          prefix: configuration.store.address.prefix,
+          machines,
+          token: machines.serverToken,
+          clock,
+          log: log.child({ component: 'keys' }),
+        })
+      : undefined;
   for (const { address, port } of await endSquatters(configuration))
     log.warn({ address, port }, 'Ended a pod that had taken an address of the control plane');
   // The page opens its port last; a port that is taken is better known before the API has answered and pods run.
@@ -137,18 +141,27 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   const authorities = authoritiesOf(configuration.dataDirectory);
   const pki = await openPki({ ...authorities.cluster, clock });
   const encryption = await openEncryption(configuration, storage.currentRevision > 0);
+  const signingKey = await pki.signingKey();
+  // Last, when every file is there.
+  const keys = sharedKeys ?? (await openDirectoryKeys(configuration.dataDirectory));
+  onClose(() => keys.stop());
   const kinds = builtInKinds;
   const schemas = loadSchemas(kinds.map((kind) => kind.schemas));
   const { serviceCidr, clusterCidr } = network;
   const { oidc } = inputs;
+  const onFailure = (err: Error): void => {
+    // The memory of this process differs from the disk: ending is the only honest answer, and loses nothing.
+    log.fatal({ err }, 'Stopped because the store failed');
+    process.exit(2);
+  };
   const kubeApi = await createKubeApi({
     storage,
-    encryption,
+    encryption: { ...encryption, sealsLater: storage.shared !== undefined },
     kinds,
     schemas,
     serviceCidr,
     loopbackCidr: clusterCidr,
-    signingKey: await pki.signingKey(),
+    signingKey,
     podSecurityDefault: configuration.pods.securityDefault,
     ...(configuration.admissionPlugins === undefined ? {} : { optionalAdmission: configuration.admissionPlugins }),
     runsComponents: true,
@@ -162,11 +175,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     gate,
     memory: configuration.memory,
     random,
-    onFailure(err) {
-      // The memory of this process differs from the disk: ending is the only honest answer, and loses nothing.
-      log.fatal({ err }, 'Stopped because the store failed');
-      process.exit(2);
-    },
+    onFailure,
   });
   onClose(async () => kubeApi.stop());
   const clientFor = (name: string, groups: readonly string[] = ['system:authenticated']): Client =>
@@ -210,8 +219,30 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
       organizations: ['system:masters'],
     }),
   };
+  const keepJoinTokenFile = (bootstrapToken?: string): Promise<void> =>
+    keepJoinToken({
+      client: ownClient,
+      caCertificate: pki.caCertificate,
+      path: files.joinToken,
+      bootstrapToken,
+      isShared: storage.shared !== undefined,
+    });
+  const liveKeys = followKeys({
+    configuration,
+    keys,
+    signingKey,
+    kubeApi,
+    encryption: encryption.configuration,
+    client: ownClient,
+    keepJoinToken: machines === undefined ? undefined : keepJoinTokenFile,
+    onFailure,
+    clock,
+    log: log.child({ component: 'keys' }),
+    signal: options.signal,
+  });
   const apiServer = createApiServer({
     kubeApi,
+    keys: liveKeys.actions,
     aggregator,
     tls: {
       caCertificate: pki.caCertificate,
@@ -284,14 +315,9 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   });
   await keepIngressClass(ownClient, servesIngresses(configuration));
   if (machines !== undefined) {
-    await keepJoinToken({
-      client: ownClient,
-      caCertificate: pki.caCertificate,
-      path: files.joinToken,
-      bootstrapToken: machines.bootstrapToken,
-      isShared: storage.shared !== undefined,
-    });
+    await keepJoinTokenFile(machines.bootstrapToken);
   }
+  if (storage.shared !== undefined) await liveKeys.agree(storage.shared.serverId);
   onListening(apiServer.url);
 
   // 3. Caches, events and counters, which the components share.
@@ -321,6 +347,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
             port: Number(new URL(apiServer.url).port),
             version,
             pageUrl: () => pageUrl,
+            keys: liveKeys.known,
           },
         }),
     clock,
@@ -340,6 +367,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     steps,
   });
   await start([identity]);
+  liveKeys.announce(() => identity.renew());
   const elections =
     storage.shared === undefined
       ? undefined

@@ -1,21 +1,23 @@
 import { randomBytes } from 'node:crypto';
-import { mkdir, mkdtemp, rm } from 'node:fs/promises';
-import { dirname, join } from 'node:path';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { authorityHashOf } from '../../api/join-token-secrets.ts';
 import { ensureEncryptionConfiguration } from '../../apiserver/encryption/configuration.ts';
 import type { Clock } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
+import type { Log } from '../../base/log.ts';
 import { authorityFiles, certificatesIn } from '../../base/pki/authority.ts';
 import { tryReadText } from '../../base/pki/key-pair.ts';
 import { openPki } from '../../base/pki.ts';
-import type { StoreRecords } from '../../storage/etcd/storage.ts';
+import type { StoreRecords } from '../../storage/etcd/records.ts';
 import type { Storage } from '../../storage/storage.ts';
 import { authoritiesOf, filesOf, type MachinesSettings } from '../configuration.ts';
 import { ensureToken } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
-import { type Bundle, BundleError, openBundle, sealBundle } from '../sealed-bundle.ts';
+import { type Bundle, BundleError, type OpenedBundle, openBundle, sealBundle } from '../sealed-bundle.ts';
 import { formatServerToken, type ServerToken, tryParseServerToken } from '../server-token.ts';
-import { authoritiesIn, authorityPath, readShared, sharedFiles } from '../shared-files.ts';
+import { authoritiesIn, authorityPath, newKeysPrefix, readShared } from '../shared-files.ts';
+import { type ClusterKeys, followStoredKeys, type OpenedKeys, writeShared } from './cluster-keys.ts';
 
 export interface SharedKeysOptions {
   readonly dataDirectory: string;
@@ -27,6 +29,7 @@ export interface SharedKeysOptions {
   /** Undefined: that of the data directory, or a new one. */
   readonly token: ServerToken | undefined;
   readonly clock: Clock;
+  readonly log: Log;
 }
 
 /**
@@ -36,7 +39,15 @@ export interface SharedKeysOptions {
  *
  * @throws Failure for a wrong token, for keys of another cluster, and for other ranges of addresses than the cluster has
  */
-export async function shareKeys(options: SharedKeysOptions): Promise<void> {
+export async function shareKeys(options: SharedKeysOptions): Promise<ClusterKeys> {
+  const opened = await openOrMake(options);
+  await adopt(options, opened);
+  const { records, prefix, log } = options;
+  return followStoredKeys({ records, prefix, opened, adopt: (next) => adopt(options, next), log });
+}
+
+/** The keys in the store; made when there are none. */
+async function openOrMake(options: SharedKeysOptions): Promise<OpenedKeys> {
   const { dataDirectory, records, prefix } = options;
   const { serverToken: tokenPath } = filesOf(dataDirectory);
   const kept = tryParseServerToken((await tryReadText(tokenPath)) ?? '');
@@ -46,8 +57,7 @@ export async function shareKeys(options: SharedKeysOptions): Promise<void> {
     const made = await makeBundle(options);
     const { secret } = token ?? { secret: randomBytes(32).toString('base64url') };
     const record = await records.create('bootstrap', await sealBundle(made, { secret, prefix }));
-    await adopt(options, await openSharedKeys(record.text, { authorityHash: token?.authorityHash, secret }, prefix), secret);
-    return;
+    return { record, ...(await openSharedKeys(record.text, { authorityHash: token?.authorityHash, secret }, prefix)) };
   }
   if (token === undefined) {
     throw new Failure('missing flag: --token-file', {
@@ -55,7 +65,7 @@ export async function shareKeys(options: SharedKeysOptions): Promise<void> {
       fix: `Copy the file server-token of the data directory of another server, and name the copy: --token-file FILE`,
     });
   }
-  await adopt(options, await openSharedKeys(stored.text, token, prefix), token.secret);
+  return { record: stored, ...(await openSharedKeys(stored.text, token, prefix)) };
 }
 
 /** An earlier version kept the keys in the data directory of its one server. New ones could not read what is there. */
@@ -73,7 +83,7 @@ async function refuseObjectsWithoutKeys({ dataDirectory, storage, records, prefi
 /** The keys of the data directory; where it has none, new ones, which are written nowhere yet. */
 async function makeBundle({ dataDirectory, machines, clock }: SharedKeysOptions): Promise<Bundle> {
   const isOwn = (await tryReadText(join(dataDirectory, 'pki', authorityFiles.key))) !== undefined;
-  const directory = isOwn ? dataDirectory : await mkdtemp(join(dataDirectory, 'new-keys-'));
+  const directory = isOwn ? dataDirectory : await mkdtemp(join(dataDirectory, newKeysPrefix));
   try {
     const { cluster, frontProxy } = authoritiesOf(directory);
     const pki = await openPki({ ...cluster, clock });
@@ -94,13 +104,13 @@ async function makeBundle({ dataDirectory, machines, clock }: SharedKeysOptions)
 }
 
 /** Opens the keys in a store, or in a backup of it. @throws Failure for a wrong token, and for keys of another cluster */
-export async function openSharedKeys(text: string, { authorityHash, secret }: ServerToken, prefix: string): Promise<Bundle> {
-  const bundle = await openBundle(text, { secret, prefix }).catch((cause: unknown) => {
+export async function openSharedKeys(text: string, { authorityHash, secret }: ServerToken, prefix: string): Promise<OpenedBundle> {
+  const opened = await openBundle(text, { secret, prefix }).catch((cause: unknown) => {
     if (!(cause instanceof BundleError)) throw cause;
     throw explain(cause, prefix);
   });
-  const isOfCluster = authorityHash === undefined || authoritiesIn(bundle).some((pem) => authorityHashOf(pem) === authorityHash);
-  if (isOfCluster) return bundle;
+  const isOfCluster = authorityHash === undefined || authoritiesIn(opened.bundle).some((pem) => authorityHashOf(pem) === authorityHash);
+  if (isOfCluster) return opened;
   throw new Failure('the token is that of another cluster', {
     why: `It names an authority that the cluster in the store at ${prefix} does not have.`,
     fix: 'Take the file server-token of a server of this cluster, or name the store of the other one with --store.',
@@ -116,7 +126,10 @@ const explain = (cause: BundleError, prefix: string): Failure =>
       })
     : cause.reason === 'secret'
       ? new Failure('the token does not open the keys in the store', {
-          why: `Another token encrypted them, or the store at ${prefix} is that of another cluster.`,
+          why:
+            cause.rotatedAt === undefined
+              ? `Another token encrypted them, or the store at ${prefix} is that of another cluster.`
+              : `The token was rotated at ${cause.rotatedAt}, and this is not the new one.`,
           fix: 'Take the file server-token of a server that runs on this store, and name it with --token-file.',
           cause,
         })
@@ -127,7 +140,7 @@ const explain = (cause: BundleError, prefix: string): Failure =>
         });
 
 /** Makes the files of the data directory copies of the bundle. Nothing is written when they belong to another cluster. */
-async function adopt({ dataDirectory, prefix, machines }: SharedKeysOptions, bundle: Bundle, secret: string): Promise<void> {
+async function adopt({ dataDirectory, prefix, machines }: SharedKeysOptions, { bundle, secret }: OpenedKeys): Promise<void> {
   refuseOtherRanges(machines, bundle.network);
   const present = await readShared(dataDirectory);
   const [authority] = certificatesIn(present[authorityPath] ?? '');
@@ -137,17 +150,7 @@ async function adopt({ dataDirectory, prefix, machines }: SharedKeysOptions, bun
       fix: 'Take another --data-dir, or name the store of that cluster with --store.',
     });
   }
-  for (const path of sharedFiles) {
-    const text = bundle.files[path];
-    const target = join(dataDirectory, path);
-    if (text === present[path]) continue;
-    if (text === undefined) {
-      await rm(target, { force: true });
-      continue;
-    }
-    await mkdir(dirname(target), { recursive: true, mode: 0o700 });
-    await writeDurableFile(target, text);
-  }
+  await writeShared(dataDirectory, { present, wanted: bundle.files });
   const hash = authorityHashOf(authoritiesIn(bundle)[0] ?? '');
   await writeDurableFile(filesOf(dataDirectory).serverToken, `${formatServerToken(hash, secret)}\n`);
 }

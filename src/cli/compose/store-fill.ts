@@ -34,7 +34,7 @@ interface Keys {
 
 async function fillSqlite({ dataDirectory, revision, isCopy, bundle, token }: FillOptions & Keys): Promise<StoreFill> {
   if (bundle !== undefined) {
-    const { files } = await openSharedKeys(bundle.text, token ?? missingToken(), bundle.prefix);
+    const { files } = (await openSharedKeys(bundle.text, token ?? missingToken(), bundle.prefix)).bundle;
     for (const [path, text] of Object.entries(files)) {
       await mkdir(dirname(join(dataDirectory, path)), { recursive: true, mode: 0o700 });
       await writeDurableFile(join(dataDirectory, path), text);
@@ -76,7 +76,7 @@ async function keysOf(options: FillOptions & Keys & { readonly store: EtcdSettin
   if (bundle !== undefined && bundle.prefix === prefix && token === undefined) return { token: undefined, seal: async () => bundle.text };
   if (bundle !== undefined) {
     const opened = await openSharedKeys(bundle.text, token ?? missingToken(), bundle.prefix);
-    return sealed(opened, token ?? missingToken(), prefix);
+    return sealed(opened.bundle, opened, prefix);
   }
   const secret = token?.secret ?? randomBytes(32).toString('base64url');
   const network = await rangesIn(dataDirectory);
@@ -88,7 +88,7 @@ async function keysOf(options: FillOptions & Keys & { readonly store: EtcdSettin
   return { token: text, seal: (networkBackend) => sealed(made(networkBackend), own, prefix).seal(networkBackend) };
 }
 
-function sealed(bundle: Bundle, { secret }: ServerToken, prefix: string): SealedKeys {
+function sealed(bundle: Bundle, { secret }: Pick<ServerToken, 'secret'>, prefix: string): SealedKeys {
   return {
     token: formatServerToken(authorityHashOf(authoritiesIn(bundle)[0] ?? ''), secret),
     seal: () => sealBundle(bundle, { secret, prefix }),

@@ -7,7 +7,7 @@ import { type Clock, systemClock } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
-import type { StoreRecords } from '../../storage/etcd/storage.ts';
+import type { StoreRecords } from '../../storage/etcd/records.ts';
 import { openSqliteStorage, type SqliteStorage } from '../../storage/sqlite/storage.ts';
 import type { Storage, StoredEntry } from '../../storage/storage.ts';
 import type { StoreSnapshot } from '../backup-snapshot.ts';

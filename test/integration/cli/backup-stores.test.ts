@@ -23,6 +23,7 @@ import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
 
+const log = createLog({ level: 'silent' });
 const network = { clusterCidr: '10.42.0.0/16', serviceCidr: '10.43.0.0/16' };
 const machines = { ...network, networkBackend: 'host-gw' } as const;
 const token = tryParseServerToken('correct-horse-battery');
@@ -46,7 +47,7 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
     const opened = await openStore({
       configuration: { dataDirectory, store },
       clock: systemClock,
-      log: createLog({ level: 'silent' }),
+      log,
       metrics: createMetrics(),
     });
     onTestFinished(async () => await opened.close());
@@ -60,7 +61,16 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
     const files = filesOf(dataDirectory);
     if (opened.shared?.records !== undefined && store !== undefined) {
       const { prefix } = store.address;
-      await shareKeys({ dataDirectory, storage: opened, records: opened.shared?.records, prefix, machines, token, clock: systemClock });
+      await shareKeys({
+        dataDirectory,
+        storage: opened,
+        records: opened.shared?.records,
+        prefix,
+        machines,
+        token,
+        clock: systemClock,
+        log,
+      });
     } else {
       const { cluster, frontProxy } = authoritiesOf(dataDirectory);
       await (await openPki({ ...cluster, clock: systemClock })).signingKey();
@@ -135,6 +145,7 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
           machines,
           token,
           clock: systemClock,
+          log,
         });
       }
       expect(await keysIn(dataDirectory)).toEqual(await keysIn(cluster.dataDirectory));
@@ -285,6 +296,7 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
       machines,
       token: undefined,
       clock: systemClock,
+      log,
     });
     expect(await keysIn(dataDirectory)).toEqual(keys);
 

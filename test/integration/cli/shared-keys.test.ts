@@ -1,13 +1,15 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
+import type { ClusterKeys } from '../../../src/cli/compose/cluster-keys.ts';
 import { shareKeys } from '../../../src/cli/compose/shared-keys.ts';
 import { tryParseServerToken } from '../../../src/cli/server-token.ts';
 import { type EtcdStorage, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
 
 const machines = { clusterCidr: '10.42.0.0/16', serviceCidr: '10.43.0.0/16', networkBackend: 'vxlan' } as const;
 const token = tryParseServerToken('correct-horse-battery');
@@ -34,8 +36,21 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
       log,
     });
     onTestFinished(async () => await storage.close());
-    const share = (dataDirectory: string, changes: Partial<Parameters<typeof shareKeys>[0]> = {}): Promise<void> =>
-      shareKeys({ dataDirectory, storage, records: storage.records, prefix, machines, token, clock: systemClock, ...changes });
+    const share = async (dataDirectory: string, changes: Partial<Parameters<typeof shareKeys>[0]> = {}): Promise<ClusterKeys> => {
+      const keys = await shareKeys({
+        dataDirectory,
+        storage,
+        records: storage.records,
+        prefix,
+        machines,
+        token,
+        clock: systemClock,
+        log,
+        ...changes,
+      });
+      onTestFinished(() => keys.stop());
+      return keys;
+    };
     return { storage, share };
   }
 
@@ -111,5 +126,50 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
     for (const name of ['ca.crt', 'ca.key']) await writeFile(join(former, 'pki', name), await readFile(join(elsewhere, 'pki', name)));
     await share(former);
     expect((await textsOf(former))[0]).toBe((await textsOf(elsewhere))[0]);
+  });
+
+  const inFile = (directory: string) => readFile(join(directory, 'server-token'), 'utf8').then(tryParseServerToken);
+
+  it('open with the former token as long as servers change to a new one, which those that run take by themselves', async () => {
+    const { share, storage } = await newStore();
+    const [one, two] = [await temporaryDirectory('server'), await temporaryDirectory('server')];
+    const [first, second] = [await share(one), await share(two)];
+    const before = await textsOf(one);
+    await first.seal?.rotate('a-new-secret-of-16', '2026-01-01T00:00:00Z');
+    await until(() => second.revision === first.revision, { what: 'the other server has the new token' });
+    expect((await inFile(two))?.secret).toBe('a-new-secret-of-16');
+    expect(second.seal).toMatchObject({ hasOverlap: true, rotatedAt: '2026-01-01T00:00:00Z' });
+    // A server that starts meanwhile learns the new token by the former one.
+    const late = await temporaryDirectory('server');
+    await share(late, { token });
+    expect((await inFile(late))?.secret).toBe('a-new-secret-of-16');
+    await first.seal?.endOverlap();
+    const stranger = await temporaryDirectory('server');
+    await expect(share(stranger, { token })).rejects.toMatchObject({
+      message: 'the token does not open the keys in the store',
+      why: 'The token was rotated at 2026-01-01T00:00:00Z, and this is not the new one.',
+    });
+    expect(await readdir(stranger)).toEqual([]);
+    await share(stranger, { token: await inFile(one) });
+    expect(await textsOf(stranger)).toEqual(before);
+    expect((await storage.records.get('bootstrap'))?.text).not.toContain('handover');
+  });
+
+  it('are changed by several servers at once without a loss, and each works with all changes', async () => {
+    const { share } = await newStore();
+    const servers = await Promise.all(
+      ['a', 'b', 'c'].map(async (letter) => {
+        const directory = await temporaryDirectory('server');
+        return { letter, directory, keys: await share(directory) };
+      }),
+    );
+    await Promise.all(
+      servers.map(({ keys, letter }) => keys.change((files) => ({ ...files, 'git-token': `${files['git-token'] ?? ''}${letter}` }))),
+    );
+    await until(() => new Set(servers.map(({ keys }) => keys.revision)).size === 1, { what: 'all have the newest keys' });
+    for (const { directory } of servers) {
+      const text = await readFile(join(directory, 'git-token'), 'utf8');
+      expect([...text.slice(-3)].sort()).toEqual(['a', 'b', 'c']);
+    }
   });
 });

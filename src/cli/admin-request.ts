@@ -1,0 +1,87 @@
+import type { IncomingMessage } from 'node:http';
+import { request } from 'node:https';
+import { text } from 'node:stream/consumers';
+import { networkErrorText } from '../base/network-error.ts';
+import { type KubeconfigConnection, loadKubeconfig } from '../client/kubeconfig.ts';
+import { readEndpoints } from './data-directory.ts';
+import { Failure } from './failure.ts';
+
+export interface AdminRequest {
+  readonly path: string;
+  /** Sent as JSON. */
+  readonly body?: object;
+  /** Silence of the server that ends the request. */
+  readonly silenceMs: number;
+  /** Follows the address of a server that refuses without saying why: `makes no backup`. */
+  readonly refusal: string;
+}
+
+interface Cause {
+  readonly reason?: string;
+  readonly message?: string;
+}
+
+/** POSTs to a path that is no resource, with the rights of a kubeconfig. @throws Failure for no answer, and for every status but 200 */
+export async function sendAdminRequest(
+  { server, caCertificate, clientCertificate }: KubeconfigConnection,
+  { path, body, silenceMs, refusal }: AdminRequest,
+): Promise<IncomingMessage> {
+  const content = body === undefined ? '' : JSON.stringify(body);
+  const answer = await new Promise<IncomingMessage>((resolve, reject) => {
+    const sent = request(new URL(path, server), {
+      method: 'POST',
+      agent: false,
+      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) },
+      ...(caCertificate === undefined ? {} : { ca: caCertificate }),
+      ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
+    });
+    sent.setTimeout(silenceMs, () => sent.destroy(new Error('i/o timeout')));
+    sent.once('response', resolve);
+    sent.once('error', (cause) =>
+      reject(
+        new Failure(`${server} does not answer`, {
+          why: networkErrorText(cause),
+          fix: 'Is the cluster running? See: midship status',
+          cause,
+        }),
+      ),
+    );
+    sent.end(content);
+  });
+  if (answer.statusCode === 200) return answer;
+  const status = statusIn(await text(answer));
+  const causeOf = (reason: string): string | undefined => status.details?.causes?.find((cause) => cause.reason === reason)?.message;
+  // The server knows the next step, and says it in the causes.
+  const [why, fix] = [causeOf('Why'), causeOf('Fix')];
+  if (why !== undefined && fix !== undefined) throw new Failure(status.message ?? refusal, { why, fix });
+  throw new Failure(`${server} ${refusal}`, {
+    why: status.message ?? `It answered ${answer.statusCode}.`,
+    fix: answer.statusCode === 429 ? 'Wait until the other one is done.' : 'See its log, and run it again.',
+  });
+}
+
+/** Asks the running cluster of a data directory for an action on its keys. */
+export async function askForKeys<T>(dataDirectory: string, { path, body }: Pick<AdminRequest, 'path' | 'body'>): Promise<T> {
+  const connection = await loadKubeconfig((await readEndpoints(dataDirectory)).kubeconfig);
+  const answer = await sendAdminRequest(connection, {
+    path,
+    ...(body === undefined ? {} : { body }),
+    silenceMs: 120_000,
+    refusal: 'does not change its keys',
+  });
+  return JSON.parse(await text(answer)) as T;
+}
+
+interface Status {
+  readonly message?: string;
+  readonly details?: { readonly causes?: readonly Cause[] };
+}
+
+function statusIn(body: string): Status {
+  try {
+    return (JSON.parse(body) as Status | null) ?? {};
+  } catch {
+    // An answer of something else than an API server.
+    return {};
+  }
+}
