@@ -84,14 +84,14 @@ export async function view(client: Client, { balancers, runs }: Outside): Promis
   return lines.sort().join('\n');
 }
 
-/** What there is beside the API. */
+/** State beside the API. */
 export interface Outside {
   /** Services that have a load balancer in the cloud. */
   readonly balancers: Iterable<string>;
   readonly runs: Runs;
 }
 
-/** How many minutes passed differs, so only the newest Jobs are compared. Each minute has one Job in all its life. */
+/** The number of minutes differs from run to run, so only the newest Jobs are compared. Each minute has one Job in all its life. */
 async function sayCronJobs(list: List, say: Say, runs: Runs): Promise<void> {
   const all = await list(jobs);
   for (const cronJob of await list(cronJobs)) {

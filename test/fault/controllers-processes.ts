@@ -21,7 +21,7 @@ const flags: Readonly<Record<(typeof commands)[number], readonly string[]>> = {
   scheduler: ['--leader-elect', 'false', '--secure-port', '0'],
 };
 
-/** An API server here, and the controllers and the scheduler as processes of the built program. What stays with a server runs here, too. */
+/** An API server here, and the controllers and the scheduler as processes of the built program. The part of a server runs here, too. */
 export async function startProcesses({ prepare, random }: HostOptions & { readonly random: () => number }): Promise<Host> {
   const server = await startTestApiServer();
   const people = server.client;

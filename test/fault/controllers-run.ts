@@ -52,9 +52,9 @@ const workFor: Partial<Record<(typeof victims)[number], readonly string[]>> = {
 };
 
 /**
- * One life of a cluster, seeded: people change, delete and make workloads of every kind. Meanwhile the process with all controllers and
- * the scheduler is killed in the middle of a call of one of them, and its API refuses and does not answer. Then all that ends. The
- * objects have to be those of a cluster that only ever saw the last wishes.
+ * One life of a cluster, seeded: people change, delete and make workloads of every kind. Meanwhile the process with all controllers is
+ * killed in the middle of a call of one of them. Its API refuses and does not answer. Then all that ends. The objects have to be those
+ * of a cluster that only ever saw the last wishes.
  *
  * Calls interleave by time, so a seed gives the same acts and shares of faults, not the same call-by-call run.
  *
@@ -85,7 +85,7 @@ export async function runOnce(seed: number, counts: FaultCounts): Promise<void> 
 }
 
 /**
- * The same with programs: `midship controllers` and `midship scheduler` work on an API server by a kubeconfig, and one of them gets
+ * The same with programs: `midship controllers` and `midship scheduler` work on an API server by a kubeconfig. One of them gets
  * SIGKILL at a seeded moment after each act. Their clock is the machine's, so nothing that takes minutes is in it.
  */
 export async function runProcesses(seed: number, counts: FaultCounts): Promise<void> {
@@ -181,7 +181,7 @@ interface Stage {
   stop(): Promise<void>;
 }
 
-/** What a host needs of the stage. */
+/** The part of a stage that its host needs. */
 export interface HostOptions {
   /** Once the API serves, before any controller starts. */
   prepare(host: Pick<Host, 'people' | 'now'>): Promise<Surroundings>;
@@ -244,7 +244,7 @@ async function startStage(start: (options: HostOptions) => Promise<Host>): Promi
       );
     },
     async end(wanted) {
-      // Longer than any back-off. What is being deleted comes back when it is gone.
+      // Longer than any back-off. An object that is being deleted comes back when it is gone.
       for (let round = 0; round < host.endRounds; round += 1) {
         await wishFor(wanted);
         await quiet();

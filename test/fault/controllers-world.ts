@@ -58,7 +58,7 @@ export const firstWishes: Wishes = {
   hasCronJob: true,
 };
 
-/** For each pod of the scaled workload, in thousandths of a CPU. Loads are multiples of it, and every number of pods up to 6 divides them. */
+/** For each pod of the scaled workload, in thousandths of a CPU. Loads are multiples of it, which 1 to 6 pods share without a rest. */
 export const targetMilli = 600;
 
 /** Makes and changes objects as people wish; what is there and as wished stays. */
