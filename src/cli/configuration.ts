@@ -129,8 +129,11 @@ export interface IngressSettings {
   readonly httpsPort: number | undefined;
 }
 
-/** Values of `--disable`: parts without which a cluster can be repaired, or that others do better. */
-export const disableParts = ['gitops', 'ingress', 'servicelb', 'controllers', 'scheduler', 'node'] as const;
+/** Values of `--disable`: parts without which a cluster can be repaired, or that others do better. Three have the names of k3s. */
+export const disableParts = [
+  ...(['gitops', 'ingress', 'servicelb', 'local-storage', 'metrics-server'] as const),
+  ...(['controllers', 'scheduler', 'node'] as const),
+] as const;
 export type DisablePart = (typeof disableParts)[number];
 
 /** The files of a data directory; the directory itself is 0700. */

@@ -133,7 +133,7 @@ function startLife({ api, clock: time, faults, surroundings: { cloudUrl, metrics
 
 /** Controllers that stay with a server when the others run apart. */
 export const createServerPart = (dependencies: (component: string) => ControllerDependencies, cloudUrl: string): readonly Component[] => [
-  createLocalPathClassController(dependencies(localPathProvisioner)),
+  createLocalPathClassController({ ...dependencies(localPathProvisioner), isWanted: true }),
   createLocalPathClaimController(dependencies(localPathProvisioner)),
   createLocalPathVolumeController(dependencies(localPathProvisioner)),
   ...createCloudControllers({

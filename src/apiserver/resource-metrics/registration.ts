@@ -4,12 +4,26 @@ import { type EndpointSlice, endpointSlices } from '../../api/discovery/v1/endpo
 import { type ClusterRole, clusterRoles } from '../../api/rbac/v1/cluster-role.ts';
 import { labels } from '../../api/well-known.ts';
 import type { Client } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { deepEqual } from '../../machinery/object.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
 import { ensure } from '../bootstrap.ts';
 
 /** Name of the Service. It differs from that of upstream's metrics server, so that both can exist. */
 const name = 'midship-metrics';
 const namespace = 'kube-system';
+
+const apiServiceName = 'v1beta1.metrics.k8s.io';
+const isOwn = ({ spec }: APIService): boolean => spec?.service?.name === name && spec.service.namespace === namespace;
+
+/** Takes back what an earlier start said. The APIService of somebody else's metrics server stays. */
+export async function unregisterMetricsApi(client: Client): Promise<void> {
+  const stored = await tryGet(client, apiServices, { name: apiServiceName });
+  if (stored === undefined || !isOwn(stored)) return;
+  await client.delete(apiServices, { name: apiServiceName }).catch((err: unknown) => {
+    if (!isNotFound(err)) throw err;
+  });
+}
 
 /** Under which name its certificate has to be. */
 export const metricsServerName = `${name}.${namespace}.svc`;
@@ -60,11 +74,8 @@ export async function registerMetricsApi({ client, address, port, caCertificate 
     caBundle,
   };
   await ensure<APIService>(client, apiServices, {
-    object: { apiVersion: 'apiregistration.k8s.io/v1', kind: 'APIService', metadata: { name: 'v1beta1.metrics.k8s.io' }, spec },
-    change: (stored) => {
-      const isOwn = stored.spec?.service?.name === name && stored.spec.service.namespace === namespace;
-      return !isOwn || stored.spec?.caBundle === caBundle ? stored : { ...stored, spec };
-    },
+    object: { apiVersion: 'apiregistration.k8s.io/v1', kind: 'APIService', metadata: { name: apiServiceName }, spec },
+    change: (stored) => (!isOwn(stored) || stored.spec?.caBundle === caBundle ? stored : { ...stored, spec }),
   });
   await ensure<ClusterRole>(client, clusterRoles, {
     object: {

@@ -1,3 +1,4 @@
+import { unregisterMetricsApi } from '../../apiserver/resource-metrics/registration.ts';
 import { systemClock } from '../../base/clock.ts';
 import { type ActivityFeed, createActivityFeed } from '../../base/contracts/activity.ts';
 import type { Overview } from '../../base/contracts/overview.ts';
@@ -125,7 +126,8 @@ async function compose(
     }),
   );
   const hasKubelets = configuration.runtime !== 'simulated' || options.configuration.machines !== undefined;
-  if (hasKubelets) await running(startResourceMetrics({ ...surroundings, controlPlane }));
+  if (configuration.disabled?.includes('metrics-server') === true) await unregisterMetricsApi(ownClient);
+  else if (hasKubelets) await running(startResourceMetrics({ ...surroundings, controlPlane }));
   onStep('Nodes', nodes.text);
   await running(
     startIngress({

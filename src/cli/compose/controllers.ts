@@ -122,12 +122,14 @@ export interface ServerControllersOptions extends Pick<ControllersOptions, 'depe
   readonly accountTokens: RunningKubeApi['tokens'];
   /** Machines of the cluster have the proxy for Ingresses. */
   readonly servesIngresses: boolean;
+  /** Claims of the class `local-path` get directories of nodes. */
+  readonly hasLocalStorage: boolean;
   readonly cloud: CloudSettings;
 }
 
 /** Controllers that stay with the server: they sign with its keys, or belong to Midship's own nodes. */
 export function createServerControllers(options: ServerControllersOptions): readonly Component[] {
-  const { dependencies, pki, clusterCidr, accountTokens } = options;
+  const { dependencies, pki, clusterCidr, accountTokens, hasLocalStorage } = options;
   return [
     ...(accountTokens === undefined
       ? []
@@ -140,9 +142,13 @@ export function createServerControllers(options: ServerControllersOptions): read
         ]),
     createCertificateSigningController({ ...dependencies('certificate-signing-controller'), pki }),
     createFlowSchemaController(dependencies('flow-schema-controller')),
-    createLocalPathClassController(dependencies(localPathProvisioner)),
-    createLocalPathClaimController(dependencies(localPathProvisioner)),
-    createLocalPathVolumeController(dependencies(localPathProvisioner)),
+    createLocalPathClassController({ ...dependencies(localPathProvisioner), isWanted: hasLocalStorage }),
+    ...(hasLocalStorage
+      ? [
+          createLocalPathClaimController(dependencies(localPathProvisioner)),
+          createLocalPathVolumeController(dependencies(localPathProvisioner)),
+        ]
+      : []),
     createNetworkPolicyController(dependencies('network-policy-controller')),
     createIngressController({ ...dependencies('midship-ingress-controller'), isServed: options.servesIngresses }),
     ...createCloudControllers({ dependencies, settings: options.cloud, clusterCidr }),

@@ -126,6 +126,7 @@ function housekeeping(options: WorksOptions): Work {
         clusterCidr,
         accountTokens,
         servesIngresses: servesIngresses(configuration),
+        hasLocalStorage: isOn(options, 'local-storage'),
         cloud: cloudSettingsIn(configuration, Number(new URL(apiUrl).port)),
       }),
     ],

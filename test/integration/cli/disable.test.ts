@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest';
+import { apiServices } from '../../../src/api/apiregistration/v1/api-service.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
+import { storageClasses } from '../../../src/api/storage/v1/storage-class.ts';
 import { createHttpClient } from '../../../src/client/http-client.ts';
 import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { cloneRepository, newRepository, temporaryDirectory } from '../../support/git.ts';
@@ -50,11 +52,13 @@ describe('--disable node', () => {
     const { cluster } = await startInProcess(await temporaryDirectory('disable-node'), {
       runtime: 'process',
       simulatedNodes: 0,
-      disabled: ['node', 'controllers', 'scheduler'],
+      disabled: ['node', 'controllers', 'scheduler', 'local-storage', 'metrics-server'],
     });
     try {
       const client = createHttpClient({ ...(await loadKubeconfig(cluster.endpoints.kubeconfig)), userAgent: 'test/0' });
       expect((await client.list(nodes)).items).toEqual([]);
+      expect((await client.list(storageClasses)).items).toEqual([]);
+      expect((await client.list(apiServices)).items.map(({ metadata }) => metadata.name)).not.toContain('v1beta1.metrics.k8s.io');
       expect((await fetch(`${cluster.endpoints.http}/readyz`)).status).toBe(200);
       client.close();
     } finally {

@@ -32,10 +32,12 @@ import { until } from '../../support/until.ts';
 const namespace = 'default';
 const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
 let plane: ControlPlane;
+/** For the next start of the controllers. */
+let isWanted = true;
 beforeAll(async () => {
   plane = await startControlPlane({
     controllers: [
-      createLocalPathClassController,
+      (dependencies) => createLocalPathClassController({ ...dependencies, isWanted }),
       createClaimBindingController,
       createVolumeBindingController,
       createLocalPathClaimController,
@@ -373,5 +375,32 @@ describe('[sig-storage] Ephemeral', () => {
     await createClaim('thief-tmp');
     await createPod('thief', '', { volumes: [{ name: 'tmp', ephemeral }] });
     expect(await reasonOf('thief', 'owner')).toContain('PVC default/thief-tmp was not created for pod default/thief (pod is not owner)');
+  });
+});
+
+describe('--disable local-storage', () => {
+  const provisionerOf = async (name: string) =>
+    (await plane.client.list(storageClasses)).items.find(({ metadata }) => metadata.name === name)?.provisioner;
+
+  it('should take the class away, but not one that a person made of that name', async () => {
+    isWanted = false;
+    await plane.restart();
+    const made = { apiVersion: 'storage.k8s.io/v1', kind: 'StorageClass', metadata: { name: 'local-path' } } as const;
+    await until(async () => (await provisionerOf('local-path')) === undefined, { what: 'the class goes' });
+    await plane.client.create(storageClasses, { ...made, provisioner: 'd.example' });
+    await plane.restart();
+    // The controllers have looked at their objects by then.
+    await createPod('late', '', {
+      volumes: [
+        {
+          name: 'tmp',
+          ephemeral: { volumeClaimTemplate: { spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Mi' } } } } },
+        },
+      ],
+    });
+    await until(async () => (await plane.client.list(persistentVolumeClaims)).items.some(({ metadata }) => metadata.name === 'late-tmp'), {
+      what: 'the claim of a later pod',
+    });
+    expect(await provisionerOf('local-path')).toBe('d.example');
   });
 });

@@ -49,7 +49,7 @@ it.each([
   [['wait'], "missing required argument 'app'", undefined],
   [
     ['up', '--disable', 'gitops,page'],
-    /There is no part "page"; known: gitops, ingress, servicelb, controllers, scheduler, node\./,
+    /There is no part "page"; known: gitops, ingress, servicelb, local-storage, metrics-server, controllers, scheduler, node\./,
     undefined,
   ],
   [['server', '--load-balancer-pool', '192.0.2.9-192.0.2.1'], /192\.0\.2\.9-192\.0\.2\.1 ends before it begins/, undefined],
