@@ -19,12 +19,19 @@ import { bootstrapRoles } from './bootstrap-roles.ts';
 import { levelOf } from './flow-control/classification.ts';
 import { autoupdateSpec, initialLevels, initialSchemas } from './flow-control/configuration.ts';
 
-export interface BootstrapOptions {
-  /** A local client of `apiServerUser`. */
-  readonly client: Client;
+/** Upstream's name of the range of the flag `--service-cidr`. */
+export const defaultServiceRange = 'kubernetes';
+
+/** The ServiceCIDR `kubernetes`, from which every Service gets its address unless there are others. */
+export interface ServiceRange {
   readonly serviceCidr: string;
   /** Said to machines that join, as annotations of the ServiceCIDR. */
   readonly networkAnnotations?: Readonly<Record<string, string>>;
+}
+
+export interface BootstrapOptions extends ServiceRange {
+  /** A local client of `apiServerUser`. */
+  readonly client: Client;
   /** Address of this API server for pods. */
   readonly apiAddress: string;
   readonly apiPort: number;
@@ -86,7 +93,7 @@ async function bootstrapFlowControl(client: Client): Promise<void> {
 export async function bootstrap(options: BootstrapOptions): Promise<void> {
   const { client, serviceCidr, apiAddress, apiPort, authorities, isShared = false } = options;
   await bootstrapKinds(options);
-  await markReady(client);
+  await ensureServiceRange(client, options);
   if (authorities !== undefined) await publishAuthorities(client, authorities);
   const clusterIP = formatAddress(parseRange(serviceCidr).first + 1);
   const ports = [{ name: 'https', port: 443, protocol: 'TCP', targetPort: apiPort }];
@@ -165,8 +172,8 @@ async function publishAuthorities(client: Client, { clientCa, requestHeaderCa }:
   });
 }
 
-/** The priority classes of system pods, the range of Service addresses, and one APIService for each group version. */
-async function bootstrapKinds({ client, serviceCidr, networkAnnotations: annotations }: BootstrapOptions): Promise<void> {
+/** The priority classes of system pods, and one APIService for each group version. */
+async function bootstrapKinds({ client }: BootstrapOptions): Promise<void> {
   const keep = <T>(stored: T): T => stored;
   const groupVersions = new Map(builtInKinds.map(({ group, version }) => [`${version}.${group}`, { group, version }]));
   await Promise.all([
@@ -176,15 +183,6 @@ async function bootstrapKinds({ client, serviceCidr, networkAnnotations: annotat
         change: keep,
       }),
     ),
-    ensure<ServiceCIDR>(client, serviceCidrs, {
-      object: {
-        apiVersion: 'networking.k8s.io/v1',
-        kind: 'ServiceCIDR',
-        metadata: { name: 'kubernetes', ...(annotations === undefined ? {} : { annotations }) },
-        spec: { cidrs: [serviceCidr] },
-      },
-      change: (stored) => withAnnotations(stored, annotations ?? {}),
-    }),
     ...[...groupVersions].map(([name, { group, version }]) =>
       ensure<APIService>(client, apiServices, {
         object: {
@@ -204,9 +202,23 @@ function withAnnotations<T extends KubeObject>(stored: T, wanted: Readonly<Recor
   return deepEqual(annotations, stored.metadata.annotations ?? {}) ? stored : { ...stored, metadata: { ...stored.metadata, annotations } };
 }
 
+/** Creates the default range, and says that it is ready. */
+export async function ensureServiceRange(client: Client, { serviceCidr, networkAnnotations: annotations }: ServiceRange): Promise<void> {
+  await ensure<ServiceCIDR>(client, serviceCidrs, {
+    object: {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'ServiceCIDR',
+      metadata: { name: defaultServiceRange, ...(annotations === undefined ? {} : { annotations }) },
+      spec: { cidrs: [serviceCidr] },
+    },
+    change: (stored) => withAnnotations(stored, annotations ?? {}),
+  });
+  await markReady(client);
+}
+
 /** Says of the range that it is there to take addresses from; clients that wait for a range look at this. */
 async function markReady(client: Client): Promise<void> {
-  const range = await client.get(serviceCidrs, { name: 'kubernetes' });
+  const range = await client.get(serviceCidrs, { name: defaultServiceRange });
   if (range.status?.conditions?.some(({ type }) => type === 'Ready') === true) return;
   const lastTransitionTime = range.metadata.creationTimestamp ?? '';
   const ready = { type: 'Ready', status: 'True', reason: '', message: 'Kubernetes default Service CIDR is ready', lastTransitionTime };

@@ -10,7 +10,7 @@ import { createAggregator } from '../../apiserver/aggregation/aggregator.ts';
 import { createAuditLog } from '../../apiserver/audit.ts';
 import { createOidcTokens } from '../../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../../apiserver/authentication/token-authenticator.ts';
-import { bootstrap, bootstrapAccess, frontProxyName } from '../../apiserver/bootstrap.ts';
+import { bootstrap, bootstrapAccess, frontProxyName, type ServiceRange } from '../../apiserver/bootstrap.ts';
 import { createKubeApi } from '../../apiserver/create-kube-api.ts';
 import { unreadableObjects } from '../../apiserver/encryption/unreadable-objects.ts';
 import { createAuthenticator } from '../../apiserver/http/authentication.ts';
@@ -296,10 +296,8 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   });
   await bootstrapAccess(ownClient, { admitsMachines: machines !== undefined });
   await start([audit, apiServer]);
-  await bootstrap({
-    client: ownClient,
+  const serviceRange: ServiceRange = {
     serviceCidr,
-    apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
     ...(machines === undefined
       ? {}
       : {
@@ -309,6 +307,11 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
             ...cloudAnnotations(configuration),
           },
         }),
+  };
+  await bootstrap({
+    ...serviceRange,
+    client: ownClient,
+    apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
     apiPort: Number(new URL(apiServer.url).port),
     isShared: storage.shared !== undefined,
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
@@ -380,6 +383,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
       apiUrl: apiServer.url,
       pki,
       accountTokens: kubeApi.tokens,
+      serviceRange,
       clusterCidr: machines === undefined ? undefined : network.clusterCidr,
       ownClient,
       clientFor,

@@ -1,4 +1,6 @@
 import { leases } from '../../api/coordination/v1/lease.ts';
+import type { ServiceRange } from '../../apiserver/bootstrap.ts';
+import { createDefaultServiceCidr } from '../../apiserver/default-service-cidr.ts';
 import { createServerEndpointsKeeper } from '../../apiserver/server-endpoints.ts';
 import type { ServiceAccountTokens } from '../../apiserver/service-account-tokens.ts';
 import { createServiceAddresses } from '../../apiserver/service-addresses.ts';
@@ -27,6 +29,7 @@ export interface WorksOptions extends Surroundings {
   readonly apiUrl: string;
   readonly pki: Pki;
   readonly accountTokens: ServiceAccountTokens | undefined;
+  readonly serviceRange: ServiceRange;
   /** Absent: nodes get no ranges of it. */
   readonly clusterCidr: string | undefined;
   readonly ownClient: Client;
@@ -105,7 +108,7 @@ async function openRawReader({ apiUrl, pki, version, clock, random }: WorksOptio
 }
 
 function housekeeping(options: WorksOptions): Work {
-  const { configuration, apiUrl, pki, accountTokens, clusterCidr, ownClient, elections, clock, log } = options;
+  const { configuration, apiUrl, pki, accountTokens, serviceRange, clusterCidr, ownClient, elections, clock, log } = options;
   return {
     lease: 'midship-housekeeping',
     create: ({ informers, guard, dependencies }) => [
@@ -119,6 +122,13 @@ function housekeeping(options: WorksOptions): Work {
               log: log.child({ component: 'server-endpoints' }),
             }),
           ]),
+      createDefaultServiceCidr({
+        client: guard(ownClient),
+        informers,
+        range: serviceRange,
+        clock,
+        log: log.child({ component: 'default-service-cidr' }),
+      }),
       createServiceAddresses({ client: guard(ownClient), informers, clock, log: log.child({ component: 'service-addresses' }) }),
       ...createServerControllers({
         dependencies,

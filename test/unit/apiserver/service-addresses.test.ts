@@ -2,13 +2,15 @@ import { afterEach, beforeEach, expect, it } from 'vitest';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { type Service, services } from '../../../src/api/core/v1/service.ts';
 import { ipAddresses } from '../../../src/api/networking/v1/ip-address.ts';
+import { serviceCidrs } from '../../../src/api/networking/v1/service-cidr.ts';
+import { createDefaultServiceCidr } from '../../../src/apiserver/default-service-cidr.ts';
 import { createServiceAddresses } from '../../../src/apiserver/service-addresses.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import type { Component } from '../../../src/base/component.ts';
 import { createLog } from '../../../src/base/log.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
-import { startTestApi, type TestApi } from '../../support/api.ts';
+import { startTestApi, type TestApi, testServiceCidr } from '../../support/api.ts';
 import { until } from '../../support/until.ts';
 
 const log = createLog({ level: 'silent' });
@@ -16,6 +18,7 @@ let api: TestApi;
 let client: Client;
 let abort: AbortController;
 let addresses: Component;
+let range: Component;
 
 beforeEach(async () => {
   api = await startTestApi();
@@ -24,9 +27,11 @@ beforeEach(async () => {
   abort = new AbortController();
   const informers = createInformerSet({ client, clock: systemClock, log });
   addresses = createServiceAddresses({ client, informers, clock: systemClock, log });
+  range = createDefaultServiceCidr({ client, informers, range: { serviceCidr: testServiceCidr }, clock: systemClock, log });
   informers.start({ signal: abort.signal });
 });
 afterEach(async () => {
+  await range.stop();
   await addresses.stop();
   abort.abort(new Error('test ends'));
   await api.stop();
@@ -83,4 +88,25 @@ it('objects that an earlier server left go, and those of users stay', async () =
   }
   await addresses.start({ signal: abort.signal });
   await settled(['127.64.0.21 gone']);
+});
+
+it('the default range comes back when it is deleted, and other ranges do not', async () => {
+  await range.start({ signal: abort.signal });
+  const names = async () => (await client.list(serviceCidrs)).items.map(({ metadata }) => metadata.name).join();
+  await until(async () => (await names()) === 'kubernetes', { what: 'the default range' });
+  const { metadata } = await client.get(serviceCidrs, { name: 'kubernetes' });
+  await client.create(serviceCidrs, {
+    ...{ apiVersion: 'networking.k8s.io/v1', kind: 'ServiceCIDR', metadata: { name: 'more' } },
+    spec: { cidrs: ['10.1.0.0/24'] },
+  });
+  await client.delete(serviceCidrs, { name: 'more' });
+  await client.delete(serviceCidrs, { name: 'kubernetes' });
+  const again = await until(async () => (await client.list(serviceCidrs)).items.find(({ metadata: { uid } }) => uid !== metadata.uid), {
+    what: 'the default range again',
+  });
+  expect(again).toMatchObject({ metadata: { name: 'kubernetes' }, spec: { cidrs: [testServiceCidr] } });
+  await until(async () => (await client.get(serviceCidrs, { name: 'kubernetes' })).status?.conditions?.[0]?.status === 'True', {
+    what: 'it is ready',
+  });
+  expect(await names()).toBe('kubernetes');
 });
