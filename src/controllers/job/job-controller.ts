@@ -61,6 +61,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   podInformer.addHandler(({ before, after }) => {
     const pod = after ?? before;
     if (pod === undefined) return;
+    metrics.podTracked(before, after);
     const key = controllerKeyOf(jobs, pod);
     if (key === undefined) {
       if (after !== undefined) for (const candidate of adoptersOf(after)) controller.enqueue(candidate);

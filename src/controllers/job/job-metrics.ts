@@ -1,6 +1,11 @@
 import type { Job } from '../../api/batch/v1/job.ts';
+import type { Pod } from '../../api/core/v1/pod.ts';
 import type { Metrics } from '../../base/metrics.ts';
+import { sizeOf } from '../../machinery/index-set.ts';
+import { isPodFinished } from '../pod-conditions.ts';
 import type { Account } from './pod-accounting.ts';
+import { isTracked } from './pod-facts.ts';
+import { readSet } from './pod-indexes.ts';
 
 /** The kind of work that a pass did, in upstream's words. */
 export type SyncAction = 'reconciling' | 'tracking' | 'pods_created' | 'pods_deleted';
@@ -12,6 +17,10 @@ export interface JobMetrics {
   podsFinished(job: Job, fresh: Account['fresh']): void;
   podsCreated(job: Job, counts: { readonly succeeded: number; readonly failed: number }): void;
   finished(job: Job, result: 'succeeded' | 'failed', reason: string): void;
+  /** Indexes that the status named first now. */
+  indexesFinished(before: Job, after: Job): void;
+  /** One change of a pod: it ended while its Job still has to count it, or it was counted. */
+  podTracked(before: Pod | undefined, after: Pod | undefined): void;
   leftToAnother(controller: string): void;
 }
 
@@ -55,6 +64,19 @@ export function createJobMetrics(metrics: Metrics): JobMetrics {
     help: 'Jobs that name another controller in managedBy.',
     labelNames: ['controller_name'],
   });
+  const finishedIndexes = metrics.counter({
+    name: 'job_controller_job_finished_indexes_total',
+    help: 'Indexes of Indexed Jobs that ended.',
+    labelNames: ['status', 'backoffLimit'],
+  });
+  const trackedEnds = metrics.counter({
+    name: 'job_controller_terminated_pods_tracking_finalizer_total',
+    help: 'Pods that ended with the finalizer of their Job (add), and those of them that lost it or went (delete).',
+    labelNames: ['event'],
+  });
+  for (const status of ['succeeded', 'failed'])
+    for (const backoffLimit of ['global', 'perIndex']) finishedIndexes.inc({ status, backoffLimit }, 0);
+  for (const event of ['add', 'delete']) trackedEnds.inc({ event }, 0);
   for (const action of ['Count', 'FailIndex', 'FailJob', 'Ignore']) failuresHandled.inc({ action }, 0);
   const controllers = new Set<string>();
 
@@ -77,11 +99,30 @@ export function createJobMetrics(metrics: Metrics): JobMetrics {
       if (failed > 0) podsCreated.inc({ reason, status: 'failed' }, failed);
     },
     finished: (job, result, reason) => finished.inc({ completion_mode: modeOf(job), result, reason }),
+    indexesFinished(before, after) {
+      const backoffLimit = after.spec.backoffLimitPerIndex === undefined ? 'global' : 'perIndex';
+      const fields = [
+        ['succeeded', 'completedIndexes'],
+        ['failed', 'failedIndexes'],
+      ] as const;
+      for (const [status, field] of fields) {
+        const more = countIn(after.status?.[field]) - countIn(before.status?.[field]);
+        if (more > 0) finishedIndexes.inc({ status, backoffLimit }, more);
+      }
+    },
+    podTracked(before, after) {
+      const [was, is] = [isTrackedEnd(before), isTrackedEnd(after)];
+      if (was !== is) trackedEnds.inc({ event: is ? 'add' : 'delete' });
+    },
     leftToAnother(controller) {
       if (controllers.size < maxControllers) controllers.add(controller);
       elsewhere.inc({ controller_name: controllers.has(controller) ? controller : 'other' });
     },
   };
 }
+
+const countIn = (text: string | undefined): number => sizeOf(readSet(text, Number.MAX_SAFE_INTEGER));
+
+const isTrackedEnd = (pod: Pod | undefined): boolean => pod !== undefined && isPodFinished(pod) && isTracked(pod);
 
 const modeOf = ({ spec }: Job): string => (spec.completionMode === 'Indexed' ? 'Indexed' : 'NonIndexed');

@@ -63,6 +63,7 @@ export function createJobSync(options: JobSyncOptions): (pass: JobPass) => Promi
     if (delay === 'gone') return undefined;
     if (delay > 0) return { requeueAfterMs: delay };
     metrics.podsFinished(job, account.fresh);
+    metrics.indexesFinished(job, after);
     reportOutcome(job, after);
     const isFinal = snapshot.value === 'Complete' || snapshot.value === 'Failed';
     await jobPods.untrack(isFinal ? owned.filter(isTracked) : account.settled, signal);

@@ -106,7 +106,7 @@ const untilRetry = (predecessor: Pod | undefined, now: number): number =>
   predecessor === undefined ? 0 : Math.max(0, endOf(predecessor) + backoffAfter(attemptsOf(predecessor) + 1) - now);
 
 /** A text that another writer of the status broke says nothing; the pods that are left still do. */
-function readSet(text: string | undefined, completions: number): IndexSet {
+export function readSet(text: string | undefined, completions: number): IndexSet {
   try {
     return parseIndexSet(text ?? '', completions);
   } catch (err) {

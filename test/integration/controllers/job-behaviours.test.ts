@@ -2,8 +2,10 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { type Job, jobs } from '../../../src/api/batch/v1/job.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import type { Metrics } from '../../../src/base/metrics.ts';
 import { createJobController } from '../../../src/controllers/job/job-controller.ts';
 import { isConflict } from '../../../src/machinery/status-error.ts';
+import type { ControllerDependencies } from '../../../src/reconcile/dependencies.ts';
 import { type ControlPlane, setStatus, startControlPlane } from '../../support/control-plane.ts';
 import { createManualClock, type ManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
@@ -16,11 +18,16 @@ const indexLabel = 'batch.kubernetes.io/job-completion-index';
 
 let plane: ControlPlane;
 let clock: ManualClock;
+let metrics: Metrics;
 afterEach(() => plane.stop());
 
 async function start(spec: Partial<Job['spec']> & { readonly pod?: object }): Promise<void> {
   clock = createManualClock();
-  plane = await startControlPlane({ controllers: [createJobController], clock });
+  const controller = (dependencies: ControllerDependencies) => {
+    metrics = dependencies.metrics.registry;
+    return createJobController(dependencies);
+  };
+  plane = await startControlPlane({ controllers: [controller], clock });
   await create(spec);
 }
 
@@ -179,6 +186,17 @@ describe('[sig-apps] Job', () => {
     await end(await podOf(1), 0);
     const failed = await finished('Failed');
     expect(failed.status).toMatchObject({ failedIndexes: '0', completedIndexes: '1', succeeded: 1, failed: 2 });
+    await see('all pods without the finalizer', async () => (await all()).every((pod) => pod.metadata.finalizers === undefined));
+    await see('that in the metrics', async () =>
+      (await metrics.text()).includes('terminated_pods_tracking_finalizer_total{event="delete"} 3'),
+    );
+    const text = (await metrics.text()).split('\n').filter((line) => /^job_controller_(job_finished_indexes|terminated_pods)/.test(line));
+    expect(text.filter((line) => !line.endsWith(' 0'))).toEqual([
+      'job_controller_job_finished_indexes_total{status="succeeded",backoffLimit="perIndex"} 1',
+      'job_controller_job_finished_indexes_total{status="failed",backoffLimit="perIndex"} 1',
+      'job_controller_terminated_pods_tracking_finalizer_total{event="add"} 3',
+      'job_controller_terminated_pods_tracking_finalizer_total{event="delete"} 3',
+    ]);
   });
 
   it('should terminate job execution when the number of failed indexes exceeds maxFailedIndexes', async () => {
