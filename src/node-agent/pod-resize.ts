@@ -207,7 +207,7 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
 const wordsOf = (condition: { readonly reason?: string | undefined; readonly message?: string | undefined } | undefined): string =>
   condition === undefined ? '' : `${condition.reason} ${condition.message}`;
 
-/** What a pod asks for, as the Events of a kubelet show it. */
+/** The amounts that a pod asks for, as the Events of a kubelet show them. */
 function amountsOf({ spec, metadata }: Pod, error?: string): string {
   const shown = (containers: readonly Container[]) =>
     containers.map(({ name, resources: { limits, requests } = {} }) => ({ name, resources: { limits, requests } }));

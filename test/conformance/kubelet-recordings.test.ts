@@ -1,9 +1,19 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { leases } from '../../src/api/coordination/v1/lease.ts';
+import { configMaps } from '../../src/api/core/v1/config-map.ts';
 import { events } from '../../src/api/core/v1/event.ts';
 import { type Node, nodes } from '../../src/api/core/v1/node.ts';
 import { pods } from '../../src/api/core/v1/pod.ts';
+import { parseAuditPolicy } from '../../src/apiserver/audit/policy.ts';
+import { createAuditLog } from '../../src/apiserver/audit.ts';
+import { systemClock } from '../../src/base/clock.ts';
+import { createLog } from '../../src/base/log.ts';
+import { createMetrics } from '../../src/base/metrics.ts';
+import { openPki } from '../../src/base/pki.ts';
 import { nodeObjectOf } from '../../src/node-agent/node-object.ts';
+import { temporaryDirectory } from '../support/git.ts';
 import { startTestNode, testNodeName } from '../support/node-agent.ts';
 import { recordedLines } from '../support/recorded-lines.ts';
 import { until } from '../support/until.ts';
@@ -11,6 +21,7 @@ import { until } from '../support/until.ts';
 interface Request {
   readonly method: string;
   readonly path: string;
+  readonly query?: string | null;
   readonly body?: Readonly<Record<string, unknown>>;
 }
 
@@ -95,3 +106,137 @@ it('a Lease, an Event and the conditions of a pod are those of a kubelet', async
     await node.stop();
   }
 });
+
+/** `METHOD PATH?QUERY` without names and times. */
+function templateOf(method: string, path: string, query: string): string {
+  const parts = path.split('/').map((part, index, all) => {
+    const before = all[index - 1] ?? '';
+    const collections = ['namespaces', 'nodes', 'pods', 'events', 'leases', 'csinodes', 'serviceaccounts', 'runtimeclasses', 'configmaps'];
+    return collections.includes(before) ? '*' : part;
+  });
+  const kept = [...new URLSearchParams(query)].filter(([name]) => !/^timeout/.test(name)).map(([name, value]) => `${name}=${value}`);
+  const shown = kept
+    .sort()
+    .join('&')
+    .replace(/resourceVersion=\d+/, 'resourceVersion=N');
+  return `${method} ${parts.join('/')}${shown === '' ? '' : `?${shown.replace(/metadata\.name=[^&]+|spec\.nodeName=[^&]+/, (text) => `${text.split('=')[0]}=*`)}`}`;
+}
+
+const watchOf = (path: string): string => `GET ${path}&resourceVersionMatch=NotOlderThan&sendInitialEvents=true&watch=true`;
+/** The requests of a list, and of the watch that goes on from it. */
+const followOf = (path: string, selector = ''): readonly string[] => [
+  `GET ${path}?${selector === '' ? '' : `${selector}&`}limit=500`,
+  `GET ${path}?allowWatchBookmarks=true${selector === '' ? '' : `&${selector}`}&resourceVersion=N&watch=true`,
+];
+const mapped = (ours: readonly string[], ...theirs: readonly string[]) => Object.fromEntries(ours.map((each) => [each, theirs]));
+
+/** Requests of the agent, and those of a kubelet that they stand for. */
+const instead: Readonly<Record<string, readonly string[]>> = {
+  ...mapped(
+    followOf('/api/v1/pods', 'fieldSelector=spec.nodeName=*'),
+    watchOf('/api/v1/pods?allowWatchBookmarks=true&fieldSelector=spec.nodeName=*'),
+  ),
+  ...mapped(followOf('/api/v1/services'), watchOf('/api/v1/services?allowWatchBookmarks=true&fieldSelector=spec.clusterIP!=None')),
+  ...mapped(
+    followOf('/api/v1/namespaces/*/configmaps', 'fieldSelector=metadata.name=*'),
+    watchOf('/api/v1/namespaces/*/configmaps?allowWatchBookmarks=true&fieldSelector=metadata.name=*'),
+    // The same code; the pod of this test names no Secret.
+    watchOf('/api/v1/namespaces/*/secrets?allowWatchBookmarks=true&fieldSelector=metadata.name=*'),
+  ),
+  ...mapped(followOf('/apis/discovery.k8s.io/v1/endpointslices')),
+  'GET /api/v1/nodes/*': [watchOf('/api/v1/nodes?allowWatchBookmarks=true&fieldSelector=metadata.name=*')],
+  'GET /apis/coordination.k8s.io/v1/namespaces/*/leases/*': [],
+  'GET /apis/storage.k8s.io/v1/csinodes/*': [],
+  'PUT /api/v1/namespaces/*/pods/*/status': ['PATCH /api/v1/namespaces/*/pods/*/status'],
+};
+/** Requests of a kubelet that the agent has no reason for. */
+const absent: readonly string[] = [
+  watchOf('/apis/storage.k8s.io/v1/csidrivers?allowWatchBookmarks=true'),
+  watchOf('/apis/node.k8s.io/v1/runtimeclasses?allowWatchBookmarks=true'),
+  'DELETE /apis/resource.k8s.io/v1/resourceslices?fieldSelector=spec.nodeName=*',
+  'PATCH /api/v1/nodes/*/status',
+];
+/** Requests that come after more time, or on the port of the kubelet, than this test has. */
+const later: readonly string[] = [
+  'PUT /apis/coordination.k8s.io/v1/namespaces/*/leases/*',
+  'PATCH /api/v1/namespaces/*/events/*',
+  'POST /apis/authorization.k8s.io/v1/subjectaccessreviews',
+];
+
+/** Paths of the fields of a body; an entry of a list has the path of the list. */
+function fieldsOf(value: unknown, path = ''): readonly string[] {
+  if (typeof value !== 'object' || value === null) return [path];
+  const entries = Array.isArray(value) ? value.map((each) => ['', each] as const) : Object.entries(value);
+  return [...new Set(entries.flatMap(([name, each]) => fieldsOf(each, name === '' ? path : `${path}/${name}`)))].sort();
+}
+
+const methodOf: Readonly<Record<string, string>> = {
+  create: 'POST',
+  update: 'PUT',
+  patch: 'PATCH',
+  delete: 'DELETE',
+  deletecollection: 'DELETE',
+};
+
+it('an agent that joined asks the server for the same things as a kubelet', async () => {
+  const directory = await temporaryDirectory('audit');
+  const path = join(directory, 'audit.log');
+  const log = createLog({ level: 'silent' });
+  const policy = parseAuditPolicy(
+    'apiVersion: audit.k8s.io/v1\nkind: Policy\nomitStages: [RequestReceived]\nrules: [{ level: Request }]\n',
+  );
+  const audit = createAuditLog({ path, policy, clock: systemClock, log, metrics: createMetrics() });
+  const signingKey = await (await openPki({ directory, clock: systemClock })).signingKey();
+  const node = await startTestNode({ server: { audit }, api: { signingKey }, agent: { kubeletDirectory: join(directory, 'kubelet') } });
+  const { client } = node;
+  // The token, authority and namespace that every pod gets.
+  await client.create(configMaps, {
+    apiVersion: 'v1',
+    kind: 'ConfigMap',
+    metadata: { name: 'kube-root-ca.crt', namespace: 'default' },
+    data: { 'ca.crt': 'x' },
+  });
+  const main = { name: 'main', image: 'host/sh', command: ['sh', '-c', 'sleep 600'] };
+  await node.run({ name: 'asks', terminationGracePeriodSeconds: 1, containers: [main] });
+  await node.pod('asks', 'it runs', ({ status }) => status?.phase === 'Running');
+  await client.delete(pods, { namespace: 'default', name: 'asks' });
+  await node.gone('asks');
+  await node.stop();
+  await audit.stop();
+  const lines = (await readFile(path, 'utf8'))
+    .trim()
+    .split('\n')
+    .map((line) => JSON.parse(line) as AuditLine);
+  const ours = new Set(
+    lines.map(({ verb, requestURI }) => {
+      const [path = '', query = ''] = requestURI.split('?');
+      return templateOf(methodOf[verb] ?? 'GET', path, query);
+    }),
+  );
+  const theirs = new Set(requests.map(({ method, path, query }) => templateOf(method, path, query ?? '')));
+  const stands = new Set(Object.values(instead).flat());
+  expect([...ours].filter((each) => !theirs.has(each) && !(each in instead))).toEqual([]);
+  expect([...theirs].filter((each) => !ours.has(each) && !stands.has(each) && !absent.includes(each) && !later.includes(each))).toEqual([]);
+  // The README of `nodes` explains each difference, and none that is none any more.
+  expect(Object.keys(instead).filter((each) => !ours.has(each) || theirs.has(each))).toEqual([]);
+  expect([...stands, ...absent].filter((each) => ours.has(each) || !theirs.has(each))).toEqual([]);
+
+  const bodyOf = (verb: string, path: RegExp) => lines.find((line) => line.verb === verb && path.test(line.requestURI))?.requestObject;
+  const migrated = '/metadata/annotations/storage.alpha.kubernetes.io/migrated-plugins';
+  const theirCsiNode = fieldsOf(recorded('POST', /\/csinodes$/)).filter((field) => field !== migrated);
+  expect(fieldsOf(bodyOf('create', /\/csinodes$/))).toEqual(theirCsiNode);
+  const one = /\/pods\/[^/?]+$/;
+  const theirDeletion = recorded<Record<string, unknown>>('DELETE', one);
+  expect(bodyOf('delete', one)).toEqual({ ...theirDeletion, preconditions: { uid: expect.any(String) } });
+  const ofStatus = /\/pods\/[^/]+\/status$/;
+  const theirStatus = recorded<{ readonly status: object }>('PATCH', ofStatus).status;
+  const ourStatus = (bodyOf('update', ofStatus) as { readonly status: object }).status;
+  // Orders are a part of patches alone.
+  expect(fieldsOf(theirStatus).filter((field) => !fieldsOf(ourStatus).includes(field) && !field.startsWith('/$'))).toEqual([]);
+});
+
+interface AuditLine {
+  readonly verb: string;
+  readonly requestURI: string;
+  readonly requestObject?: unknown;
+}

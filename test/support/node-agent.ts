@@ -6,6 +6,7 @@ import { persistentVolumes } from '../../src/api/core/v1/persistent-volume.ts';
 import { type Pod, pods } from '../../src/api/core/v1/pod.ts';
 import { labels } from '../../src/api/well-known.ts';
 import type { KubeApiOptions } from '../../src/apiserver/create-kube-api.ts';
+import type { ApiServerOptions } from '../../src/apiserver/server.ts';
 import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
@@ -19,13 +20,15 @@ import { createKubeletMetrics } from '../../src/node-agent/kubelet-metrics.ts';
 import { readMachineFacts } from '../../src/node-agent/machine-facts.ts';
 import { createPodEndpoints } from '../../src/node-agent/pod-endpoints.ts';
 import { createPodQueue } from '../../src/node-agent/pod-queue.ts';
-import { createSharedPodSources } from '../../src/node-agent/pod-source.ts';
+import { createPodSource, createSharedPodSources } from '../../src/node-agent/pod-source.ts';
 import { openProcessHost, type ProcessHost, type ProcessHostOptions } from '../../src/node-agent/process/process-host.ts';
 import { openProcessRuntime } from '../../src/node-agent/process/process-runtime.ts';
 import { createStaticPods } from '../../src/node-agent/static-pods/static-pods.ts';
+import { createWatchedConfigSource } from '../../src/node-agent/watched-config-source.ts';
 import { createEventQueue } from '../../src/reconcile/event-recorder.ts';
 import { createStepLog } from '../../src/reconcile/step-log.ts';
 import { startSeededApi, type TestApi } from './api.ts';
+import { serveTestApi } from './api-server.ts';
 import { until } from './until.ts';
 
 /** The API on a memory store with one real node agent on the process runtime; pods are assigned to it by name. */
@@ -67,11 +70,14 @@ export async function startTestNode(
     /** The node has volumes for claims, below `storage` of its directory. */
     readonly hasStorage?: boolean;
     readonly api?: Partial<KubeApiOptions>;
+    /** The agent asks a server by HTTP, as one that joined, and not its own process. */
+    readonly server?: Partial<ApiServerOptions>;
   } = {},
 ): Promise<TestNode> {
   const directory = await mkdtemp(join(options.parent ?? tmpdir(), 'midship-node-'));
   const api = await startSeededApi(['default', 'kube-node-lease', 'kube-system'], options.api);
   const client = api.clientFor();
+  const served = options.server === undefined ? undefined : await serveTestApi(api, options.server);
   const found = await openProcessHost({
     nodePath: process.execPath,
     searchPath: process.env.PATH ?? '',
@@ -84,7 +90,7 @@ export async function startTestNode(
       : found;
   const agentOptions = { hostPaths: { allowed: options.allowedHostPaths ?? [], refused: [directory] }, ...options.agent };
   const { manifests, hasStorage = false } = options;
-  const start = () => startAgent({ api, directory, host, changes: agentOptions, manifests, hasStorage });
+  const start = () => startAgent({ api, overHttp: served?.client, directory, host, changes: agentOptions, manifests, hasStorage });
   let running = await start();
 
   const get = async (name: string): Promise<Pod | undefined> => {
@@ -143,7 +149,7 @@ export async function startTestNode(
       await running.agent.haltPods(0);
       for (const { id } of await running.runtime.list()) await running.runtime.removePodSandbox(id);
       await running.abandon();
-      await api.stop();
+      await (served ?? api).stop();
       await rm(directory, { recursive: true, force: true });
     },
   };
@@ -151,6 +157,7 @@ export async function startTestNode(
 
 interface StartedAgentOptions {
   readonly api: TestApi;
+  readonly overHttp: Client | undefined;
   readonly directory: string;
   readonly host: ProcessHost;
   readonly changes: Partial<NodeAgentOptions>;
@@ -158,9 +165,9 @@ interface StartedAgentOptions {
   readonly hasStorage: boolean;
 }
 
-async function startAgent({ api, directory, host, changes, manifests, hasStorage }: StartedAgentOptions) {
+async function startAgent({ api, overHttp, directory, host, changes, manifests, hasStorage }: StartedAgentOptions) {
   const clock = systemClock;
-  const client = api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
+  const client = overHttp ?? api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
   const abort = new AbortController();
   const { signal } = abort;
   const metrics = createMetrics();
@@ -178,7 +185,8 @@ async function startAgent({ api, directory, host, changes, manifests, hasStorage
     clock,
     log,
   });
-  const assigned = createSharedPodSources(informers)(testNodeName);
+  const assigned = overHttp === undefined ? createSharedPodSources(informers)(testNodeName) : createPodSource(informers, testNodeName);
+  const watched = overHttp === undefined ? undefined : createWatchedConfigSource({ client, informers, clock, log, random: () => 0.5 });
   const staticPods =
     manifests === undefined
       ? undefined
@@ -197,7 +205,7 @@ async function startAgent({ api, directory, host, changes, manifests, hasStorage
     runtime,
     client: staticPods?.client ?? (hasStorage ? nodeClient : client),
     pods: staticPods?.pods ?? assigned,
-    config: createConfigSource(informers),
+    config: watched ?? createConfigSource(informers),
     endpoints: createPodEndpoints(informers, clock),
     queue,
     clock,
@@ -235,6 +243,7 @@ async function startAgent({ api, directory, host, changes, manifests, hasStorage
       await queue.stop();
       await events.stop();
       await runtime.close();
+      watched?.stop();
       abort.abort(new Error('the agent is gone'));
     },
   };
