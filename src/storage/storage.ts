@@ -34,7 +34,11 @@ export interface Storage {
 
   get(key: string): Promise<StoredEntry | undefined>;
 
-  /** Committed entries whose key starts with `prefix`, in key order, at most `limit` (default: all), keys after `after`. */
+  /**
+   * Committed entries whose key starts with `prefix`, in key order, at most `limit` (default: all), keys after `after`.
+   *
+   * @throws StatusError `Expired` (410) when the state of `revision` is gone: an embedded store has the newest alone
+   */
   range(options: RangeOptions): Promise<RangeResult>;
 
   /**
@@ -113,6 +117,8 @@ export interface RangeOptions {
   readonly prefix: string;
   readonly after?: string;
   readonly limit?: number;
+  /** Absent: the newest. */
+  readonly revision?: number;
 }
 
 export interface RangeResult {

@@ -213,6 +213,17 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
       expect(second.more).toBe(false);
     });
 
+    test('ranges the past where others share the store, until it is compacted', async () => {
+      for (const key of ['p/a', 'p/b', 'p/c']) await put(key, 'old');
+      const { revision } = await storage.range({ prefix: 'p/' });
+      await put('p/a', 'new');
+      await storage.delete('p/b', base + 2);
+      const past = () => storage.range({ prefix: 'p/', limit: 2, after: 'p/a', revision });
+      if (storage.isShared) expect((await past()).entries.map(({ key, text }) => `${key} ${text}`)).toEqual(['p/b old', 'p/c old']);
+      await storage.compact(storage.currentRevision);
+      expect(await past().catch(isExpired)).toBe(true);
+    });
+
     test('keeps texts as they are', async () => {
       const text = JSON.stringify({ text: 'ä € 😀 \u0000 \n "quoted"', deep: { list: [1, 2.5, null, true] } });
       await put('a', text);

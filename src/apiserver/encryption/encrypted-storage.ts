@@ -87,7 +87,7 @@ export function createEncryptedStorage(options: EncryptedStorageOptions): Encryp
           purging.found();
           continue;
         }
-        const text = seals.opened(entry);
+        const text = range.revision === undefined ? seals.opened(entry) : seals.openedPast(entry);
         if (text !== undefined) entries.push(text === entry.text ? entry : { ...entry, text });
       }
       return { ...result, entries };

@@ -112,16 +112,21 @@ export class ValueSeals {
     return undefined;
   }
 
+  /** The same for a value that may have been replaced since. It says nothing of the present one. */
+  openedPast({ key, text }: Pick<StoredEntry, 'key' | 'text'>): string | undefined {
+    return this.#tryOpen(key, text).plain;
+  }
+
   openedChange(change: StoredChange): StoredChange {
     const { key, values } = change;
     if (values === undefined) return change;
     const { before, after } = values;
-    const textBefore = before === undefined ? undefined : this.#tryOpen(key, before.text).plain;
+    const textBefore = before === undefined ? undefined : this.openedPast({ key, text: before.text });
     return {
       ...change,
       values: {
         before: before === undefined || textBefore === undefined ? undefined : { ...before, text: textBefore },
-        after: after === undefined ? undefined : this.#tryOpen(key, after).plain,
+        after: after === undefined ? undefined : this.openedPast({ key, text: after }),
       },
     };
   }

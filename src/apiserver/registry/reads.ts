@@ -5,6 +5,7 @@ import type { ListPage, ListRequest, Watching, WatchRecord, WatchRequest } from 
 import { formatContinueToken, parseContinueToken } from './continue-token.ts';
 import { type Filter, filterOf, matches } from './filter.ts';
 import { listVersionOf, watchStartOf } from './list-options.ts';
+import { type OldPageRequest, readOldPage } from './old-pages.ts';
 import type { Registry } from './registry.ts';
 import type { ResourceState } from './resource-state.ts';
 import type { Watcher } from './watch-hub.ts';
@@ -31,9 +32,9 @@ export async function listObjects(registry: Registry, kind: KindDefinition, requ
     // Another server may have given it out.
     await reach(registry, revision);
     if (revision === -1) return pageOf({ state, filter, limit, after, revision: registry.revision, past: undefined });
-    const past = pastOf(state, revision, registry.revision);
-    if (past === undefined) throw expired(inconsistentContinueText, formatContinueToken({ revision: -1, after }));
-    return pageOf({ state, filter, limit, after, revision, past });
+    const page = await pastPage(registry, { state, filter, limit, after, revision });
+    if (page === undefined) throw expired(inconsistentContinueText, formatContinueToken({ revision: -1, after }));
+    return page;
   }
   switch (version.type) {
     case 'any':
@@ -44,9 +45,9 @@ export async function listObjects(registry: Registry, kind: KindDefinition, requ
       return pageOf({ state, filter, limit, after: '', revision: registry.revision, past: undefined });
     case 'exact': {
       await reach(registry, version.revision);
-      const past = pastOf(state, version.revision, registry.revision);
-      if (past === undefined) throw expired('The resourceVersion for the provided list is too old.');
-      return pageOf({ state, filter, limit, after: '', revision: version.revision, past });
+      const page = await pastPage(registry, { state, filter, limit, after: '', revision: version.revision });
+      if (page === undefined) throw expired('The resourceVersion for the provided list is too old.');
+      return page;
     }
     default:
       return version satisfies never;
@@ -88,12 +89,13 @@ function pastOf(state: ResourceState, revision: number, current: number): Past |
   return past;
 }
 
-interface PageRequest {
-  readonly state: ResourceState;
-  readonly filter: Filter;
-  readonly limit: number;
-  readonly after: string;
-  readonly revision: number;
+/** Out of memory, or else out of a store that has the past; undefined when it is gone. */
+async function pastPage(registry: Registry, request: OldPageRequest): Promise<ListPage | undefined> {
+  const past = pastOf(request.state, request.revision, registry.revision);
+  return past === undefined ? await readOldPage(registry, request) : pageOf({ ...request, past });
+}
+
+interface PageRequest extends OldPageRequest {
   readonly past: Past | undefined;
 }
 

@@ -170,11 +170,20 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     if (closing !== undefined) throw new Error('the store is closed');
   }
 
-  async function range({ prefix, after, limit = Number.POSITIVE_INFINITY }: RangeOptions): Promise<RangeResult> {
+  async function range(options: RangeOptions): Promise<RangeResult> {
+    try {
+      return await readRange(options);
+    } catch (err) {
+      if (options.revision !== undefined && isCompacted(err)) throw tooOld(options.revision, compactedRevision);
+      throw err;
+    }
+  }
+
+  async function readRange({ prefix, after, limit = Number.POSITIVE_INFINITY, revision: wanted }: RangeOptions): Promise<RangeResult> {
     const rangeEnd = prefix === '' ? keys.end : keyAfterPrefix(keys.of(prefix));
     let key = after === undefined || after < prefix ? keys.of(prefix) : `${keys.of(after)}\0`;
     const entries: StoredEntry[] = [];
-    let revision: number | undefined;
+    let revision = wanted;
     for (;;) {
       const page = await client.range({
         key,
@@ -308,7 +317,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
       await client.compact(target, waits);
     } catch (err) {
       // Somebody else went further.
-      if (!(err as Error).message.includes('has been compacted')) throw err;
+      if (!isCompacted(err)) throw err;
     }
   }
 
@@ -411,6 +420,8 @@ const beforeOf = (before: KeyValue | undefined, firstRevision: number): { readon
   before === undefined || before.modRevision >= firstRevision ? undefined : { text: before.text, revision: before.modRevision };
 
 const tooOld = (revision: number, compacted: number) => expired(`too old resource version: ${revision} (${compacted})`);
+
+const isCompacted = (err: unknown): boolean => (err as Error).message.includes('has been compacted');
 
 /** Up to where etcd has forgotten what was superseded, whoever asked for it: a watch that begins before is refused and says so. */
 async function compactedIn(client: EtcdClient, keys: StoreKeys): Promise<Compacted> {

@@ -69,8 +69,10 @@ export function createLogReader(options: LogReaderOptions): LogReader {
   };
 }
 
-async function readRange({ driver, state }: LogReaderOptions, { prefix, after = '', limit }: RangeOptions): Promise<RangeResult> {
+async function readRange({ driver, state }: LogReaderOptions, options: RangeOptions): Promise<RangeResult> {
+  const { prefix, after = '', limit } = options;
   const revision = state.currentRevision;
+  if (options.revision !== undefined && options.revision !== revision) throw tooOld(state, options.revision);
   const found: { readonly key: string; readonly revision: number; readonly size: number }[] = [];
   for (const [key, { committed, size }] of state.index) {
     if (committed !== 0 && key > after && key.startsWith(prefix)) found.push({ key, revision: committed, size });

@@ -8,6 +8,7 @@ import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
 import { clusterRoleBindings } from '../../../src/api/rbac/v1/cluster-role-binding.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
+import { shareMemory } from '../../../src/base/memory-budget.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
 import type { EtcdEndpoint } from '../../../src/storage/etcd/client.ts';
@@ -137,6 +138,23 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     const rest = await third.kubeApi.list(request, { ...options, continue: page.continue });
     expect([...page.items, ...rest.items].map(({ metadata }) => metadata.name)).toEqual(['p1', 'p2', 'p3']);
     expect(rest.resourceVersion).toBe(page.resourceVersion);
+
+    // One without a memory of the past reads it from the store, until that is compacted there.
+    const forgetful = await startTestApi({
+      storage: await openFor('forgetful', etcd.endpoints),
+      memory: { ...shareMemory(), windowBytes: 0 },
+    });
+    const changed = await clientOf(1).patch(configMaps, refOf('p3'), { type: 'merge', body: { data: { is: 'new' } } });
+    await clientOf(1).delete(configMaps, refOf('p2'));
+    await until(() => forgetful.kubeApi.revision > Number(changed.metadata.resourceVersion), { what: 'the deletion is seen' });
+    const old = await forgetful.kubeApi.list(request, { ...options, continue: page.continue });
+    expect(old).toEqual(rest);
+    const exact = { ...options, limit: 0, resourceVersion: page.resourceVersion, resourceVersionMatch: 'Exact' } as const;
+    expect((await forgetful.kubeApi.list(request, exact)).items).toHaveLength(3);
+    await first.storage.compact(first.storage.currentRevision);
+    const late = forgetful.kubeApi.list(request, { ...options, continue: page.continue });
+    await expect(late).rejects.toMatchObject({ code: 410 });
+    await forgetful.stop();
 
     const last = await clientOf(0).create(configMaps, configMap('before'));
     const seen: string[] = [];
