@@ -3,6 +3,7 @@ import { validatingAdmissionPolicies } from '../api/admissionregistration/v1/adm
 import { customResourceDefinitions } from '../api/apiextensions/v1/custom-resource-definition.ts';
 import { resourceQuotas } from '../api/core/v1/resource-quota.ts';
 import { type Clock, systemClock, within } from '../base/clock.ts';
+import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import { type MemoryBudget, shareMemory } from '../base/memory-budget.ts';
 import type { Metrics } from '../base/metrics.ts';
@@ -27,13 +28,13 @@ import { createEncryptedStorage, type EncryptedStorage, type EncryptedStorageOpt
 import type { Unreadable } from './encryption/value-seals.ts';
 import { addFeatureGates } from './feature-gates.ts';
 import { createFlowControl, type FlowControl } from './flow-control/flow-control.ts';
+import { createHousekeeping } from './housekeeping.ts';
 import { createKindTable } from './kind-table.ts';
 import type { KubeApi, WriteRequest } from './kube-api.ts';
 import { createVerbs } from './kube-verbs.ts';
 import { createRuleIndex } from './rbac/rule-index.ts';
 import { startCompaction } from './registry/compaction.ts';
 import { BodyDecoder } from './registry/decoding.ts';
-import { startEventExpiry } from './registry/event-expiry.ts';
 import { FieldOwners } from './registry/field-owners.ts';
 import { startRegistry } from './registry/registry.ts';
 import { createWriter } from './registry/writes.ts';
@@ -91,6 +92,11 @@ export interface RunningKubeApi extends KubeApi {
   readonly flowControl: FlowControl;
   /** All that bearer tokens can be, for whoever authenticates requests. */
   readonly tokenAuthenticator: TokenAuthenticator;
+  /**
+   * Work that one of several servers does. It runs already where no other server has the store; else the caller starts it while this
+   * server leads.
+   */
+  readonly housekeeping: Component;
   /** Objects of the store that cannot be decrypted, by store key. */
   readonly unreadable: ReadonlyMap<string, Unreadable>;
   /** The keys of the store while it is in use; absent: nothing in it is encrypted. */
@@ -183,9 +189,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     ...(options.newUid === undefined ? {} : { newUid: options.newUid }),
   });
 
-  const expiry = startEventExpiry({ registry, writer, clock, log });
   const customResources = kinds.some(isDefinition) ? new CustomResources({ registry, kinds: kindTable, writer, clock, log }) : undefined;
-  let policyStatus: { stop(): void } | undefined;
 
   const verbs = createVerbs({
     registry,
@@ -205,7 +209,17 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     clock,
   });
   await customResources?.start();
-  if (kinds.some(isPolicy)) policyStatus = startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log });
+  const housekeeping = createHousekeeping({
+    registry,
+    writer,
+    clock,
+    log,
+    customResources,
+    startPolicyStatus: kinds.some(isPolicy)
+      ? () => startPolicyStatus({ registry, kinds: kindTable, schemas, writer, clock, log })
+      : undefined,
+  });
+  if (!storage.isShared) await housekeeping.start({ signal: new AbortController().signal });
   const settleKinds = async (): Promise<void> => {
     if (customResources !== undefined) await within(clock, maxSettleMs, customResources.settled());
   };
@@ -220,6 +234,7 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     encryption: encrypted === undefined ? undefined : { use: encrypted.use, survey: encrypted.survey, reseal: () => sealing?.wake() },
     tokens,
     tokenAuthenticator,
+    housekeeping,
     flowControl: createFlowControl({
       registry,
       served: kinds,
@@ -230,10 +245,9 @@ export async function createKubeApi(options: KubeApiOptions): Promise<RunningKub
     }),
     stop() {
       customResources?.stop();
-      policyStatus?.stop();
+      void housekeeping.stop();
       compaction.stop();
       sealing?.stop();
-      expiry.stop();
       webhookClient.close();
       registry.stop();
     },

@@ -61,8 +61,13 @@ export function startPolicyStatus({ registry, writer, clock, log, ...types }: Po
     }
   }
 
-  followObjects(registry, policies, ({ metadata }, gone) => {
+  const leave = followObjects(registry, policies, ({ metadata }, gone) => {
     if (!gone) queue.add(metadata.name);
   });
-  return { stop: () => queue.close() };
+  return {
+    stop() {
+      leave();
+      queue.close();
+    },
+  };
 }

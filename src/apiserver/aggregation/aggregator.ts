@@ -33,6 +33,8 @@ export interface Aggregator extends Component {
   isRemote(group: string, version: string): boolean;
   /** Documents of OpenAPI version 3 that other servers have, by path (`apis/G/V`): the address below `/openapi/v3/` with its hash. */
   openApi(): ReadonlyMap<string, string>;
+  /** Writes what is known of other servers to the status of APIServices, while it runs; needed with `reportsWhileLed` alone. */
+  readonly conditions: Component;
   /** Answers a request for a group version for which `isRemote` holds. */
   proxy(group: string, version: string, request: ProxiedRequest): Promise<void>;
 }
@@ -63,6 +65,8 @@ export interface AggregatorOptions {
   readonly log: Log;
   /** [0, 1) */
   readonly random: () => number;
+  /** Several servers have the same APIServices: the one that runs `conditions` writes their status. Absent: this one, always. */
+  readonly reportsWhileLed?: boolean;
 }
 
 /** Between two looks at a server that answers. */
@@ -111,10 +115,24 @@ class ApiAggregator implements Aggregator {
   readonly #unsubscribe: (() => void)[] = [];
   readonly #stopping = new AbortController();
   #revision = 0;
+  #reports: boolean;
+
+  readonly conditions: Component = {
+    name: 'conditions of APIServices',
+    start: async () => {
+      this.#reports = true;
+      for (const { metadata } of this.#apiServices.list()) this.#schedule(metadata.name, 0);
+    },
+    stop: async () => {
+      this.#reports = false;
+    },
+  };
+
   #list: { readonly revision: number; readonly groupVersions: readonly AggregatedGroupVersion[] } | undefined;
 
   constructor(options: AggregatorOptions) {
     this.#options = options;
+    this.#reports = options.reportsWhileLed !== true;
     const { informers, frontProxy, clock, metrics } = options;
     this.#transport = createRemoteTransport({ frontProxy, clock });
     this.#apiServices = informers.get(apiServices);
@@ -366,6 +384,8 @@ class ApiAggregator implements Aggregator {
 
   async #report(apiService: APIService, next: AvailableCondition): Promise<void> {
     const { client, clock, log } = this.#options;
+    // What this server serves itself is available wherever it is asked for, and that must not wait for a leader.
+    if (!this.#reports && isRemote(apiService)) return;
     const before = apiService.status?.conditions;
     const conditions = setCondition(before, next, timestampOf(clock.now()));
     if (conditions === before) return;

@@ -43,7 +43,8 @@ const requestOf = (kind: KindDefinition): WriteRequest => ({ kind, user: apiServ
 
 /**
  * Serves what CustomResourceDefinitions describe, from the moment that their names are accepted until their last instance is gone. Every
- * API server over the store does this for itself, from the same objects; what it writes to them is the same whoever comes first.
+ * API server over the store does this for itself, from the same objects; what it writes to them is the same whoever comes first. One of
+ * them deletes the instances of definitions that go.
  */
 export class CustomResources {
   readonly #options: CustomResourcesOptions;
@@ -52,6 +53,7 @@ export class CustomResources {
   readonly #pending = new Set<string>();
   readonly #timers = new Map<string, { readonly cancel: () => void; readonly delayMs: number }>();
   #running = false;
+  #cleansUp = false;
   /** The definitions that are being looked at, and those that came meanwhile. */
   #round: Promise<void> = Promise.resolve();
   #stopped = false;
@@ -77,6 +79,17 @@ export class CustomResources {
     this.#stopped = true;
     for (const { cancel } of this.#timers.values()) cancel();
     this.#timers.clear();
+  }
+
+  /** Deletes the instances of definitions that go, from now on until it is stopped. */
+  cleanUp(): { stop(): void } {
+    this.#cleansUp = true;
+    for (const { metadata } of this.#definitions()) if (metadata.deletionTimestamp !== undefined) this.#note(metadata.name);
+    return {
+      stop: () => {
+        this.#cleansUp = false;
+      },
+    };
   }
 
   #note(name: string): void {
@@ -151,8 +164,8 @@ export class CustomResources {
         now,
       );
     });
-    if (isGoing && definition.metadata.finalizers?.includes(finalizers.customResourceCleanup) === true) {
-      await this.#cleanUp(definition, kinds.isBuiltIn(definition.spec.group, definition.spec.names.plural));
+    if (this.#cleansUp && isGoing && definition.metadata.finalizers?.includes(finalizers.customResourceCleanup) === true) {
+      await this.#deleteInstances(definition, kinds.isBuiltIn(definition.spec.group, definition.spec.names.plural));
     }
   }
 
@@ -256,9 +269,11 @@ export class CustomResources {
   }
 
   /** Deletes the instances; the definition goes with the last of them. */
-  async #cleanUp(definition: CustomResourceDefinition, isBuiltIn: boolean): Promise<void> {
+  async #deleteInstances(definition: CustomResourceDefinition, isBuiltIn: boolean): Promise<void> {
     const { registry, writer } = this.#options;
     const { name } = definition.metadata;
+    // Another server may have made an instance that this one has not seen.
+    await registry.freshness.barrier();
     const stored = this.#served.get(name)?.made?.stored;
     if (stored !== undefined && !isBuiltIn) {
       const left = (): readonly KubeObject[] => [...registry.stateOf(stored).all.objects.values()];

@@ -1,17 +1,20 @@
 import type { KindDefinition } from '../../machinery/kind.ts';
 import type { KubeObject } from '../../machinery/object.ts';
 import type { Registry } from './registry.ts';
+import type { Watcher } from './watch-hub.ts';
 
 /**
  * Calls `see` for every existing object of the kind, and for every later change as soon as it is committed. Its effects
  * therefore count before the writer gets an answer. `see` must only note. An object that makes it throw is skipped and
  * reported. If the error were passed on, it would end the start, or silently stop following all objects.
+ *
+ * @returns ends it
  */
 export function followObjects(
   registry: Pick<Registry, 'stateOf' | 'revision' | 'onSkipped'>,
   kind: KindDefinition,
   see: (object: KubeObject, gone: boolean) => void,
-): void {
+): () => void {
   const state = registry.stateOf(kind);
   const trySee = (object: KubeObject, gone: boolean): void => {
     try {
@@ -21,7 +24,7 @@ export function followObjects(
     }
   };
   for (const object of state.all.objects.values()) trySee(object, false);
-  state.hub.add({
+  const watcher: Watcher = {
     filter: { namespace: undefined, name: undefined, indexed: undefined, predicate: undefined, selective: false },
     after: registry.revision,
     bookmarks: false,
@@ -34,5 +37,7 @@ export function followObjects(
       // The server stops, or the process ends because its store is gone.
       onEnd: () => undefined,
     },
-  });
+  };
+  state.hub.add(watcher);
+  return () => state.hub.remove(watcher);
 }

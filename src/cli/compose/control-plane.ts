@@ -209,6 +209,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     clock,
     log: log.child({ component: 'aggregator' }),
     random,
+    reportsWhileLed: storage.shared !== undefined,
   });
   let isRetiring = false;
   const kubelet: KubeletCredentials = {
@@ -391,6 +392,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
       events,
       dependencies,
       elections,
+      housekeeping: [kubeApi.housekeeping, aggregator.conditions],
     },
     part,
   );

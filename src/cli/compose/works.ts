@@ -39,6 +39,8 @@ export interface WorksOptions extends Surroundings {
   dependencies(component: string): ControllerDependencies;
   /** Absent: this is the only server, and does all the work. */
   readonly elections: Elections | undefined;
+  /** Parts of the API that run on one of several servers; on the only one they run already. */
+  readonly housekeeping: readonly Component[];
 }
 
 /** Work that one server of a cluster does. */
@@ -121,6 +123,7 @@ function housekeeping(options: WorksOptions): Work {
               clock,
               log: log.child({ component: 'server-endpoints' }),
             }),
+            ...options.housekeeping,
           ]),
       createDefaultServiceCidr({
         client: guard(ownClient),

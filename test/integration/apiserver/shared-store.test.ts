@@ -11,6 +11,8 @@ import { createLog } from '../../../src/base/log.ts';
 import { shareMemory } from '../../../src/base/memory-budget.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
+import type { KindDefinition } from '../../../src/machinery/kind.ts';
+import { isNotFound } from '../../../src/machinery/status-error.ts';
 import type { EtcdEndpoint } from '../../../src/storage/etcd/client.ts';
 import { openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import type { Storage, WriteResult } from '../../../src/storage/storage.ts';
@@ -250,7 +252,23 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     );
     const { kubeApi } = servers[2] as TestApi;
     await kubeApi.newest?.();
-    expect(kubeApi.kinds.find('example.com', 'v1', 'widgets')).toBeDefined();
+    const kind = kubeApi.kinds.find('example.com', 'v1', 'widgets') as KindDefinition;
+    expect(kind).toBeDefined();
+
+    // The instances go when one of them keeps house.
+    const widget = { apiVersion: 'example.com/v1', kind: 'Widget', metadata: { name: 'one', namespace: 'team' } };
+    await clientOf(2).create(kind, widget);
+    await clientOf(0).delete(customResourceDefinitions, { name });
+    const isGone = () =>
+      clientOf(1)
+        .get(customResourceDefinitions, { name })
+        .then(() => false, isNotFound);
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    expect(await isGone()).toBe(false);
+    await kubeApi.housekeeping.start({ signal: new AbortController().signal });
+    await until(isGone, { what: 'the definition is gone' });
+    expect((await servers[0]?.storage.range({ prefix: 'example.com/widgets/' }))?.entries).toEqual([]);
+    await kubeApi.housekeeping.stop();
   });
 
   it('read the store again when etcd has compacted what one of them has not seen', async () => {
