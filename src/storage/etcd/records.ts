@@ -29,6 +29,8 @@ export interface StoreRecord {
 /** The records of a store, and where its watch hands on what it sees. */
 export interface LiveRecords extends StoreRecords {
   onEvents(events: readonly EtcdEvent[]): void;
+  /** Changes were missed: each record that somebody watches is read again. */
+  onGap(): void;
 }
 
 /** The client waits some seconds for each. */
@@ -47,6 +49,19 @@ export function createRecords(client: EtcdClient, keys: StoreKeys): LiveRecords 
     if (succeeded) return { text, revision };
     // An earlier try was done, and its answer was lost.
     return found?.text === text ? recordOf(found) : undefined;
+  }
+
+  /** Each try perseveres for some seconds. Where all fail, the watch breaks as well, and comes back with what changes then. */
+  async function readAgain(key: string): Promise<void> {
+    for (let tries = 1; tries <= maxTries; tries += 1) {
+      try {
+        const [entry] = (await client.range({ key })).entries;
+        if (entry !== undefined) for (const listener of listeners.get(key) ?? []) listener(recordOf(entry));
+        return;
+      } catch (err) {
+        if (!isOpen(err)) return;
+      }
+    }
   }
 
   return {
@@ -73,6 +88,9 @@ export function createRecords(client: EtcdClient, keys: StoreKeys): LiveRecords 
       const known = listeners.get(key) ?? new Set();
       listeners.set(key, known.add(listener));
       return () => void known.delete(listener);
+    },
+    onGap() {
+      for (const key of listeners.keys()) void readAgain(key);
     },
     onEvents(events) {
       if (listeners.size === 0) return;

@@ -125,6 +125,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     },
     onGap(compacted) {
       noteCompacted(compacted, compactedAt);
+      records.onGap();
       for (const subscriber of subscribers) end(subscriber, tooOld(subscriber.position, compacted));
     },
     onEnd(err) {
