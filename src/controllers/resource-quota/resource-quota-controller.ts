@@ -3,7 +3,9 @@ import { type ResourceAmounts, readAmounts } from '../../api/core/v1/pod-resourc
 import { addAmounts, isInScope, mayCount, restrictTo, usageOf, writeAmounts } from '../../api/core/v1/quota-usage.ts';
 import { type ResourceQuota, resourceQuotas } from '../../api/core/v1/resource-quota.ts';
 import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
+import { eachPage } from '../../client/each-page.ts';
 import { deepEqual, type KubeObject, keyOf } from '../../machinery/object.ts';
+import { compareQuantities, type Quantity } from '../../machinery/quantity.ts';
 import { groupResourceOf } from '../../machinery/resource.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
@@ -52,7 +54,10 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
     // Only a cache that is whole is counted.
     if (kinds.some((kind) => !informers.get(kind).synced)) return { requeueAfterMs: minDelayMs };
     let used: ResourceAmounts = new Map();
-    for (const kind of kinds) used = addAmounts(used, usedBy(quota, kind, hard));
+    for (const kind of kinds)
+      used = addAmounts(used, usedBy(quota, kind, informers.get(kind).list({ namespace: quota.metadata.namespace })));
+    // A cache that is late lacks objects that were charged already. So the server says what is there before anybody gets room.
+    if (isLower(used, readAmounts(quota.status?.used))) used = await usedInStore(quota, kinds, signal);
     const status = { ...quota.status, hard: quota.spec?.hard ?? {}, used: writeAmounts(used, Object.keys(quota.spec?.hard ?? {})) };
     delayMs = Math.max(minDelayMs, (clock.monotonicMs() - startedAtMs) * idleShare);
     if (!deepEqual(status, quota.status)) await write({ ...quota, status }, signal);
@@ -60,10 +65,22 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
     return { requeueAfterMs: hasUnknownKind(hard, await resources()) ? discoveryMaxAgeMs + 1 : resyncMs };
   }
 
-  function usedBy(quota: ResourceQuota, kind: DiscoveredResource, hard: ResourceAmounts): ResourceAmounts {
+  /** The write of the status conflicts when something is charged after the quota was read. */
+  async function usedInStore(quota: ResourceQuota, kinds: readonly DiscoveredResource[], signal: AbortSignal): Promise<ResourceAmounts> {
+    let used: ResourceAmounts = new Map();
+    for (const kind of kinds) {
+      for await (const page of eachPage<KubeObject>(client, kind, { namespace: quota.metadata.namespace, signal })) {
+        used = addAmounts(used, usedBy(quota, kind, page));
+      }
+    }
+    return used;
+  }
+
+  function usedBy(quota: ResourceQuota, kind: DiscoveredResource, objects: Iterable<KubeObject>): ResourceAmounts {
+    const hard = readAmounts(quota.spec?.hard);
     let used: ResourceAmounts = new Map();
     const isPods = kind.group === pods.group && kind.resource === pods.resource;
-    for (const object of informers.get(kind).list({ namespace: quota.metadata.namespace })) {
+    for (const object of objects) {
       if (isPods && isOverdue(object as Pod, clock.now())) continue;
       if (isInScope(quota, kind, object)) used = addAmounts(used, restrictTo(hard, usageOf(kind, object)));
     }
@@ -104,6 +121,12 @@ function hasUnknownKind(hard: ResourceAmounts, served: readonly DiscoveredResour
   const names = new Set(served.map((kind) => `count/${groupResourceOf(kind)}`));
   return [...hard.keys()].some((name) => name.startsWith('count/') && !names.has(name));
 }
+
+const zero: Quantity = { nanos: 0n, format: 'DecimalSI' };
+
+/** True when some resource has less use than was written before. */
+const isLower = (used: ResourceAmounts, before: ResourceAmounts): boolean =>
+  [...before].some(([name, amount]) => compareQuantities(used.get(name) ?? zero, amount) < 0);
 
 const canFollow = ({ verbs }: DiscoveredResource): boolean => verbs.includes('list') && verbs.includes('watch');
 

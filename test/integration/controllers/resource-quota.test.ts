@@ -4,13 +4,15 @@ import { type Deployment, deployments } from '../../../src/api/apps/v1/deploymen
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { type ResourceQuota, resourceQuotas } from '../../../src/api/core/v1/resource-quota.ts';
+import { secrets } from '../../../src/api/core/v1/secret.ts';
+import type { Client } from '../../../src/client/client.ts';
 import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
 import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
 import { createResourceQuotaController } from '../../../src/controllers/resource-quota/resource-quota-controller.ts';
 import type { KubeObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { isForbidden, isNotFound } from '../../../src/machinery/status-error.ts';
-import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
+import { type ControlPlane, startControllers, startControlPlane } from '../../support/control-plane.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 
@@ -133,5 +135,50 @@ it('should create a ResourceQuota and capture the life of a custom resource, als
     await makeBox('b');
   } finally {
     await late.stop();
+  }
+});
+
+it('gives no room while its caches lack what was charged', async () => {
+  const server = await startControlPlane({ controllers: [] });
+  const { client } = server;
+  let isLate = false;
+  const held: (() => void)[] = [];
+  const late: Client = {
+    ...client,
+    watch: (resource, options) =>
+      client.watch(resource, {
+        ...options,
+        onEvents(events) {
+          // The servers of one store: this one is behind with the objects, and not with the quotas.
+          if (isLate && resource.resource === configMaps.resource) held.push(() => options.onEvents(events));
+          else options.onEvents(events);
+        },
+      }),
+  };
+  const running = await startControllers(late, [createResourceQuotaController]);
+  const used = async () => (await client.get(resourceQuotas, { namespace, name: 'maps' })).status?.used;
+  const make = (name: string) => client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name, namespace } });
+  try {
+    await client.create(resourceQuotas, {
+      ...{ apiVersion: 'v1', kind: 'ResourceQuota', metadata: { name: 'maps', namespace } },
+      spec: { hard: { configmaps: '2', secrets: '9' } },
+    });
+    await make('first');
+    await until(async () => (await used())?.configmaps === '1', { what: 'the first is counted' });
+    isLate = true;
+    await make('second');
+    // The controller writes the quota after it has seen the charge: the Secrets come later.
+    await client.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'beside', namespace } });
+    await client.delete(secrets, { namespace, name: 'beside' });
+    await until(async () => (await used())?.secrets === '0', { what: 'the Secret is gone from the quota' });
+    expect((await used())?.configmaps).toBe('2');
+    await expect(make('third')).rejects.toSatisfy(isForbidden);
+    isLate = false;
+    for (const deliver of held.splice(0)) deliver();
+    await client.delete(configMaps, { namespace, name: 'first' });
+    await until(async () => (await used())?.configmaps === '1', { what: 'room for the third' });
+  } finally {
+    await running.stop();
+    await server.stop();
   }
 });

@@ -10,6 +10,7 @@ import { replicationControllers } from '../../../api/core/v1/replication-control
 import type { Kustomization, PatchTarget } from '../../../api/kustomize/v1/kustomization.ts';
 import { untilAborted } from '../../../base/concurrency.ts';
 import type { Client } from '../../../client/client.ts';
+import { eachPage } from '../../../client/each-page.ts';
 import type { InformerSet } from '../../../client/informer.ts';
 import { conditionOf } from '../../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual, type KubeObject } from '../../../machinery/object.ts';
@@ -40,7 +41,6 @@ export interface IgnoredFields {
 }
 
 /** Autoscalers asked for in one list call. */
-const pageSize = 500;
 const byTarget = 'gitops-scale-target';
 const scalableKinds: ReadonlyMap<string, Resource> = new Map(
   [deployments, replicaSets, statefulSets, replicationControllers].map((resource) => [resource.kind, resource as Resource]),
@@ -93,13 +93,10 @@ export async function askPointers(client: Client, app: Kustomization, object: Ku
 
 async function isScaledNow(client: Client, object: KubeObject): Promise<boolean> {
   const { namespace } = object.metadata;
-  let page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize });
-  for (;;) {
-    if (page.items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
-    const next = page.metadata.continue;
-    if (next === undefined || next === '') return false;
-    page = await client.list(horizontalPodAutoscalersV1, { namespace, limit: pageSize, continue: next });
+  for await (const page of eachPage(client, horizontalPodAutoscalersV1, { namespace })) {
+    if (page.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
   }
+  return false;
 }
 
 interface Scalable extends KubeObject {
