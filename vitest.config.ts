@@ -75,6 +75,9 @@ export default defineConfig({
       // No hook, signature or line ending of the developer's own git.
       GIT_CONFIG_GLOBAL: '/dev/null',
       GIT_CONFIG_NOSYSTEM: '1',
+      // kubectl, helm and etcd are Go programs that live for a moment or stay small. Their collector takes a quarter of the processor time
+      // of a kubectl when it begins at 4 MB, and next to nothing at 16.
+      //GOGC: '400',
       NO_PROXY: withoutProxy,
       no_proxy: withoutProxy,
     },
