@@ -6,6 +6,9 @@ export type DeepReadonly<T> = T extends readonly (infer U)[]
     ? { readonly [K in keyof T]: DeepReadonly<T[K]> }
     : T;
 
+/** As its maker sees an object that is read-only for all others. */
+export type Mutable<T> = { -readonly [K in keyof T]: T[K] };
+
 export interface OwnerReference {
   readonly apiVersion: string;
   readonly kind: string;

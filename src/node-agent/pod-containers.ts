@@ -1,5 +1,6 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { PodStopReason } from '../lifecycle/pod-run.machine.ts';
+import type { Mutable } from '../machinery/object.ts';
 import type { AgentContext } from './agent-context.ts';
 import { type ContainerMemory, type ContainerPlan, latestOf, type PlannedStop, planContainers } from './container-plan.ts';
 import type { SandboxStatus } from './container-runtime.ts';
@@ -71,8 +72,6 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
     onBegin: (containerId) => probes.stopKilling(containerId),
     onEnd: () => options.wake(),
   });
-  let plan: ContainerPlan | undefined;
-  let fallbackMessages: ReadonlyMap<string, string> = new Map();
 
   const podIP = (): string => sandboxes.newest?.ip ?? '';
 
@@ -123,27 +122,27 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
     begin({ status, why, graceMs: (ofProbe ?? graceSeconds('Finished')) * 1_000, isDeleted: false });
   }
 
-  return {
+  const containers: Mutable<PodContainers> = {
     memories,
-    get plan() {
-      return plan;
-    },
-    get fallbackMessages() {
-      return fallbackMessages;
-    },
+    plan: undefined,
+    fallbackMessages: noMessages,
 
     async look() {
       const { newest } = sandboxes;
       if (newest === undefined) return;
       watchFound(newest);
       if (runtime.runsPrograms)
-        fallbackMessages = await readFallbackMessages(context, { pod: options.pod(), sandbox: newest, known: fallbackMessages });
+        containers.fallbackMessages = await readFallbackMessages(context, {
+          pod: options.pod(),
+          sandbox: newest,
+          known: containers.fallbackMessages,
+        });
     },
 
     replan(deleting) {
       const pod = options.pod();
       rememberAll();
-      plan = planContainers({
+      const plan = planContainers({
         pod,
         sandbox: sandboxes.newest,
         memories,
@@ -153,6 +152,7 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
         runsEphemeral: runtime.hasContainers,
         steps: context.steps,
       });
+      containers.plan = plan;
       for (const container of plan.backedOff) {
         const message = `Back-off restarting failed container ${container.name} in pod ${pod.metadata.name}_${pod.metadata.namespace}(${podUid})`;
         recordPodEvent(context, pod, { type: 'Warning', reason: 'BackOff', message, container });
@@ -162,6 +162,7 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
 
     async carryOut() {
       const sandbox = sandboxes.newest;
+      const { plan } = containers;
       if (plan === undefined || sandbox === undefined) return false;
       const { starts, stops } = plan;
       for (const each of stops) stopPlanned(each);
@@ -200,4 +201,7 @@ export function createPodContainers(options: PodContainersOptions): PodContainer
       }
     },
   };
+  return containers;
 }
+
+const noMessages: ReadonlyMap<string, string> = new Map();

@@ -71,7 +71,7 @@ const sizes = ['memory', 'cpu'] as const;
 
 export function createPodResize({ context, pod: first, usedByOthers, record }: PodResizeOptions): PodResize {
   const { runtime, allocatable, clock, log } = context;
-  const canResize = runtime.resize !== undefined;
+  if (runtime.resize === undefined) return runtime.runsPrograms ? withoutAmounts : withoutResize;
   let granted: Resources = new Map(resizable(first).map((container) => [container.name, recordedOf(first, container)]));
   /** The amounts of the newest run of each container, by the name of the container. */
   const applied = new Map<string, Applied>();
@@ -90,7 +90,6 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
   const grantedTo = ({ name, resources = {} }: Container): ResourceRequirements => granted.get(name) ?? resources;
 
   function given(pod: Pod): Pod {
-    if (!canResize) return pod;
     if (known?.pod !== pod || known.granted !== granted) known = { pod, granted, result: withResources(pod, granted) };
     return known.result;
   }
@@ -126,7 +125,6 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
     given,
 
     decide(pod) {
-      if (!canResize) return;
       pending = undefined;
       if (failure === undefined) retryAt = Number.POSITIVE_INFINITY;
       if (resizable(pod).every((container) => deepEqual(grantedTo(container), container.resources ?? {}))) return;
@@ -175,11 +173,10 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
     },
 
     needsRestart(pod, name) {
-      return canResize && behind(pod).some(({ container, resources }) => container.name === name && restarts(container, resources));
+      return behind(pod).some(({ container, resources }) => container.name === name && restarts(container, resources));
     },
 
     statusOf(container) {
-      if (!canResize) return runtime.runsPrograms ? {} : { resources: container.resources ?? {} };
       const resources = grantedTo(container);
       const { requests } = resources;
       return {
@@ -189,7 +186,6 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
     },
 
     conditions(pod) {
-      if (!canResize) return [];
       const type = 'PodResizeInProgress';
       const inProgress: readonly ResizeCondition[] =
         failure !== undefined
@@ -203,6 +199,20 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
     nextAt: () => retryAt,
   };
 }
+
+/** Pods of a runtime that changes no amounts need no memory of theirs for it: they share one object. */
+const fixedWith = (statusOf: PodResize['statusOf']): PodResize => ({
+  given: (pod) => pod,
+  decide: () => undefined,
+  apply: async () => undefined,
+  needsRestart: () => false,
+  statusOf,
+  conditions: () => [],
+  nextAt: () => Number.POSITIVE_INFINITY,
+});
+
+const withoutAmounts = fixedWith(() => ({}));
+const withoutResize = fixedWith(({ resources = {} }) => ({ resources }));
 
 const wordsOf = (condition: { readonly reason?: string | undefined; readonly message?: string | undefined } | undefined): string =>
   condition === undefined ? '' : `${condition.reason} ${condition.message}`;

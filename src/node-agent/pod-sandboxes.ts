@@ -1,6 +1,7 @@
 import { join } from 'node:path';
 import type { Pod } from '../api/core/v1/pod.ts';
 import { runtimeClasses } from '../api/node/v1/runtime-class.ts';
+import type { Mutable } from '../machinery/object.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { ContainerStatus, PodSandboxConfig, SandboxStatus } from './container-runtime.ts';
 import { composePodDns, podDomain } from './pod-dns.ts';
@@ -29,7 +30,6 @@ export interface PodSandboxes {
 export function createPodSandboxes(context: AgentContext, podUid: string): PodSandboxes {
   const { client, runtime, metrics, logDirectory } = context;
   let all: readonly SandboxStatus[] = [];
-  let newest: SandboxStatus | undefined;
 
   /** Parts beyond the limits of resolvers are left out, and an Event says so. */
   async function dnsOf(pod: Pod): Promise<Pick<PodSandboxConfig, 'dns' | 'domain'>> {
@@ -46,16 +46,14 @@ export function createPodSandboxes(context: AgentContext, podUid: string): PodSa
     return (await client.get(runtimeClasses, { name: runtimeClassName })).handler;
   }
 
-  return {
-    get newest() {
-      return newest;
-    },
+  const sandboxes: Mutable<PodSandboxes> = {
+    newest: undefined,
 
     running: () => all.flatMap(({ containers }) => containers.filter(({ state }) => state === 'running')),
 
     async look() {
       all = await runtime.list({ podUid });
-      newest = all.reduce<SandboxStatus | undefined>(
+      sandboxes.newest = all.reduce<SandboxStatus | undefined>(
         (before, sandbox) => (before === undefined || sandbox.attempt > before.attempt ? sandbox : before),
         undefined,
       );
@@ -63,7 +61,7 @@ export function createPodSandboxes(context: AgentContext, podUid: string): PodSa
 
     async run(pod, gracePeriodMs) {
       const { metadata, spec } = pod;
-      const attempt = newest === undefined ? 0 : newest.attempt + 1;
+      const attempt = sandboxes.newest === undefined ? 0 : sandboxes.newest.attempt + 1;
       try {
         const dns = await dnsOf(pod);
         const runtimeHandler = await handlerOf(pod);
@@ -101,6 +99,7 @@ export function createPodSandboxes(context: AgentContext, podUid: string): PodSa
       for (const { id } of all) await metrics.runtimeOperation('remove_podsandbox', () => runtime.removePodSandbox(id));
     },
   };
+  return sandboxes;
 }
 
 /** The directory of a pod's logs. */

@@ -1,4 +1,5 @@
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
+import type { Mutable } from '../machinery/object.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import type { AgentContext } from './agent-context.ts';
 
@@ -25,13 +26,12 @@ const retryMs = 1_000;
 export function createPodStatusWriter({ context, read, take, onWritten, retry }: PodStatusWriterOptions): PodStatusWriter {
   const { client, log } = context;
   let tail: Promise<void> = Promise.resolve();
-  let writing: PodStatus | undefined;
 
   async function write(): Promise<void> {
     for (let tries = 1; ; tries += 1) {
       const wanted = read();
       if (wanted === undefined || wanted.status === wanted.pod.status) return;
-      writing = wanted.status;
+      writer.writing = wanted.status;
       try {
         take(await client.update(pods, { ...wanted.pod, status: wanted.status }, { subresource: 'status' }));
         onWritten();
@@ -42,7 +42,7 @@ export function createPodStatusWriter({ context, read, take, onWritten, retry }:
         if (!isConflict(err) || tries >= maxTries) throw err;
         if (!(await readAgain(wanted.pod))) return;
       } finally {
-        writing = undefined;
+        writer.writing = undefined;
       }
     }
   }
@@ -60,10 +60,8 @@ export function createPodStatusWriter({ context, read, take, onWritten, retry }:
     }
   }
 
-  return {
-    get writing() {
-      return writing;
-    },
+  const writer: Mutable<PodStatusWriter> = {
+    writing: undefined,
     flush() {
       tail = tail.then(write).catch((err: unknown) => {
         const { namespace, name } = read()?.pod.metadata ?? {};
@@ -73,4 +71,5 @@ export function createPodStatusWriter({ context, read, take, onWritten, retry }:
       return tail;
     },
   };
+  return writer;
 }

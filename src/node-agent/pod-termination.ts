@@ -55,7 +55,7 @@ export interface TerminationsOptions {
 export function createTerminations({ context, onBegin, onEnd }: TerminationsOptions): Terminations {
   const { clock, log, runtime } = context;
   /** Containers on their way to their end, with the time at which they are killed. */
-  const underWay = new Map<string, { deadline: number }>();
+  let underWay: Map<string, { deadline: number }> | undefined;
 
   return {
     begin(request) {
@@ -63,6 +63,7 @@ export function createTerminations({ context, onBegin, onEnd }: TerminationsOpti
       const key = `${pod.metadata.namespace}/${pod.metadata.name}`;
       const fail = (err: unknown): void => log.error({ err, pod: key, container: status.name }, 'Could not stop container');
       const deadline = clock.monotonicMs() + graceMs;
+      underWay ??= new Map();
       const known = underWay.get(status.id);
       if (known !== undefined) {
         if (known.deadline <= deadline) return;
@@ -77,7 +78,7 @@ export function createTerminations({ context, onBegin, onEnd }: TerminationsOpti
       endContainer(context, request, container)
         .catch(fail)
         .finally(() => {
-          underWay.delete(status.id);
+          underWay?.delete(status.id);
           onEnd();
         });
     },

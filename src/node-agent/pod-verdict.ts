@@ -1,5 +1,6 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { PodStopReason } from '../lifecycle/pod-run.machine.ts';
+import type { Mutable } from '../machinery/object.ts';
 import type { AgentContext } from './agent-context.ts';
 import { type PodRejection, rejectionOf } from './container-security.ts';
 import { recordPodEvent } from './pod-events.ts';
@@ -24,45 +25,44 @@ export interface PodVerdict {
 
 export function createPodVerdict(context: AgentContext): PodVerdict {
   let evicted: PodRejection | undefined;
-  let final: PodRejection | undefined;
-  let graceSeconds: number | undefined;
-  return {
-    get graceSeconds() {
-      return graceSeconds;
-    },
-
-    get isEvicted() {
-      return evicted !== undefined;
-    },
-    get final() {
-      return final;
-    },
+  const verdict: Mutable<PodVerdict> = {
+    isEvicted: false,
+    final: undefined,
+    graceSeconds: undefined,
 
     judge(pod) {
       if (evicted === undefined && context.shutdown.isUnderWay)
-        evicted = { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' };
+        end({ reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' });
       if (!context.runtime.hasContainers || evicted !== undefined) return;
       const rejection = rejectionOf(pod);
       if (rejection === undefined) return;
-      evicted = { ...rejection, message: `Pod was rejected: ${rejection.message}` };
+      end({ ...rejection, message: `Pod was rejected: ${rejection.message}` });
       recordPodEvent(context, pod, { type: 'Warning', ...rejection });
     },
 
     evict(pod, message) {
-      evicted ??= { reason: 'Evicted', message };
+      end({ reason: 'Evicted', message });
       recordPodEvent(context, pod, { type: 'Warning', reason: 'Evicted', message });
     },
 
     endForShutdown(seconds) {
-      graceSeconds = seconds;
-      evicted ??= { reason: 'Terminated', message: 'Pod was terminated in response to imminent node shutdown.' };
+      verdict.graceSeconds = seconds;
+      end({ reason: 'Terminated', message: 'Pod was terminated in response to imminent node shutdown.' });
     },
 
     pass(reason) {
       if (reason === 'DeadlineExceeded')
-        final = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
-      if (reason === 'Evicted') final = evicted;
+        verdict.final = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
+      if (reason === 'Evicted') verdict.final = evicted;
       return reason === 'DeadlineExceeded' || reason === 'Evicted';
     },
   };
+
+  /** The first reason stays. */
+  function end(rejection: PodRejection): void {
+    evicted ??= rejection;
+    verdict.isEvicted = true;
+  }
+
+  return verdict;
 }

@@ -1,4 +1,5 @@
 import type { Pod } from '../api/core/v1/pod.ts';
+import type { Mutable } from '../machinery/object.ts';
 import type { AgentContext } from './agent-context.ts';
 import { recordPodEvent } from './pod-events.ts';
 import type { PreparedVolumes } from './volumes.ts';
@@ -18,39 +19,36 @@ export interface PodVolumes {
 export function createPodVolumes(context: AgentContext): PodVolumes {
   const { hostIP, allocatable, volumes, log } = context;
   let prepared: PreparedVolumes | undefined;
-  let stale = false;
 
   async function prepare(pod: Pod, podIP: string): Promise<PreparedVolumes> {
-    if (prepared !== undefined && !stale) return prepared;
+    if (prepared !== undefined && !state.areStale) return prepared;
     try {
-      stale = false;
+      state.areStale = false;
       prepared = await volumes.prepare({ pod, podIP, hostIP, allocatable });
+      state.arePrepared = true;
       return prepared;
     } catch (err) {
-      stale = true;
+      state.areStale = true;
       recordPodEvent(context, pod, { type: 'Warning', reason: 'FailedMount', message: err instanceof Error ? err.message : String(err) });
       throw err;
     }
   }
 
-  return {
-    get arePrepared() {
-      return prepared !== undefined;
-    },
-    get areStale() {
-      return stale;
-    },
+  const state: Mutable<PodVolumes> = {
+    arePrepared: false,
+    areStale: false,
     markStale() {
-      stale = true;
+      state.areStale = true;
     },
     prepare,
     async refresh(pod, podIP) {
       try {
         await prepare(pod, podIP);
       } catch (err) {
-        stale = false;
+        state.areStale = false;
         log.warn({ err, pod: `${pod.metadata.namespace}/${pod.metadata.name}` }, 'Could not update volumes');
       }
     },
   };
+  return state;
 }

@@ -15,7 +15,7 @@ export interface StartFailures {
 }
 
 export function createStartFailures(): StartFailures {
-  let told = new Set<string>();
+  let announced: string | undefined;
   return {
     newEvents(pod, memories, now) {
       const events: PodEvent[] = [];
@@ -23,8 +23,8 @@ export function createStartFailures(): StartFailures {
         const failure = memories.get(container.name)?.failure;
         if (failure?.later === undefined || now - failure.failedAt < failureIsNewsMs) continue;
         const id = `${container.name} ${failure.failedAt}`;
-        if (told.has(id)) continue;
-        told = new Set([id]);
+        if (announced === id) continue;
+        announced = id;
         events.push({ type: 'Normal', reason: 'BackOff', message: `Back-off pulling image "${container.image}"`, container });
         events.push({ type: 'Warning', reason: 'Failed', message: `Error: ${failure.later.reason}`, container });
       }

@@ -1,4 +1,5 @@
 import { BoundedMap } from '../../base/bounded-map.ts';
+import type { Mutable } from '../object.ts';
 import { resolveSchema, type Schema, type SchemaSet } from '../schema.ts';
 import { type FieldSet, fieldElement } from './field-set.ts';
 
@@ -46,8 +47,6 @@ export interface Field {
   /** Owned by nobody: set by the server or the same in every version of an object. */
   readonly isIgnored: boolean;
 }
-
-type Mutable<T> = { -readonly [K in keyof T]: T[K] };
 
 const systemFields = new Set([
   'name',
