@@ -66,7 +66,7 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
       removePlaced(key);
     } else {
       const known = cache.recordOf(key);
-      const record = shapes.read(pod, known?.shape);
+      const record = shapes.read(pod, known);
       cache.setPod(record, nodeName);
       if (before === undefined || nodeNameOf(before) === undefined) onChange('AssignedPodAdded', { pod: record });
       // A shape is the same object as long as nothing that other pods look at has changed.
@@ -83,7 +83,7 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
       observe(queued, undefined);
       queued = undefined;
     }
-    const record = shapes.read(pod, queued?.record.shape);
+    const record = shapes.read(pod, queued?.record);
     if (queued === undefined) queued = queue.add(record);
     else {
       const { status } = queued.record.pod;

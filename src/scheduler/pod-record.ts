@@ -80,8 +80,8 @@ type ShapeSource = Pick<
 
 /** Remembers the shape of each owner's newest pods, so that a thousand replicas are parsed once. */
 export interface ShapeReader {
-  /** `known` is the shape the pod had before: the same one comes back when nothing that matters has changed. */
-  read(pod: Pod, known?: PodShape): PodRecord;
+  /** `known` is what was read of the pod before: its shape comes back when nothing that matters has changed. */
+  read(pod: Pod, known?: PodRecord): PodRecord;
 }
 
 /** Owners, and shapes by content, that are remembered. Beyond that the oldest is forgotten, which costs one more parse. */
@@ -97,9 +97,11 @@ export function createShapeReader(): ShapeReader {
       const source = sourceOf(pod);
       const owner = controllerOf(pod);
       const ownerUid = owner?.uid;
+      // A binding or a status leaves these parts as they were. The shape may be that of another pod, with parts of its own.
+      if (known !== undefined && known.shape.ownerUid === ownerUid && hasPartsOf(known.pod, source)) return recordOf(pod, known.shape);
       const newest = ownerUid === undefined ? undefined : byOwner.get(ownerUid);
       // Parts of a template are shared by reference, so for the replicas of one owner this is a dozen pointer comparisons.
-      let shape = [newest, known].find((shape) => shape !== undefined && shape.ownerUid === ownerUid && isSameSource(shape.source, source));
+      let shape = [newest, known?.shape].find((one) => one !== undefined && one.ownerUid === ownerUid && isSameSource(one.source, source));
       if (shape === undefined) {
         // Pods without an owner, and replicas whose parts are not shared, are alike when they read alike.
         const content = contentOf(source, ownerUid);
@@ -107,9 +109,23 @@ export function createShapeReader(): ShapeReader {
         byContent.set(content, shape);
         if (ownerUid !== undefined) byOwner.set(ownerUid, shape);
       }
-      return { key: keyOf(pod), uid: pod.metadata.uid ?? '', namespace: source.namespace, pod, shape };
+      return recordOf(pod, shape);
     },
   };
+}
+
+const recordOf = (pod: Pod, shape: PodShape): PodRecord => ({
+  key: keyOf(pod),
+  uid: pod.metadata.uid ?? '',
+  namespace: pod.metadata.namespace ?? '',
+  pod,
+  shape,
+});
+
+function hasPartsOf(pod: Pod, source: ShapeSource): boolean {
+  const own = sourceOf(pod);
+  for (const part in source) if (own[part as keyof ShapeSource] !== source[part as keyof ShapeSource]) return false;
+  return true;
 }
 
 /** All that a shape is made from. Names of volumes for tokens are drawn for each pod, and such volumes make no difference. */
