@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { configMaps } from '../../../../src/api/core/v1/config-map.ts';
 import { type Event, events } from '../../../../src/api/core/v1/event.ts';
 import { startCompaction } from '../../../../src/apiserver/registry/compaction.ts';
-import { expiredEvents } from '../../../../src/apiserver/registry/event-expiry.ts';
+import { type EventExpiryOptions, expiredEvents, startEventExpiry } from '../../../../src/apiserver/registry/event-expiry.ts';
 import { createLog } from '../../../../src/base/log.ts';
 import { openMemoryStorage } from '../../../../src/storage/memory/storage.ts';
 import { startSeededApi } from '../../../support/api.ts';
@@ -40,6 +40,28 @@ describe('Events', () => {
   test('expire early, oldest first, when there are more than 20,000', () => {
     const all = Array.from({ length: 20_003 }, (_, n) => eventOf(`e${n}`, { lastTimestamp: new Date(start + n * 1000).toISOString() }));
     expect(expiredEvents(all, start).map(({ metadata }) => metadata.name)).toEqual(['e0', 'e1', 'e2']);
+  });
+
+  test('are deleted within seconds in a flood, in the store and by no request unless they have finalizers', async () => {
+    const clock = createManualClock(start);
+    const flood = Array.from({ length: 25_001 }, (_, n) => eventOf(`e${n}`, { lastTimestamp: new Date(start + n * 1000).toISOString() }));
+    const [first, ...others] = flood as [Event, ...Event[]];
+    const held = { ...first, metadata: { ...first.metadata, finalizers: ['example.com/audit'] } };
+    const objects = new Map(
+      [held, ...others].map((event, n) => [String(n), { ...event, metadata: { ...event.metadata, resourceVersion: `${n}` } }]),
+    );
+    const deleted: [string, number][] = [];
+    const requested: string[] = [];
+    const registry = {
+      stateOf: () => ({ all: { objects } }),
+      storage: { delete: async (key: string, revision: number) => ({ ok: deleted.push([key, revision]) > 0, revision }) },
+    };
+    const writer = { delete: async (_: unknown, { name }: { name: string }) => void requested.push(name) };
+    const expiry = startEventExpiry({ registry, writer, clock, log: createLog({ level: 'silent' }) } as unknown as EventExpiryOptions);
+    clock.advance(5_000);
+    await until(() => deleted.length === 5_000, { what: 'the deletions', intervalMs: 2 });
+    expiry.stop();
+    expect([requested, deleted[0], deleted.at(-1)]).toEqual([['e0'], ['core/events/shop/e1', 1], ['core/events/shop/e5000', 5_000]]);
   });
 
   test('are deleted by the server', async () => {
