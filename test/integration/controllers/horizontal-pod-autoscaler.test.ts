@@ -31,6 +31,8 @@ let answers: Map<string, unknown>;
 let asked: string[];
 /** Use of each pod: thousandths of a CPU. Absent: the server has no value of that pod. */
 let use: (pod: string) => number | undefined;
+/** Thousandths of a CPU that a second container of each pod uses; 0: there is none. */
+let sidecar = 0;
 afterEach(() => plane.stop());
 
 async function start(spec: Partial<HorizontalPodAutoscalerSpec>, { replicas = 1 }: { readonly replicas?: number } = {}): Promise<void> {
@@ -38,6 +40,7 @@ async function start(spec: Partial<HorizontalPodAutoscalerSpec>, { replicas = 1 
   answers = new Map();
   asked = [];
   use = () => 0;
+  sidecar = 0;
   const rawReader = {
     async readJson(path: string, { query }: { readonly query?: URLSearchParams } = {}) {
       asked.push(`${path}${query === undefined || query.size === 0 ? '' : `?${decodeURIComponent(query.toString())}`}`);
@@ -84,7 +87,10 @@ function podMetrics(): object {
   const items = [...plane.informers.get(pods).list({ namespace })].flatMap(({ metadata }) => {
     const milli = use(metadata.name);
     if (milli === undefined) return [];
-    const containers = [{ name: 'c', usage: { cpu: `${milli}m`, memory: `${milli}Mi` } }];
+    const containers = [
+      { name: 'c', usage: { cpu: `${milli}m`, memory: `${milli}Mi` } },
+      ...(sidecar === 0 ? [] : [{ name: 'sidecar', usage: { cpu: `${sidecar}m` } }]),
+    ];
     return [{ metadata: { name: metadata.name, namespace }, timestamp: timestamp(), window: '15s', containers }];
   });
   return { kind: 'PodMetricsList', items };
@@ -233,6 +239,62 @@ describe('[sig-autoscaling] [Feature:HPA] (scale resource: CPU) Deployment', () 
     await scaledTo(3);
   });
 
+  it("with autoscaling disabled shouldn't scale up", async () => {
+    await start({ ...pacing({ selectPolicy: 'Disabled' }, 'scaleUp') });
+    use = () => 500;
+    for (let look = 0; look < 3; look += 1) await pass();
+    expect(await replicas()).toBe(1);
+    expect(await conditionsOf()).toMatchObject({ ScalingLimited: 'True ScaleUpLimit' });
+  });
+
+  it('with scale limited by number of Pods rate should scale down no more than given number of Pods per minute', async () => {
+    const policies = [{ type: 'Pods', value: 1, periodSeconds: 60 }];
+    await start({ ...pacing({ policies, stabilizationWindowSeconds: 0 }, 'scaleDown') }, { replicas: 6 });
+    use = () => 5;
+    await scaledTo(5);
+    expect(await conditionsOf()).toMatchObject({ ScalingLimited: 'True ScaleDownLimit' });
+    await pass();
+    expect(await replicas()).toBe(5);
+    clock.advance(minute);
+    await scaledTo(4);
+  });
+
+  it('with scale limited by percentage should scale up no more than given percentage of current Pods per minute', async () => {
+    await start({ ...pacing({ policies: [{ type: 'Percent', value: 50, periodSeconds: 60 }] }, 'scaleUp') }, { replicas: 2 });
+    use = () => 500;
+    await scaledTo(3);
+    await pass();
+    expect(await replicas()).toBe(3);
+    clock.advance(minute);
+    // Half of three, rounded up.
+    await scaledTo(5);
+  });
+
+  it('with scale limited by percentage should scale down no more than given percentage of current Pods per minute', async () => {
+    const policies = [{ type: 'Percent', value: 25, periodSeconds: 60 }];
+    await start({ ...pacing({ policies, stabilizationWindowSeconds: 0 }, 'scaleDown') }, { replicas: 7 });
+    use = () => 5;
+    await scaledTo(5);
+    await pass();
+    expect(await replicas()).toBe(5);
+    clock.advance(minute);
+    await scaledTo(3);
+  });
+
+  it('with both scale up and down controls configured should keep recommendation within the range over two stabilization windows', async () => {
+    const behavior = { scaleUp: { stabilizationWindowSeconds: 120 }, scaleDown: { stabilizationWindowSeconds: 120 } };
+    await start({ behavior } as Partial<HorizontalPodAutoscalerSpec>, { replicas: 2 });
+    // The load swings faster than the windows.
+    for (let look = 0; look < 12; look += 1) {
+      use = () => (look % 2 === 0 ? 100 : 25);
+      await pass();
+      expect(await replicas()).toBe(2);
+    }
+    use = () => 100;
+    for (let look = 0; look < 9; look += 1) await pass();
+    await scaledTo(4);
+  });
+
   it('with large configurable tolerance should not scale', async () => {
     await start({ ...pacing({ tolerance: '10' }, 'scaleUp') });
     use = () => 500;
@@ -330,6 +392,34 @@ describe('[sig-autoscaling] [Feature:HPA] other metrics', () => {
     expect((await get()).status?.currentMetrics).toEqual([
       { type: 'ContainerResource', containerResource: { name: 'cpu', container: 'c', current: { averageValue: '150m' } } },
     ]);
+  });
+
+  it('Should not scale up on a busy sidecar with an idle application', async () => {
+    const target = { type: 'Utilization', averageUtilization: 50 };
+    await start({ metrics: [{ type: 'ContainerResource', containerResource: { name: 'cpu', container: 'c', target } }] });
+    use = () => 10;
+    sidecar = 900;
+    await pass();
+    expect(await replicas()).toBe(1);
+    expect((await get()).status?.currentMetrics).toMatchObject([{ containerResource: { current: { averageUtilization: 10 } } }]);
+  });
+
+  it('should scale to intermediate replica count when dominant metric drops', async () => {
+    const external = (metric: string, averageValue: string) =>
+      ({ type: 'External', external: { metric: { name: metric }, target: { type: 'AverageValue', averageValue } } }) as const;
+    await start({
+      metrics: [external('queue', '50'), external('requests', '200')],
+      ...pacing({ stabilizationWindowSeconds: 0 }, 'scaleDown'),
+    });
+    const say = (metric: string, value: string) =>
+      answers.set(`/apis/external.metrics.k8s.io/v1beta1/namespaces/${namespace}/${metric}`, { items: [{ value }] });
+    say('queue', '100');
+    say('requests', '500');
+    await scaledTo(3);
+    say('requests', '100');
+    await scaledTo(2);
+    say('queue', '0');
+    await scaledTo(1);
   });
 
   it('should scale on a metric of pods', async () => {

@@ -103,6 +103,20 @@ describe('[sig-apps] StatefulSet Basic StatefulSet functionality', () => {
     );
   });
 
+  it('PVC should be recreated when pod is pending due to missing PVC', async () => {
+    const stage = await start({ play: false, controllers: [createStatefulSetController, createClaimProtectionController] });
+    await create(stage, set({ volumeClaimTemplates: claimTemplates, replicas: 2 }));
+    const first = await stage.get(persistentVolumeClaims, 'data-web-0');
+    await stage.delete(persistentVolumeClaims, 'data-web-0');
+    await stage.settle();
+    expect((await stage.get(persistentVolumeClaims, 'data-web-0')).metadata.uid).not.toBe(first.metadata.uid);
+    // The claim of a pod that runs is missed when its pod comes next.
+    await stage.ready('web-0');
+    await stage.delete(persistentVolumeClaims, 'data-web-0');
+    await stage.settle();
+    expect((await stage.list(persistentVolumeClaims)).map(({ metadata }) => metadata.name)).toEqual(['data-web-1']);
+  });
+
   it('should adopt matching orphans and release non-matching pods', async () => {
     const stage = await start();
     await create(stage, set({ replicas: 1 }));
