@@ -6,7 +6,7 @@ import { Failure } from './failure.ts';
 import { tryParseEtcdAddress } from './store-address.ts';
 
 export interface StoreFlags {
-  readonly store?: EtcdSettings['address'];
+  readonly store?: EtcdSettings['address'] | 'sqlite';
   readonly storeCa?: string;
   readonly storeCert?: string;
   readonly storeKey?: string;
@@ -42,7 +42,7 @@ export const withEtcdFlags = (command: Command): Command =>
 /** Undefined: SQLite in the data directory. @throws Failure for flags that do not fit together */
 export function storeSettingsOf(flags: StoreFlags): EtcdSettings | undefined {
   const { store: address, storeCa, storeCert, storeKey, storeUser, storePasswordFile, storeInsecure } = flags;
-  if (address === undefined) {
+  if (address === undefined || address === 'sqlite') {
     const given = Object.entries({ storeCa, storeCert, storeKey, storeUser, storePasswordFile }).find(([, value]) => value !== undefined);
     if (given === undefined) return undefined;
     throw new Failure('a flag for etcd without --store', {
@@ -80,8 +80,9 @@ function needsBoth([first, one]: readonly [string, string | undefined], [second,
   });
 }
 
-function parseStore(value: string): EtcdSettings['address'] | undefined {
-  if (value === 'sqlite') return undefined;
+/** commander makes an empty text of undefined, so SQLite has a name. */
+function parseStore(value: string): NonNullable<StoreFlags['store']> {
+  if (value === 'sqlite') return value;
   const address = tryParseEtcdAddress(value);
   if (address === undefined) throw new InvalidArgumentError('Neither sqlite nor etcd://HOST[:PORT][,HOST[:PORT]…][/PREFIX].');
   return address;

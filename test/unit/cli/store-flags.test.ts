@@ -1,5 +1,6 @@
+import { Command } from 'commander';
 import { describe, expect, it } from 'vitest';
-import { storeSettingsOf } from '../../../src/cli/store-flags.ts';
+import { storeSettingsOf, withStoreFlags } from '../../../src/cli/store-flags.ts';
 
 const local = { endpoints: [{ host: '127.0.0.1', port: 2379 }], prefix: '/midship' };
 const remote = {
@@ -11,8 +12,10 @@ const remote = {
 };
 
 describe('the flags of the store', () => {
-  it('mean SQLite when none is given', () => {
+  it('mean SQLite when none is given, and when it is named', () => {
     expect(storeSettingsOf({ storeInsecure: false })).toBeUndefined();
+    const command = withStoreFlags(new Command()).parse(['--store', 'sqlite'], { from: 'user' });
+    expect(storeSettingsOf(command.opts())).toBeUndefined();
   });
 
   it('reach loopback in plain text, and other machines only when that is asked for', () => {
