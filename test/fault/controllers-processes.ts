@@ -11,10 +11,10 @@ import { createServerPart, type Host } from './controllers-host.ts';
 import type { HostOptions } from './controllers-run.ts';
 
 const commands = ['controllers', 'scheduler'] as const;
-/** From an act to the signal. A process that has just begun needs about a second until it works, so some are killed before. */
-const maxDelayMs = 2_000;
-/** Nothing is written for this long before a kill: it is one at rest. */
-const restMs = 100;
+/** A process that has just begun needs a second or more until it works; after that nothing more may be due. */
+const maxWaitMs = 5_000;
+/** From its first write after an act to the signal: in the middle of what the act made necessary. */
+const maxDelayMs = 150;
 const flags: Readonly<Record<(typeof commands)[number], readonly string[]>> = {
   // The lease of the killed one would have to end before each new one.
   controllers: ['--leader-elect', 'false', '--secure-port', '0', '--node-monitor-grace-period', '1h'],
@@ -32,7 +32,8 @@ export async function startProcesses({ prepare, random }: HostOptions & { readon
     spawn(process.execPath, [program, name, '--kubeconfig', server.kubeconfig, ...flags[name]], { stdio: 'ignore' });
   const running = new Map(commands.map((name) => [name, startCommand(name)]));
 
-  const tick = (times: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, 25 * times));
+  const pause = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
+  const tick = (times: number): Promise<void> => pause(25 * times);
   const version = async (): Promise<string | undefined> => (await people.list(pods, { limit: 1 })).metadata.resourceVersion;
 
   async function end(child: ChildProcess | undefined): Promise<void> {
@@ -50,10 +51,11 @@ export async function startProcesses({ prepare, random }: HostOptions & { readon
     killInCall: () => undefined,
     async kill() {
       const name = commands[Math.floor(random() * commands.length)] ?? 'controllers';
-      await new Promise((resolve) => setTimeout(resolve, random() * maxDelayMs));
       const before = await version();
-      await new Promise((resolve) => setTimeout(resolve, restMs));
+      const deadline = Date.now() + maxWaitMs;
+      while ((await version()) === before && Date.now() < deadline) await pause(10);
       const isInterrupted = (await version()) !== before;
+      await pause(random() * maxDelayMs);
       await end(running.get(name));
       running.set(name, startCommand(name));
       return isInterrupted;
