@@ -1,3 +1,5 @@
+import type { ManualClock } from './manual-clock.ts';
+
 export interface UntilOptions {
   readonly timeoutMs?: number;
   readonly intervalMs?: number;
@@ -23,3 +25,15 @@ export async function until<T>(
     await new Promise((resolve) => setTimeout(resolve, Math.max(intervalMs, 2 * tookMs)));
   }
 }
+
+/** The same under a clock that the test moves: by 25 ms before each question, so that queues and requeues go on. */
+export const untilBy =
+  (clock: ManualClock): typeof until =>
+  (ask, options) =>
+    until(
+      () => {
+        clock.advance(25);
+        return ask();
+      },
+      { intervalMs: 5, ...options },
+    );

@@ -14,12 +14,16 @@ import { createClaimBindingController } from '../../../src/controllers/volume-bi
 import { createVolumeBindingController } from '../../../src/controllers/volume-binding/volume-controller.ts';
 import { nodeOf } from '../../support/cluster-objects.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
-import { until } from '../../support/until.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+import { untilBy } from '../../support/until.ts';
 
 const namespace = 'default';
+const clock = createManualClock(Date.parse('2026-01-01T00:00:00Z'));
+const until = untilBy(clock);
 let plane: ControlPlane;
 beforeAll(async () => {
   plane = await startControlPlane({
+    clock,
     controllers: [createClaimBindingController, createVolumeBindingController, createAttachDetachController, createExpansionController],
   });
   for (const name of ['n1', 'n2']) await plane.client.create(nodes, nodeOf(name));

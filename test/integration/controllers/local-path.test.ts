@@ -27,15 +27,19 @@ import { isNotFound } from '../../../src/machinery/status-error.ts';
 import { createScheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf } from '../../support/cluster-objects.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
-import { until } from '../../support/until.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+import { untilBy } from '../../support/until.ts';
 
 const namespace = 'default';
 const finalizer = 'external-provisioner.volume.kubernetes.io/finalizer';
+const clock = createManualClock(Date.parse('2026-01-01T00:00:00Z'));
+const until = untilBy(clock);
 let plane: ControlPlane;
 /** For the next start of the controllers. */
 let isWanted = true;
 beforeAll(async () => {
   plane = await startControlPlane({
+    clock,
     controllers: [
       (dependencies) => createLocalPathClassController({ ...dependencies, isWanted }),
       createClaimBindingController,

@@ -12,12 +12,16 @@ import type { KubeObject, ObjectRef } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
-import { until } from '../../support/until.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+import { untilBy } from '../../support/until.ts';
 
 const namespace = 'default';
+const clock = createManualClock(Date.parse('2026-01-01T00:00:00Z'));
+const until = untilBy(clock);
 let plane: ControlPlane;
 beforeAll(async () => {
   plane = await startControlPlane({
+    clock,
     controllers: [createClaimProtectionController, createVolumeProtectionController, createAttributesClassProtectionController],
   });
 });

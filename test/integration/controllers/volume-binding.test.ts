@@ -9,12 +9,15 @@ import { createClaimBindingController } from '../../../src/controllers/volume-bi
 import { createVolumeBindingController } from '../../../src/controllers/volume-binding/volume-controller.ts';
 import { stateOf as claimStateOf } from '../../../src/lifecycle/persistent-volume-claim.facts.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
-import { until } from '../../support/until.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+import { untilBy } from '../../support/until.ts';
 
 const namespace = 'default';
+const clock = createManualClock(Date.parse('2026-01-01T00:00:00Z'));
+const until = untilBy(clock);
 let plane: ControlPlane;
 beforeAll(async () => {
-  plane = await startControlPlane({ controllers: [createClaimBindingController, createVolumeBindingController] });
+  plane = await startControlPlane({ clock, controllers: [createClaimBindingController, createVolumeBindingController] });
 });
 afterAll(() => plane.stop());
 
