@@ -246,7 +246,7 @@ describe.skipIf(!hasNamespaces || !hasPrometheus)('dashboards on a running clust
 
   it('have alerts that Prometheus evaluates without an error', async () => {
     const rules = await prometheus.rules();
-    expect(rules).toHaveLength(17);
+    expect(rules).toHaveLength(24);
     for (const { name, health, lastError } of rules) expect(health, `${name}: ${lastError}`).toBe('ok');
     for (const args of [
       ['check', 'rules', 'rules/alerts.yml'],

@@ -15,6 +15,8 @@ export interface Freshness {
   barrier(): Promise<void> | undefined;
   /** The reason for which clients get nothing at present: the newest state that this server knows of is too old. */
   readonly staleness: Error | undefined;
+  /** Time since the newest barrier that was passed; 0 when this process alone writes. */
+  readonly ageMs: number;
   /** @throws Error when no barrier was passed for 3 s, for the readiness of the server */
   check(): void;
   stop(): void;
@@ -40,7 +42,7 @@ export function createFreshness(options: FreshnessOptions): Freshness {
   return options.storage.isShared ? new SharedFreshness(options) : alwaysFresh;
 }
 
-const alwaysFresh: Freshness = { barrier: () => undefined, staleness: undefined, check: () => undefined, stop: () => undefined };
+const alwaysFresh: Freshness = { barrier: () => undefined, staleness: undefined, ageMs: 0, check: () => undefined, stop: () => undefined };
 
 class SharedFreshness implements Freshness {
   readonly #options: FreshnessOptions;
@@ -62,7 +64,7 @@ class SharedFreshness implements Freshness {
     return this.#staleness;
   }
 
-  get #ageMs(): number {
+  get ageMs(): number {
     return this.#options.clock.monotonicMs() - this.#freshAt;
   }
 
@@ -99,8 +101,8 @@ class SharedFreshness implements Freshness {
   }
 
   #tick(): void {
-    if (this.#ageMs >= idleMs) this.barrier().catch(ignore);
-    if (this.#ageMs > staleAfterMs && this.#staleness === undefined) {
+    if (this.ageMs >= idleMs) this.barrier().catch(ignore);
+    if (this.ageMs > staleAfterMs && this.#staleness === undefined) {
       this.#staleness = serviceUnavailable('this server has lost the store, and knows no state that is new enough', 1);
       this.#options.onStale(this.#staleness);
     }
@@ -108,7 +110,7 @@ class SharedFreshness implements Freshness {
   }
 
   check(): void {
-    if (this.#ageMs > notReadyAfterMs) throw new Error(`the store has not answered for ${Math.round(this.#ageMs / 1_000)} s`);
+    if (this.ageMs > notReadyAfterMs) throw new Error(`the store has not answered for ${Math.round(this.ageMs / 1_000)} s`);
   }
 
   stop(): void {

@@ -115,7 +115,15 @@ class StoreRegistry implements Registry {
     this.quota = new ObjectQuota(budget.objectBytes, () => this.#pressure.isHigh);
     this.#memory = { windows, objects: this.quota };
     metrics?.addCollector(() =>
-      registryLines({ memory: this.#memory, counters: this.counters, states: this.#states, isHeapFull: this.#pressure.isHigh }),
+      registryLines({
+        memory: this.#memory,
+        counters: this.counters,
+        states: this.#states,
+        isHeapFull: this.#pressure.isHigh,
+        revision: this.#revision,
+        storage,
+        ageMs: this.freshness.ageMs,
+      }),
     );
   }
 

@@ -58,6 +58,7 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
     serverId,
     clock,
     log: log.child({ component: 'etcd' }),
+    metrics,
   });
   return Object.assign(storage, {
     shared: { records: storage.records, serverId },

@@ -23,8 +23,10 @@ export interface EtcdClient {
    */
   txn(request: TxnRequest): Promise<TxnAnswer>;
   compact(revision: number, physical: boolean): Promise<void>;
-  /** The version of the member that answers. */
-  version(): Promise<string>;
+  /** What the member that answers says of itself. */
+  status(): Promise<EtcdStatus>;
+  /** The alarms that are raised by any member, each once. */
+  alarms(): Promise<readonly Alarm[]>;
   /** Changes of a range, on a connection of the member that answers now. The first answer says that the watch was created. */
   watch(request: WatchRequest, signal: AbortSignal): WatchStream;
   /**
@@ -36,6 +38,20 @@ export interface EtcdClient {
   moveOn(): void;
   close(): void;
 }
+
+export interface EtcdStatus {
+  readonly version: string;
+  readonly sizeBytes: number;
+  /** Without what a defragmentation would free. */
+  readonly inUseBytes: number;
+  /** 0 before etcd 3.6, which does not say it here. */
+  readonly quotaBytes: number;
+  readonly hasLeader: boolean;
+}
+
+export const alarmTypes = ['NOSPACE', 'CORRUPT'] as const;
+/** While one is raised etcd refuses writes; a person disarms it. */
+export type Alarm = (typeof alarmTypes)[number];
 
 export interface EtcdClientOptions {
   readonly endpoints: readonly EtcdEndpoint[];
@@ -257,8 +273,14 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
     async compact(revision, physical) {
       await call(calls.compact, { revision, physical }, compactMs);
     },
-    async version() {
-      return (await persevere(calls.status, {})).version;
+    async status() {
+      const { version, dbSize, dbSizeInUse, dbSizeQuota, leader } = await persevere(calls.status, {});
+      // The id of the leader has 64 bits, of which a number keeps too few to name it.
+      return { version, sizeBytes: dbSize, inUseBytes: dbSizeInUse, quotaBytes: dbSizeQuota, hasLeader: leader !== 0 };
+    },
+    async alarms() {
+      const { alarms } = await persevere(calls.alarm, {});
+      return alarmTypes.filter((type) => alarms.some(({ alarm }) => alarm === type));
     },
     watch,
     async *past(request, signal) {
@@ -350,7 +372,14 @@ function loadCalls() {
     compact: method<object>('KV/Compact', 'CompactionRequest', 'CompactionResponse'),
     watch: method<RawWatchAnswer>('Watch/Watch', 'WatchRequest', 'WatchResponse'),
     authenticate: method<{ readonly token: string }>('Auth/Authenticate', 'AuthenticateRequest', 'AuthenticateResponse'),
-    status: method<{ readonly version: string }>('Maintenance/Status', 'StatusRequest', 'StatusResponse'),
+    status: method<{
+      readonly version: string;
+      readonly dbSize: number;
+      readonly dbSizeInUse: number;
+      readonly dbSizeQuota: number;
+      readonly leader: number;
+    }>('Maintenance/Status', 'StatusRequest', 'StatusResponse'),
+    alarm: method<{ readonly alarms: readonly { readonly alarm: string }[] }>('Maintenance/Alarm', 'AlarmRequest', 'AlarmResponse'),
   };
 }
 

@@ -44,7 +44,7 @@ export function openFailure(err: unknown, { endpoints, prefix }: Place): unknown
 
 /** @throws StorageError for an etcd that loses changes of watches */
 export async function checkVersion(client: EtcdClient): Promise<void> {
-  const version = await client.version();
+  const { version } = await client.status();
   if (isOlder(version, oldestVersion)) {
     throw new StorageError(`etcd ${version} is too old`, {
       hint: `Upgrade etcd to ${oldestVersion} or later: earlier ones lose changes of watches.`,

@@ -1,5 +1,6 @@
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
+import type { Metrics } from '../../base/metrics.ts';
 import { expired } from '../../machinery/status-error.ts';
 import type {
   HistoryOptions,
@@ -12,6 +13,7 @@ import type {
   WatchOptions,
 } from '../storage.ts';
 import { createEtcdClient, type EtcdClient, type EtcdClientOptions, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
+import { type EtcdHealth, watchHealth } from './health.ts';
 import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
 import { withOffset } from './offset.ts';
@@ -32,6 +34,7 @@ export interface EtcdStorageOptions extends Omit<EtcdClientOptions, 'clock'> {
   readonly serverId: string;
   readonly log: Log;
   readonly clock?: Clock;
+  readonly metrics?: Metrics | undefined;
 }
 
 /** A store that several servers share. */
@@ -55,7 +58,7 @@ const neverAborted = new AbortController().signal;
  * @throws StorageError when etcd is away, too old, or written by a later version
  */
 export async function openEtcdStorage(options: EtcdStorageOptions): Promise<EtcdStorage> {
-  const { prefix, serverId, log, clock = systemClock } = options;
+  const { prefix, serverId, log, clock = systemClock, metrics } = options;
   const direct = createEtcdClient({ ...options, clock });
   const keys = createStoreKeys(prefix);
   let client: EtcdClient;
@@ -74,7 +77,9 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Etcd
     live.start(revision);
     // Writes of an earlier process of this server are done by now, or never.
     await writes.raiseFence();
-    return createStorage({ client, keys, live, writes, clock, compacted: await compactedIn(client, keys) });
+    const compacted = await compactedIn(client, keys);
+    const health = watchHealth({ ...options, client, clock, metrics, onLook: (alarms) => writes.noteFull(alarms.includes('NOSPACE')) });
+    return createStorage({ client, keys, live, writes, health, clock, compacted });
   } catch (err) {
     live.stop(err as Error);
     client.close();
@@ -94,6 +99,7 @@ interface Parts {
   readonly keys: StoreKeys;
   readonly live: LiveWatch;
   readonly writes: EtcdWrites;
+  readonly health: EtcdHealth;
   readonly clock: Clock;
   readonly compacted: Compacted;
 }
@@ -106,7 +112,7 @@ interface Subscriber {
   hasEnded: boolean;
 }
 
-function createStorage({ client, keys, live, writes, clock, compacted }: Parts): EtcdStorage {
+function createStorage({ client, keys, live, writes, health, clock, compacted }: Parts): EtcdStorage {
   const subscribers = new Set<Subscriber>();
   const records = createRecords(client, keys);
   let compactedRevision = compacted.revision;
@@ -407,6 +413,7 @@ function createStorage({ client, keys, live, writes, clock, compacted }: Parts):
     },
     close() {
       closing ??= (async () => {
+        health.stop();
         await writes.drain();
         live.stop(new Error('the store is closed'));
         client.close();

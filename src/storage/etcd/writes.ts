@@ -1,6 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
-import { insufficientStorage, StatusError, tooLarge } from '../../machinery/status-error.ts';
+import { insufficientStorage, isInsufficientStorage, StatusError, tooLarge } from '../../machinery/status-error.ts';
 import type { Value, WriteResult } from '../storage.ts';
 import { type EtcdClient, type EtcdEvent, isOpen, type TxnAnswer, type TxnRequest } from './client.ts';
 import type { StoreKeys } from './keys.ts';
@@ -25,8 +25,10 @@ export interface EtcdWrites {
   decodedOf(event: EtcdEvent): unknown;
   /** Raises the fence, also for what an earlier process of this server sent. */
   raiseFence(): Promise<void>;
-  /** The failure of the last write, until one succeeds. */
+  /** The failure of the last write, until one succeeds. While etcd is full, the one that says so. */
   readonly failure: Error | undefined;
+  /** Says whether etcd is full, which a server that writes nothing would not notice. */
+  noteFull(isFull: boolean): void;
   /** Waits for writes in flight. */
   drain(): Promise<void>;
 }
@@ -254,6 +256,10 @@ export function createEtcdWrites({ client, live, keys, serverId, clock }: EtcdWr
     raiseFence,
     get failure() {
       return failure;
+    },
+    noteFull(isNow) {
+      if (isNow) failure ??= insufficientStorage(fullText);
+      else if (failure !== undefined && isInsufficientStorage(failure)) failure = undefined;
     },
     async drain() {
       await Promise.allSettled(chains.values());

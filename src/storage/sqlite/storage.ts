@@ -37,6 +37,13 @@ export async function openSqliteStorage({ path, clock = systemClock, metrics }: 
       this.set({ storage_cluster_id: 'sqlite' }, data + log);
     },
   });
+  metrics?.gauge({
+    name: 'store_wal_size_bytes',
+    help: 'Size of the write-ahead log of the database, which checkpoints empty.',
+    async collect() {
+      this.set(await sizeOf(`${path}-wal`));
+    },
+  });
   try {
     const storage = await openLogStorage({ driver, clock, metrics });
     return Object.assign(storage, { backup: (target: string) => storage.inLane(() => driver.backup(target)) });

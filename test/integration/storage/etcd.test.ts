@@ -5,6 +5,7 @@ import { promisify } from 'node:util';
 import { afterEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki } from '../../../src/base/pki.ts';
 import { isExpired, isInsufficientStorage } from '../../../src/machinery/status-error.ts';
 import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
@@ -168,7 +169,8 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
 
   it('says what to do when etcd is full, still deletes and compacts, and goes on when it has room', async () => {
     const etcd = await start({ flags: ['--quota-backend-bytes', String(4 * 1024 * 1024)] });
-    const storage = await open(etcd);
+    const metrics = createMetrics();
+    const [storage, idle] = [await open(etcd), await open(etcd, { serverId: 'idle', metrics })];
     const text = 'x'.repeat(400_000);
     let failure: unknown;
     for (let n = 0; n < 40 && failure === undefined; n += 1) {
@@ -180,6 +182,14 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(isInsufficientStorage(failure)).toBe(true);
     expect(String(failure)).toContain('etcdctl alarm disarm');
     expect(storage.failure).toBe(failure);
+    // A server that writes nothing knows of it, too.
+    await until(() => idle.failure !== undefined, { timeoutMs: 5_000, what: 'the idle server knows that etcd is full' });
+    expect(String(idle.failure)).toContain('etcdctl defrag');
+    const figures = await metrics.text();
+    expect(figures).toContain('etcd_alarm{type="NOSPACE"} 1\n');
+    expect(figures).toContain('etcd_server_has_leader 1\n');
+    expect(figures).toContain('etcd_server_quota_backend_bytes 4194304\n');
+    expect(Number(/^etcd_mvcc_db_total_size_in_bytes (\d+)$/m.exec(figures)?.[1])).toBeGreaterThan(3_000_000);
     // etcd looks at its size every 100 ms, and holds more than its quota by then.
     const { entries } = await storage.range({ prefix: 'k' });
     for (const { key, revision } of entries) expect((await storage.delete(key, revision)).ok).toBe(true);
@@ -188,6 +198,9 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(storage.compactedRevision).toBe(storage.currentRevision);
     const [{ host, port }] = etcd.endpoints as [{ host: string; port: number }];
     for (const words of [['defrag'], ['alarm', 'disarm']]) await run('etcdctl', ['--endpoints', `${host}:${port}`, ...words]);
+    const disarmedAt = performance.now();
+    await until(() => idle.failure === undefined, { timeoutMs: 5_000, what: 'the idle server knows that etcd has room' });
+    expect(performance.now() - disarmedAt).toBeLessThan(5_000);
     expect((await storage.create('k0', { text })).ok).toBe(true);
     expect(storage.failure).toBeUndefined();
   });
