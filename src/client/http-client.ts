@@ -86,6 +86,11 @@ const maxWatches = 1_024;
 const idleTimeoutMs = 90_000;
 /** The same when another server may answer: one that is halted takes connections and says nothing. */
 const idleAmongSeveralMs = 15_000;
+/**
+ * When a server dies, each of its clients takes its watches to the next one at a moment of its own within this time. A thousand agents
+ * would else come at once. Requests go there without a wait.
+ */
+const spreadMs = 3_000;
 /** After so long the first of several servers may be back. */
 const returnAfterMs = 60_000;
 /** Without a connection nothing was sent, so the request may be repeated whatever it is. */
@@ -155,7 +160,7 @@ export function createHttpClient(options: HttpClientOptions): HttpClient {
       return deepFreeze({ ...list, items: items.map((item) => (item.kind === undefined ? { ...kind, ...item } : item)) });
     },
 
-    watch: (resource, watchOptions) => connection.watch(resource, watchOptions, clock, random),
+    watch: (resource, watchOptions) => connection.watch(resource, watchOptions),
 
     create<T extends KubeObject>(resource: Resource<T>, object: New<T>, writeOptions: WriteOptions = {}): Promise<T> {
       const { namespace } = object.metadata as ObjectMeta;
@@ -254,6 +259,9 @@ class Connection {
   readonly #server: URL;
   readonly #servers: () => readonly string[];
   readonly #clock: Clock;
+  readonly #random: () => number;
+  /** No watch begins before. */
+  #watchesFromMs = 0;
   /** The server that answers, since it was not the first choice any more. */
   #chosen: { readonly base: URL; readonly sinceMs: number } | undefined;
   readonly #userAgent: string;
@@ -270,10 +278,12 @@ class Connection {
     token,
     userAgent,
     clock = systemClock,
+    random = Math.random,
   }: HttpClientOptions) {
     this.#server = new URL(server);
     this.#servers = servers;
     this.#clock = clock;
+    this.#random = random;
     // Credentials must not cross a network in the clear.
     if (this.#server.protocol !== 'https:') throw new Error(`API server address ${server} does not start with https://`);
     this.#newAgents = () => {
@@ -357,7 +367,9 @@ class Connection {
     const all = this.#bases();
     const next = all[(all.findIndex(({ origin }) => origin === base.origin) + 1) % all.length];
     if (next === undefined || next.origin === base.origin) return;
-    this.#chosen = { base: next, sinceMs: this.#clock.monotonicMs() };
+    const now = this.#clock.monotonicMs();
+    this.#chosen = { base: next, sinceMs: now };
+    this.#watchesFromMs = now + this.#random() * spreadMs;
     this.#current?.watches.destroy();
   }
 
@@ -414,10 +426,17 @@ class Connection {
     });
   }
 
-  watch<T extends KubeObject>(resource: Resource<T>, options: WatchOptions<T>, clock: Clock, random: () => number): Promise<void> {
+  async watch<T extends KubeObject>(resource: Resource<T>, options: WatchOptions<T>): Promise<void> {
+    const { signal } = options;
+    const waitMs = this.#watchesFromMs - this.#clock.monotonicMs();
+    // Only the signal ends this wait early, and then the watch has ended.
+    if (waitMs > 0) await sleep(this.#clock, waitMs, signal).catch(() => undefined);
+    if (!signal.aborted) await this.#openWatch(resource, options);
+  }
+
+  #openWatch<T extends KubeObject>(resource: Resource<T>, options: WatchOptions<T>): Promise<void> {
     const { namespace, resourceVersion, labelSelector, fieldSelector, signal, onEvents } = options;
-    if (signal.aborted) return Promise.resolve();
-    const timeoutSeconds = Math.round(watchTimeoutSeconds * (1 + random()));
+    const timeoutSeconds = Math.round(watchTimeoutSeconds * (1 + this.#random()));
     const query = listQuery({ labelSelector, fieldSelector, resourceVersion });
     query.set('allowWatchBookmarks', 'true');
     query.set('timeoutSeconds', String(timeoutSeconds));
@@ -426,7 +445,7 @@ class Connection {
     return new Promise((resolve, reject) => {
       const base = this.#base;
       const request = this.#open({ ...call, base }, this.#agents.watches);
-      const cancel = clock.after(timeoutSeconds * 1_000 + watchGraceMs, () => request.destroy());
+      const cancel = this.#clock.after(timeoutSeconds * 1_000 + watchGraceMs, () => request.destroy());
       const settle = (err?: unknown): void => {
         cancel();
         request.destroy();

@@ -5,7 +5,7 @@ import { describe, expect, it, onTestFinished } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { openPki } from '../../../src/base/pki.ts';
-import { createHttpClient } from '../../../src/client/http-client.ts';
+import { createHttpClient, type HttpClient } from '../../../src/client/http-client.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
@@ -95,7 +95,7 @@ describe('a client of several servers', () => {
   });
 
   it('ends its watches at a server that it leaves, so that they resume at the next one', async () => {
-    const { a, b, client } = await twoServers((_, end) => end(503, {}));
+    const { a, b, client, clock } = await twoServers((_, end) => end(503, {}));
     const abort = new AbortController();
     const watch = () =>
       client.watch(configMaps, { namespace: 'default', resourceVersion: '1', signal: abort.signal, onEvents: () => undefined });
@@ -104,6 +104,7 @@ describe('a client of several servers', () => {
     await client.get(configMaps, ref);
     await first.catch(() => undefined);
     const second = watch();
+    clock.advance(3_000);
     await until(() => b.asked.length === 2, { what: 'the watch is open at the other server' });
     abort.abort();
     await second;
@@ -114,5 +115,40 @@ describe('a client of several servers', () => {
     b.server.closeAllConnections();
     await new Promise((resolve) => b.server.close(resolve));
     await expect(client.get(configMaps, ref)).rejects.toMatchObject({ code: 503 });
+  });
+
+  it('take their watches to the next server one after the other, when theirs dies', async () => {
+    const [a, b] = [await startServer(answers), await startServer(answers)];
+    const clock = createManualClock();
+    const end = new AbortController();
+    const clients = Array.from({ length: 10 }, (_, n) => {
+      const servers = () => [a.url, b.url];
+      const client = createHttpClient({
+        server: a.url,
+        servers,
+        caCertificate: a.ca + b.ca,
+        userAgent: 'test',
+        clock,
+        random: () => n / 10,
+      });
+      onTestFinished(() => client.close());
+      return client;
+    });
+    a.server.close();
+    const watch = (client: HttpClient) => client.watch(configMaps, { resourceVersion: '1', signal: end.signal, onEvents: () => undefined });
+    // The first try finds that nobody listens any more.
+    await Promise.all(clients.map((client) => expect(watch(client)).rejects.toMatchObject({ code: 503 })));
+    const watching = clients.map(watch);
+    const arrived: number[] = [];
+    for (const wanted of [1, 4, 7, 10]) {
+      await until(() => b.asked.length >= wanted, { what: `${wanted} watches have come` });
+      // More would come within this time.
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      arrived.push(b.asked.length);
+      clock.advance(1_000);
+    }
+    expect(arrived).toEqual([1, 4, 7, 10]);
+    end.abort();
+    await Promise.all(watching);
   });
 });
