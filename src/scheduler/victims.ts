@@ -1,6 +1,6 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { PodDisruptionBudget } from '../api/policy/v1/pod-disruption-budget.ts';
-import { compileLabelSelector } from '../machinery/selector.ts';
+import { compileLabelSelector, type LabelSelector } from '../machinery/selector.ts';
 import type { NodeRecord } from './cache.ts';
 import type { PodRecord } from './pod-record.ts';
 
@@ -28,27 +28,38 @@ export function splitByBudgets(
   pods: readonly PodRecord[],
   budgets: readonly PodDisruptionBudget[],
 ): { readonly violating: readonly PodRecord[]; readonly others: readonly PodRecord[] } {
-  const left = budgets.map(({ status }) => status?.disruptionsAllowed ?? 0);
+  const protecting = budgets.map((budget) => ({
+    budget,
+    selector: compileLabelSelector(budget.spec?.selector),
+    left: budget.status?.disruptionsAllowed ?? 0,
+  }));
   const violating: PodRecord[] = [];
   const others: PodRecord[] = [];
   for (const record of pods) {
     let violates = false;
-    budgets.forEach((budget, index) => {
-      if (!protects(budget, record.pod)) return;
-      left[index] = (left[index] ?? 0) - 1;
-      if ((left[index] ?? 0) < 0) violates = true;
-    });
+    for (const one of protecting) {
+      if (!protects(one, record.pod)) continue;
+      one.left -= 1;
+      if (one.left < 0) violates = true;
+    }
     (violates ? violating : others).push(record);
   }
   return { violating, others };
 }
 
-function protects({ metadata, spec, status }: PodDisruptionBudget, pod: Pod): boolean {
+interface Protection {
+  readonly budget: PodDisruptionBudget;
+  readonly selector: LabelSelector;
+}
+
+/**
+ * In `policy/v1` an empty selector protects every pod of the namespace, also one without labels; no selector protects none.
+ *
+ * @see Kubernetes tasks, "Specifying a Disruption Budget for your Application"
+ */
+function protects({ budget: { metadata, status }, selector }: Protection, pod: Pod): boolean {
   const { labels, name, namespace } = pod.metadata;
-  if (metadata.namespace !== namespace || labels === undefined || Object.keys(labels).length === 0) return false;
-  const selector = compileLabelSelector(spec?.selector);
-  // A budget with an empty selector protects nobody here.
-  if (selector.nothing || selector.requirements.length === 0 || !selector.matches(labels)) return false;
+  if (metadata.namespace !== namespace || !selector.matches(labels)) return false;
   // The API server has counted this pod as disrupted already.
   return status?.disruptedPods?.[name] === undefined;
 }

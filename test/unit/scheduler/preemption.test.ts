@@ -187,6 +187,22 @@ describe('the node that victims are taken from', () => {
     expect(cluster.preempt(important('4'))).toMatchObject({ node });
   });
 
+  it.each<[string, unknown, 'n1' | 'n2']>([
+    ['spares all pods of a namespace whose budget has an empty selector', {}, 'n2'],
+    ['takes the least important pod where a budget has no selector', undefined, 'n1'],
+  ])('%s', (_, selector, node) => {
+    const all = budget('all', 0);
+    const cluster = schedulingCluster(
+      two,
+      [
+        [placed('plain', { cpu: '4' }), 'n1'],
+        [podOf('elsewhere', { cpu: '4', priority: 500 }, { namespace: 'other' }), 'n2'],
+      ],
+      { budgets: [{ ...all, spec: { ...all.spec, selector } } as unknown as PodDisruptionBudget], random: () => 0 },
+    );
+    expect(cluster.preempt(important('4'))).toMatchObject({ node, violations: 0 });
+  });
+
   it('does not count a pod that the API server has counted as disrupted', () => {
     const cluster = schedulingCluster([nodeOf('n1')], [[placed('kept', { cpu: '4', labels: { app: 'kept' } }), 'n1']], {
       budgets: [budget('kept', 0, { kept: '2026-01-01T00:00:00Z' })],
