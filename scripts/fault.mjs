@@ -6,7 +6,7 @@
 //   --fuzz N        rounds of odd objects of every kind, and a restart after each
 //   --damage N      starts with one damaged file of the data directory each
 //   --power-cuts N  cuts of the power, on a loop device (root only)
-//   --scheduler N   random clusters in which the scheduler has to decide as a plain model does
+//   --scheduler N   random clusters in which the scheduler has to decide as a plain model does; prints where to go on
 //   --controllers N  kills of the process with all controllers in the middle of its calls, seeded; prints where to go on
 //   --controller-processes N  the same with SIGKILL for midship controllers and midship scheduler
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace

@@ -280,10 +280,12 @@ describe('[sig-scheduling] pods with volumes', () => {
     await boundTo('early');
   });
 
-  it('should choose the node that has a free volume of a class without a provisioner', async () => {
+  it('should choose the node that has a free volume, though its node affinity also names nodes that do not exist', async () => {
     await createClass('disks', { provisioner: 'kubernetes.io/no-provisioner' });
     const nodeAffinity = {
-      required: { nodeSelectorTerms: [{ matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['n2'] }] }] },
+      required: {
+        nodeSelectorTerms: [{ matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: ['n2', 'gone', 'never'] }] }],
+      },
     };
     await createVolume('disk', { storageClassName: 'disks', local: { path: '/disks/a' }, nodeAffinity });
     await until(async () => (await plane.client.get(persistentVolumes, { name: 'disk' })).status?.phase === 'Available', {

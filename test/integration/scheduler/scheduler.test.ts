@@ -203,6 +203,37 @@ describe('scheduler', () => {
     expect(await cluster.metrics.text()).toContain('scheduler_preemption_attempts_total 1');
   });
 
+  it('gives the room of victims to the pods of the highest priority, also when they come last', async () => {
+    const cluster = await start();
+    const { client } = cluster;
+    await addNode(cluster, 'n1', { allocatable: { cpu: '10' } });
+    const create = async (kind: string, value: number, count: number) => {
+      await client.create(priorityClasses, { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: kind }, value });
+      const names = Array.from({ length: count }, (_, index) => `${kind}-${index}`);
+      await Promise.all(names.map((name) => client.create(pods, newPod(name, { cpu: '1', priorityClassName: kind }))));
+    };
+    const untilAll = (kind: string, fits: (pod: Pod) => boolean, count: number) =>
+      until(
+        async () => {
+          const { items } = await client.list(pods, { namespace });
+          return items.filter((pod) => pod.metadata.name.startsWith(kind) && fits(pod)).length === count;
+        },
+        { what: `${count} pods of priority ${kind}`, timeoutMs: 30_000, intervalMs: 20 },
+      );
+    const isBound = ({ spec }: Pod) => spec.nodeName !== undefined;
+    await create('low', 1, 10);
+    await untilAll('low', isBound, 10);
+    await create('medium', 100, 10);
+    await untilAll('low', ({ metadata }) => metadata.deletionTimestamp !== undefined, 10);
+    await create('high', 1_000, 5);
+    await untilAll('high', ({ status }) => status?.nominatedNodeName === 'n1', 5);
+    await Promise.all(
+      Array.from({ length: 10 }, (_, index) => client.delete(pods, { namespace, name: `low-${index}` }, { gracePeriodSeconds: 0 })),
+    );
+    await untilAll('high', isBound, 5);
+    await untilAll('medium', isBound, 5);
+  });
+
   it('schedules the pods of each profile by its own plugins', async () => {
     const cluster = await start(`apiVersion: kubescheduler.config.k8s.io/v1
 kind: KubeSchedulerConfiguration

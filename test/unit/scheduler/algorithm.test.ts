@@ -63,6 +63,12 @@ describe('filters, in the words of kube-scheduler', () => {
     ],
     ['memory', podOf('a', { memory: '9Gi' }), nodeOf('n1'), '1 Insufficient memory'],
     [
+      'local ephemeral storage',
+      podOf('a', { containers: [{ name: 'm', resources: { requests: { 'ephemeral-storage': '21Gi' } } }] }),
+      nodeOf('n1'),
+      '1 Insufficient ephemeral-storage',
+    ],
+    [
       'extended resource',
       podOf('a', { containers: [{ name: 'm', resources: { requests: { 'example.com/gpu': '1' } } }] }),
       nodeOf('n1'),
@@ -181,6 +187,21 @@ describe('topology spread', () => {
     expect(place(web('w5'))).toBe(
       "0/3 nodes are available: 1 Too many pods, 2 node(s) didn't match pod topology spread constraints. preemption: 0/3 nodes are available: 3 No preemption victims found for incoming pod.",
     );
+  });
+});
+
+describe('zones', () => {
+  // Upstream's names, of Multi-AZ Clusters.
+  it.each<[string, Partial<Pod['metadata']>]>([
+    ['should spread the pods of a service across zones', { labels: { app: 'web' } }],
+    ['should spread the pods of a replication controller across zones', ownedBy('rc')],
+  ])('%s', (_, metadata) => {
+    const nodes = Array.from({ length: 9 }, (_, index) =>
+      nodeOf(`n${index}`, { labels: { 'topology.kubernetes.io/zone': `z${Math.floor(index / 3)}` } }),
+    );
+    const { place } = schedulingCluster(nodes, [], { serviceSelectors: { shop: [{ app: 'web' }] } });
+    const placed = Array.from({ length: 3 }, (_, index) => place(podOf(`w${index}`, {}, metadata)));
+    expect(placed.map((name) => Math.floor(Number(name.slice(1)) / 3)).sort()).toEqual([0, 1, 2]);
   });
 });
 

@@ -7,6 +7,8 @@ import { pointsOf, rejectorOf, type World } from '../../support/scheduling-model
 /** 300 in the gate; `npm run fault -- --scheduler N` runs more. */
 const clusters = Number(process.env.MIDSHIP_SCHEDULER_CLUSTERS ?? 300);
 const firstSeed = Number(process.env.MIDSHIP_SEED ?? 1);
+/** Long runs say in between where to go on after an interruption. */
+const reportEvery = 500;
 
 /** A cluster that changes while pods come, with the same world for the model. */
 function runCluster(seed: number): void {
@@ -105,8 +107,17 @@ function changeCluster(draw: Draw, world: World, { cache, shapes }: Decision['cl
 describe('decisions', () => {
   it(
     `are those of a model of the published rules, over ${clusters} random clusters`,
-    () => {
-      for (let seed = firstSeed; seed < firstSeed + clusters; seed += 1) runCluster(seed);
+    async () => {
+      for (let done = 1; done <= clusters; done += 1) {
+        runCluster(firstSeed + done - 1);
+        if (done % reportEvery !== 0) continue;
+        const left = clusters - done;
+        process.stdout.write(
+          `${done} clusters from MIDSHIP_SEED=${firstSeed} agree; --scheduler ${left} --seed ${firstSeed + done} goes on\n`,
+        );
+        // The output leaves with the next turn.
+        await new Promise(setImmediate);
+      }
     },
     60_000 + clusters * 50,
   );

@@ -43,6 +43,19 @@ describe('victims on a node', () => {
     expect(cluster.preempt(important('2'))).toEqual({ node: 'n1', victims: ['middle', 'low'], violations: 0 });
   });
 
+  it('are the two least of three ReplicaSets, and a pod made in their place removes none', () => {
+    const amounts = { p1: '200m', p2: '300m', p3: '450m' };
+    const three = Object.entries(amounts).map(([name, cpu], index): [Pod, string] => [placed(name, { cpu, priority: index + 1 }), 'n1']);
+    const cluster = schedulingCluster([nodeOf('n1', { allocatable: { cpu: '1' } })], three);
+    const last = podOf('p4', { cpu: '500m', priority: 4 });
+    expect(cluster.preempt(last)).toMatchObject({ victims: ['p2', 'p1'] });
+    for (const name of ['p1', 'p2']) cluster.cache.removePod(`shop/${name}`);
+    expect(cluster.place(last)).toBe('n1');
+    for (const [name, cpu] of Object.entries(amounts).slice(0, 2)) {
+      expect(cluster.preempt(podOf(`${name}-again`, { cpu, priority: Number(name.at(1)) }))).toContain('No preemption victims found');
+    }
+  });
+
   it('are never pods of the same priority', () => {
     const cluster = schedulingCluster([nodeOf('n1')], [[placed('equal', { cpu: '4', priority: 1_000 }), 'n1']]);
     expect(cluster.preempt(important('1'))).toBe('0/1 nodes are available: 1 No preemption victims found for incoming pod.');
