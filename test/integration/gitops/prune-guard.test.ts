@@ -1,12 +1,20 @@
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { type PersistentVolume, persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
 import { persistentVolumeClaims } from '../../../src/api/core/v1/persistent-volume-claim.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
-import type { Client } from '../../../src/client/client.ts';
+import type { Client, New } from '../../../src/client/client.ts';
+import {
+  createClaimProtectionController,
+  createVolumeProtectionController,
+} from '../../../src/controllers/protection/protection-controller.ts';
+import { createClaimBindingController } from '../../../src/controllers/volume-binding/claim-controller.ts';
+import { createVolumeBindingController } from '../../../src/controllers/volume-binding/volume-controller.ts';
 import type { DynamicObject, ObjectRef } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
+import { startControllers } from '../../support/control-plane.ts';
 import { home, namespace, startNamespaces } from '../../support/engine.ts';
 import { configMap } from '../../support/gitops-project.ts';
 import { type MemoryProject, startMemoryProject } from '../../support/memory-project.ts';
@@ -45,30 +53,48 @@ async function blockedOf({ people }: MemoryProject, name = 'web'): Promise<strin
   return status?.conditions?.find(({ type }) => type === 'PruneBlocked')?.message ?? '';
 }
 
-/** No controller is there that takes the finalizer off. */
-const isClaimDeleted = async ({ people }: MemoryProject): Promise<boolean> =>
-  (await people.get(persistentVolumeClaims, { namespace, name: 'data' })).metadata.deletionTimestamp !== undefined;
+const isClaimGone = async ({ people }: MemoryProject): Promise<boolean> =>
+  (await read(people, persistentVolumeClaims, { namespace, name: 'data' })) === undefined;
+
+/** The controllers that bind claims, and that let claims and volumes go which nobody uses. */
+async function withVolumes(people: Client): Promise<void> {
+  const { stop } = await startControllers(people, [
+    ...[createClaimBindingController, createVolumeBindingController],
+    ...[createClaimProtectionController, createVolumeProtectionController],
+  ]);
+  onTestFinished(stop);
+}
+
+const disk = {
+  apiVersion: 'v1',
+  kind: 'PersistentVolume',
+  metadata: { name: 'disk' },
+  spec: {
+    accessModes: ['ReadWriteOnce'],
+    capacity: { storage: '1Gi' },
+    hostPath: { path: '/srv/disk' },
+    persistentVolumeReclaimPolicy: 'Retain',
+  },
+};
 
 const withNamespaces = async (people: Client): Promise<void> => onTestFinished(await startNamespaces(people));
 
 describe('an object that a prune holds back', () => {
   it('is no claim without a volume and no definition without objects', async () => {
     const files = { 'web/a.yaml': configMap('a') };
-    const p = await startMemoryProject({ files });
+    const p = await startMemoryProject({ files, prepare: withVolumes });
     p.commit({ ...files, 'web/claim.yaml': claim, 'web/definition.yaml': definition });
     await p.applied('web');
     p.commit(files);
     await p.applied('web');
-    await until(() => isClaimDeleted(p), {
-      what: 'the claim is gone',
-    });
+    await until(() => isClaimGone(p), { what: 'the claim is gone' });
     await until(() => p.people.list(gears).then(() => false, isNotFound), { what: 'the kind is gone' });
     expect(await blockedOf(p)).toBe('');
   });
 
   it('is a claim with a volume and a definition with objects, and those alone', async () => {
     const files = { 'web/a.yaml': configMap('a') };
-    const p = await startMemoryProject({ files });
+    const p = await startMemoryProject({ files, prepare: withVolumes });
     const more = {
       'web/claim.yaml': claim,
       'web/definition.yaml': definition,
@@ -78,7 +104,10 @@ describe('an object that a prune holds back', () => {
     p.commit({ ...files, ...more });
     await p.applied('web');
     await p.people.create(gears, gear('by-hand'));
-    await p.people.patch(persistentVolumeClaims, { namespace, name: 'data' }, { type: 'merge', body: { spec: { volumeName: 'disk' } } });
+    await p.people.create(persistentVolumes, disk as New<PersistentVolume>);
+    await until(async () => (await p.people.get(persistentVolumeClaims, { namespace, name: 'data' })).status?.phase === 'Bound', {
+      what: 'the claim is bound',
+    });
     p.commit(files);
     await until(async () => (await blockedOf(p)) !== '', { what: 'a deletion is held back' });
     const message = await blockedOf(p);
@@ -96,8 +125,9 @@ describe('an object that a prune holds back', () => {
     const approval = /approve-prune=(\w+)/.exec(await blockedOf(p))?.[1];
     const body = { metadata: { annotations: { 'midship.dev/approve-prune': approval } } };
     await p.people.patch(kustomizations, { namespace: home, name: 'web' }, { type: 'merge', body });
-    await until(() => isClaimDeleted(p), {
-      what: 'the claim is gone',
+    await until(() => isClaimGone(p), { what: 'the claim is gone' });
+    await until(async () => (await p.people.get(persistentVolumes, { name: 'disk' })).status?.phase === 'Released', {
+      what: 'the volume has its files and is released',
     });
   });
 
