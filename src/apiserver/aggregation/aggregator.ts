@@ -37,6 +37,11 @@ export interface Aggregator extends Component {
   readonly conditions: Component;
   /** Answers a request for a group version for which `isRemote` holds. */
   proxy(group: string, version: string, request: ProxiedRequest): Promise<void>;
+  /**
+   * Asks this place for all group versions of the Service `namespace/name`, whatever its endpoints are. Each of several servers has such a
+   * part of its own, and the endpoints name that of one.
+   */
+  serveHere(serviceKey: string, place: { readonly address: string; readonly port: number }): void;
 }
 
 export interface AggregatedGroupVersion {
@@ -112,6 +117,7 @@ class ApiAggregator implements Aggregator {
   readonly #services: ReturnType<typeof serviceInformer>;
   readonly #slices: Informer<EndpointSlice>;
   readonly #known = new Map<string, Known>();
+  readonly #here = new Map<string, { readonly address: string; readonly port: number }>();
   readonly #unsubscribe: (() => void)[] = [];
   readonly #stopping = new AbortController();
   #revision = 0;
@@ -209,6 +215,11 @@ class ApiAggregator implements Aggregator {
     else await proxyRequest(request, (sent) => this.#transport.send({ apiService, endpoint }, sent));
   }
 
+  serveHere(serviceKey: string, place: { readonly address: string; readonly port: number }): void {
+    this.#here.set(serviceKey, place);
+    this.#checkThoseOf(serviceKey);
+  }
+
   *#metricLines(): Iterable<string> {
     yield familyHead('aggregator_unavailable_apiservice', '1 while an APIService is unavailable.', 'gauge');
     for (const apiService of this.#apiServices.list()) {
@@ -228,6 +239,9 @@ class ApiAggregator implements Aggregator {
   }
 
   #endpointOf(apiService: APIService): ReturnType<typeof endpointOf> {
+    const { namespace = '', name = '' } = apiService.spec?.service ?? {};
+    const here = this.#here.get(`${namespace}/${name}`);
+    if (here !== undefined) return { type: 'endpoint', ...here, serverName: `${name}.${namespace}.svc` };
     return endpointOf(apiService, {
       service: (key) => this.#services.getByKey(key),
       slices: (key) => this.#slices.byIndex(byService, key),

@@ -25,6 +25,7 @@ export async function unregisterMetricsApi(client: Client): Promise<void> {
   });
 }
 
+export const metricsServiceKey = `${namespace}/${name}`;
 /** Under which name its certificate has to be. */
 export const metricsServerName = `${name}.${namespace}.svc`;
 

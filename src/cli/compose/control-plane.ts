@@ -6,7 +6,7 @@ import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
 import { annotations } from '../../api/well-known.ts';
-import { createAggregator } from '../../apiserver/aggregation/aggregator.ts';
+import { type Aggregator, createAggregator } from '../../apiserver/aggregation/aggregator.ts';
 import { createAuditLog } from '../../apiserver/audit.ts';
 import { createOidcTokens } from '../../apiserver/authentication/oidc.ts';
 import { createStaticTokens } from '../../apiserver/authentication/token-authenticator.ts';
@@ -78,6 +78,7 @@ export interface ControlPlane extends Running {
   readonly frontProxy: Pki;
   /** Credentials of the API server at kubelets. */
   readonly kubelet: KubeletCredentials;
+  readonly aggregator: Aggregator;
   readonly informers: InformerSet;
   readonly events: EventQueue;
   readonly steps: StepLog;
@@ -403,6 +404,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     pki,
     frontProxy,
     kubelet,
+    aggregator,
     informers,
     events,
     steps,

@@ -6,7 +6,7 @@ import { pods } from '../../../src/api/core/v1/pod.ts';
 import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
 import { frontProxyName } from '../../../src/apiserver/bootstrap.ts';
 import { createMetricsApi, type MetricsApi } from '../../../src/apiserver/resource-metrics/metrics-api.ts';
-import { metricsServerName, registerMetricsApi } from '../../../src/apiserver/resource-metrics/registration.ts';
+import { metricsServerName, metricsServiceKey, registerMetricsApi } from '../../../src/apiserver/resource-metrics/registration.ts';
 import type { ContainerUsage } from '../../../src/apiserver/resource-metrics/usage.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
@@ -143,6 +143,15 @@ describe('metrics.k8s.io, through the aggregator', { shuffle: false }, () => {
     expect(stdout.trim().split(/\s+/)).toEqual(['web', '6m', '20Mi']);
     const containers = await cluster.kubectl('top', 'pods', '--containers', '--no-headers');
     expect(containers.stdout).toContain('side');
+  });
+
+  it('comes from this server itself when the endpoints name that of another server, which is gone', async () => {
+    const { aggregator } = cluster.serverOptions;
+    await registerMetricsApi({ client: cluster.client, address: '127.64.42.2', port: 1, caCertificate: cluster.pki.caCertificate });
+    await until(async () => (await cluster.fetch(`${base}/nodes`)).status === 503, { what: 'the other server is found to be gone' });
+    aggregator?.serveHere(metricsServiceKey, { address, port: metricsApi.port });
+    await until(async () => (await cluster.fetch(`${base}/nodes`)).status === 200, { what: 'this server is asked' });
+    await registerMetricsApi({ client: cluster.client, address, port: metricsApi.port, caCertificate: cluster.pki.caCertificate });
   });
 
   it('leaves the APIService to a metrics server that somebody installs', async () => {
