@@ -14,14 +14,18 @@ import { hasEtcd } from '../support/etcd.ts';
 import { cloneRepository, temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { Machines, whyNoMachines } from '../support/machines.ts';
-import { type Servers, startServers } from '../support/servers.ts';
+import { firstToken, type Servers, startServers } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
 const name = { namespace: 'default', name: 'counter' };
 const watchers = 40;
 
 /** A client that counts up as users of client-go do: it repeats a write that was not answered. */
-async function countUp(client: HttpClient, until: () => boolean, errors: string[]): Promise<number> {
+async function countUp(
+  client: HttpClient,
+  name: { readonly namespace: string; readonly name: string },
+  { until, errors }: { readonly until: () => boolean; readonly errors: string[] },
+): Promise<number> {
   let written = 0;
   while (!until()) {
     try {
@@ -84,6 +88,87 @@ describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a ba
     }
   });
 
+  it('take other keys while they run, and serve without an error while each is started again in turn', { timeout: 180_000 }, async () => {
+    const midship = (at: number, ...args: string[]) =>
+      run(process.execPath, [program, ...args, '--data-dir', servers.all[at]?.dataDirectory ?? ''], { ...process.env, NO_COLOR: '1' });
+    const done = { code: 0 };
+    const apiOf = (at: number): string => servers.all[at]?.endpoints.api ?? '';
+    const given = async () => (await kubectl('create', 'token', 'default')).stdout.trim();
+    const bearerAt = async (at: number, token: string): Promise<number> =>
+      (
+        await run('kubectl', [
+          '--kubeconfig',
+          '/dev/null',
+          '--server',
+          apiOf(at),
+          '--token',
+          token,
+          '--insecure-skip-tls-verify',
+          'auth',
+          'whoami',
+        ])
+      ).code;
+    await kubectl('create', 'secret', 'generic', 'kept', '--from-literal=a=canary');
+    const before = await given();
+
+    // The token: those that run have the new one, and the former one starts no server.
+    expect(await midship(0, 'token', 'rotate')).toMatchObject(done);
+    const token = await textOf(0, 'server-token');
+    for (const at of [1, 2]) expect(await textOf(at, 'server-token')).toBe(token);
+    const stranger = await temporaryDirectory('server');
+    const flags = ['--token', firstToken, '--data-dir', stranger, '--api-port', '0', '--http-port', '0', '--disable', 'node'];
+    const refused = await run(process.execPath, [program, 'server', '--store', servers.store, ...flags], { ...process.env, NO_COLOR: '1' });
+    expect(refused).toMatchObject({
+      code: 2,
+      stderr: expect.stringContaining('the token does not open the keys in the store\n  The token was rotated at'),
+    });
+
+    // The signing key: each server knows both at once.
+    expect(await midship(1, 'certs', 'rotate-signing-key')).toMatchObject(done);
+    const after = await given();
+    for (const at of [0, 1, 2]) for (const each of [before, after]) expect(await bearerAt(at, each)).toBe(0);
+    expect(await midship(2, 'certs', 'rotate-signing-key', '--overlap', '0')).toMatchObject(done);
+    for (const at of [0, 1, 2]) expect(await bearerAt(at, after)).not.toBe(0);
+
+    // The key of the store: nothing is left under the former one.
+    const keyOf = async (at: number) =>
+      (
+        JSON.parse((await midship(at, 'secrets-encrypt', 'status', '-o', 'json')).stdout) as {
+          encryption: { keys: string[]; stale: number };
+        }
+      ).encryption;
+    const first = await keyOf(0);
+    expect(await midship(2, 'secrets-encrypt', 'rotate-keys')).toMatchObject(done);
+    const second = await keyOf(1);
+    expect(second).toMatchObject({ stale: 0, keys: [expect.not.stringContaining(first.keys[0] ?? '')] });
+
+    // The authorities: each server uses new ones from its next start, and clients with certificates of both go on.
+    const authority = await textOf(0, 'pki/ca.crt');
+    expect(await midship(0, 'certs', 'rotate-ca')).toMatchObject(done);
+    const counter = { ...name, name: 'rolled' };
+    await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: counter, data: { n: '0' } });
+    let isOver = false;
+    const errors: string[] = [];
+    const counting = countUp(client, counter, { until: () => isOver, errors });
+    for (const at of [0, 1, 2]) {
+      const running = servers.all[at];
+      running?.signal('SIGTERM');
+      await running?.ended;
+      await servers.restart(at);
+      // Each kubeconfig is good at the server that has started, and the one of that server at all.
+      for (const [of, to] of [0, 1, 2].flatMap((other) => [[other, at] as const, [at, other] as const])) {
+        const flags = ['--kubeconfig', servers.all[of]?.endpoints.kubeconfig ?? '', '--server', apiOf(to)];
+        const answer = await run('kubectl', [...flags, 'get', 'secret', 'kept', '-o', 'jsonpath={.data.a}']);
+        expect(answer, `kubeconfig of ${of} at ${to}`).toMatchObject({ code: 0, stdout: 'Y2FuYXJ5' });
+      }
+    }
+    isOver = true;
+    expect(await counting).toBeGreaterThan(10);
+    expect(errors).toEqual([]);
+    expect(await textOf(0, 'pki/ca.crt')).not.toBe(authority);
+    for (const at of [1, 2]) expect(await textOf(at, 'pki/ca.crt')).toBe(await textOf(0, 'pki/ca.crt'));
+  });
+
   it('go on when the leader is killed, and when another one stops: nothing is missed or doubled', async () => {
     await client.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: name, data: { n: '0' } });
     const log = createLog({ level: 'silent' });
@@ -105,7 +190,7 @@ describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a ba
     );
     let isOver = false;
     const errors: string[] = [];
-    const counting = countUp(client, () => isOver, errors);
+    const counting = countUp(client, name, { until: () => isOver, errors });
 
     const leader = await leaderOf('kube-controller-manager');
     const before = (await servers.holderOf(client, 'kube-controller-manager')).spec?.holderIdentity;
@@ -184,11 +269,12 @@ describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a ba
   }, 90_000);
 });
 
-const page = join(import.meta.dirname, '../../docs/how-to/three-control-planes.md');
+/** In this order, on the same machines: the later pages begin where the first one ends. */
+const pages = ['three-control-planes', 'rotate-keys', 'upgrade-servers'];
 const whyNoPage = hasEtcd && hasKubectl ? whyNoMachines : 'etcd or kubectl is not installed';
 const order = ['first', 'second', 'third'];
 
-describe.skipIf(whyNoPage !== undefined)(`the page on three control planes (skipped: ${whyNoPage ?? 'it runs here'})`, () => {
+describe.skipIf(whyNoPage !== undefined)(`the pages on three control planes (skipped: ${whyNoPage ?? 'it runs here'})`, () => {
   const machines = new Machines(...order);
   const processes: number[] = [];
   beforeAll(async () => await machines.create());
@@ -203,14 +289,14 @@ describe.skipIf(whyNoPage !== undefined)(`the page on three control planes (skip
     await machines.remove();
   });
 
-  it('works line by line', { timeout: 120_000 }, async () => {
-    const text = await readFile(page, 'utf8');
+  it('work line by line', { timeout: 180_000 }, async () => {
+    const texts = await Promise.all(pages.map((name) => readFile(join(import.meta.dirname, `../../docs/how-to/${name}.md`), 'utf8')));
     const home = await temporaryDirectory('pages');
     await mkdir(join(home, 'bin'));
     await writeFile(join(home, 'bin/midship'), `#!/bin/sh\nexec ${process.execPath} ${program} "$@"\n`, { mode: 0o755 });
     const directories = await Promise.all(order.map((name) => temporaryDirectory(name)));
-    const blocks = [...text.matchAll(/```sh (first|second|third)\n([\s\S]*?)```/g)];
-    expect(blocks).toHaveLength(9);
+    const blocks = [...texts.join('').matchAll(/```sh (first|second|third)\n([\s\S]*?)```/g)];
+    expect(blocks).toHaveLength(20);
     for (const [, who = '', block = ''] of blocks) {
       const n = order.indexOf(who) + 1;
       const directory = directories[n - 1] ?? '';
@@ -225,7 +311,7 @@ describe.skipIf(whyNoPage !== undefined)(`the page on three control planes (skip
         '-euo',
         'pipefail',
         '-c',
-        `${script}\nif [ -n "\${!:-}" ]; then echo "pid $!"; fi`,
+        `cd ~\n${script}\nif [ -n "\${!:-}" ]; then echo "pid $!"; fi`,
       ]);
       expect(ended.code, `${script}\n${ended.stdout}\n${ended.stderr}`).toBe(0);
       const pid = /^pid (\d+)$/m.exec(ended.stdout)?.[1];

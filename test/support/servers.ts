@@ -26,6 +26,8 @@ export interface Servers {
   readonly all: readonly ServerProcess[];
   /** `https://127.0.0.1:PORT` of the balancer. */
   readonly url: string;
+  /** The value of `--store`. */
+  readonly store: string;
   /** A client of the balancer with the rights of the kubeconfig. */
   client(): Promise<HttpClient>;
   /** Starts a server that has ended, with its data. */
@@ -33,6 +35,9 @@ export interface Servers {
   holderOf(client: HttpClient, lease: string): Promise<Lease>;
   stop(): Promise<void>;
 }
+
+/** A server that has no token in its data directory starts with it. */
+export const firstToken = 'correct-horse-battery';
 
 /** Starts all of them at the same moment, on an empty etcd. The last one has simulated nodes. */
 export async function startServers(count: number): Promise<Servers> {
@@ -47,7 +52,8 @@ export async function startServers(count: number): Promise<Servers> {
       process.execPath,
       [
         program,
-        ...['server', '--store', `etcd://${host}:${port}`, '--token', 'correct-horse-battery', '--data-dir', dataDirectory],
+        ...['server', '--store', `etcd://${host}:${port}`, '--data-dir', dataDirectory],
+        ...(existsSync(join(dataDirectory, 'server-token')) ? [] : ['--token', firstToken]),
         ...['--bind-address', '127.0.0.1', '--node-ip', '127.0.0.1', '--node-name', `server-${at}`, '--api-port', '0', '--http-port', '0'],
         ...['--disable', 'node,ingress,servicelb', '--simulate-nodes', at === count - 1 ? '2' : '0'],
       ],
@@ -80,6 +86,7 @@ export async function startServers(count: number): Promise<Servers> {
   return {
     all,
     url: balancer.url,
+    store: `etcd://${host}:${port}`,
     async client() {
       const { namespace: _, ...connection } = await loadKubeconfig(all[0]?.endpoints.kubeconfig ?? '', undefined);
       const client = createHttpClient({ ...connection, server: balancer.url, userAgent: 'test' });

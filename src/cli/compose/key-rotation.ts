@@ -156,7 +156,7 @@ const noSeal = () =>
 /** The token by which machines join is replaced, too: as in k3s, whoever had the former one of servers could read it. */
 async function rotateToken(options: KeyRotationOptions, { newToken }: Readonly<Record<string, unknown>>): Promise<object> {
   const { keys, clock, renewJoinToken } = options;
-  if (newToken !== undefined && keys.seal === undefined) throw noSeal();
+  if (keys.seal === undefined && (newToken !== undefined || renewJoinToken === undefined)) throw noSeal();
   await renewJoinToken?.();
   if (keys.seal === undefined) return { isShared: false, waiting: [] };
   const secret = newToken === undefined ? randomBytes(32).toString('base64url') : secretIn(newToken);
