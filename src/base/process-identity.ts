@@ -1,3 +1,4 @@
+import { closeSync, openSync, readSync } from 'node:fs';
 import { open } from 'node:fs/promises';
 
 /** A process as /proc/PID/stat shows it. */
@@ -41,13 +42,33 @@ export function parseProcessStat(text: string): ProcessStat {
   return stat;
 }
 
-/** Undefined when there is no such process; a zombie counts as none, since its program has ended. */
+/** Undefined when there is no such process. */
 export async function processStat(pid: number): Promise<ProcessStat | undefined> {
   const text = await readProcOptional(`/proc/${pid}/stat`);
-  if (text === undefined) return undefined;
-  const stat = parseProcessStat(text);
-  return stat.state === 'Z' || stat.state === 'X' ? undefined : stat;
+  return text === undefined ? undefined : runningOf(parseProcessStat(text));
 }
+
+/**
+ * `processStat` at once, for a look at many processes. The kernel makes the line from memory in 10 µs; four calls by other threads took
+ * 30 times as long.
+ */
+export function readProcessStat(pid: number): ProcessStat | undefined {
+  let file: number | undefined;
+  try {
+    file = openSync(`/proc/${pid}/stat`, 'r');
+    // The line has at most 64 bytes of a name and 50 numbers of up to 20 digits.
+    const buffer = Buffer.allocUnsafe(1_280);
+    return runningOf(parseProcessStat(buffer.toString('utf8', 0, readSync(file, buffer))));
+  } catch (err) {
+    if (isGone(err)) return undefined;
+    throw err;
+  } finally {
+    if (file !== undefined) closeSync(file);
+  }
+}
+
+/** A zombie counts as no process, since its program has ended. */
+const runningOf = (stat: ProcessStat): ProcessStat | undefined => (stat.state === 'Z' || stat.state === 'X' ? undefined : stat);
 
 export async function isSameProcess(pid: number, startTime: number): Promise<boolean> {
   return (await processStat(pid))?.startTime === startTime;

@@ -1,5 +1,6 @@
 import { readdir, readlink } from 'node:fs/promises';
-import { isGone, type ProcessStat, processStat, readProcOptional } from '../../base/process-identity.ts';
+import { setImmediate } from 'node:timers/promises';
+import { isGone, type ProcessStat, processStat, readProcessStat, readProcOptional } from '../../base/process-identity.ts';
 import type { ListeningAddress } from '../container-runtime.ts';
 
 /** Linux has reported 100 to user space since 2.6, for any rate of the kernel. */
@@ -15,12 +16,19 @@ export async function childrenOf(pid: number): Promise<readonly number[]> {
     .map(Number);
 }
 
+/** Processes that are read in one turn of the event loop, which takes one or two milliseconds. */
+const sliceSize = 32;
+
+/**
+ * A scrape of a kubelet reads all processes of the machine. Asynchronous reads took 0.3 ms of processor time each, and a busy machine
+ * needed up to 4 ms. A scrape of 300 processes was then not over after a second.
+ */
 export async function allProcesses(): Promise<readonly ProcessStat[]> {
   const found: ProcessStat[] = [];
-  for (const entry of await readdir('/proc')) {
-    const pid = Number(entry);
-    if (!Number.isInteger(pid)) continue;
-    const stat = await processStat(pid);
+  const pids = (await readdir('/proc')).map(Number).filter(Number.isInteger);
+  for (const [index, pid] of pids.entries()) {
+    if (index > 0 && index % sliceSize === 0) await setImmediate();
+    const stat = readProcessStat(pid);
     if (stat !== undefined) found.push(stat);
   }
   return found;
