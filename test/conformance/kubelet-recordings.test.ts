@@ -130,7 +130,7 @@ const followOf = (path: string, selector = ''): readonly string[] => [
 ];
 const mapped = (ours: readonly string[], ...theirs: readonly string[]) => Object.fromEntries(ours.map((each) => [each, theirs]));
 
-/** Requests of the agent, and those of a kubelet that they stand for. */
+/** Requests of the agent, and those of a kubelet that they replace. */
 const instead: Readonly<Record<string, readonly string[]>> = {
   ...mapped(
     followOf('/api/v1/pods', 'fieldSelector=spec.nodeName=*'),
@@ -214,12 +214,12 @@ it('an agent that joined asks the server for the same things as a kubelet', asyn
     }),
   );
   const theirs = new Set(requests.map(({ method, path, query }) => templateOf(method, path, query ?? '')));
-  const stands = new Set(Object.values(instead).flat());
+  const replaced = new Set(Object.values(instead).flat());
   expect([...ours].filter((each) => !theirs.has(each) && !(each in instead))).toEqual([]);
-  expect([...theirs].filter((each) => !ours.has(each) && !stands.has(each) && !absent.includes(each) && !later.includes(each))).toEqual([]);
+  expect([...theirs].filter((each) => !ours.has(each) && !replaced.has(each) && !absent.includes(each) && !later.includes(each))).toEqual([]);
   // The README of `nodes` explains each difference, and none that is none any more.
   expect(Object.keys(instead).filter((each) => !ours.has(each) || theirs.has(each))).toEqual([]);
-  expect([...stands, ...absent].filter((each) => ours.has(each) || !theirs.has(each))).toEqual([]);
+  expect([...replaced, ...absent].filter((each) => ours.has(each) || !theirs.has(each))).toEqual([]);
 
   const bodyOf = (verb: string, path: RegExp) => lines.find((line) => line.verb === verb && path.test(line.requestURI))?.requestObject;
   const migrated = '/metadata/annotations/storage.alpha.kubernetes.io/migrated-plugins';

@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -88,14 +89,44 @@ metadata: { name: balanced }
 spec: { type: LoadBalancer, selector: { app: web }, ports: [{ port: 8088, targetPort: 8080 }] }
 `;
 
+/** A program of the pod, in the list of processes of this machine. */
+const marker = `mover-${process.pid}`;
+
+/** A pod on each machine. The image has no server of UDP, so the test starts one in the network of each. */
+const udp = ['first', 'second']
+  .map(
+    (node) => `
+apiVersion: v1
+kind: Pod
+metadata: { name: udp-${node}, labels: { app: udp } }
+spec:
+  nodeName: ${node}
+  terminationGracePeriodSeconds: 0
+  containers:
+    - name: main
+      image: ${busyboxImage}
+      imagePullPolicy: IfNotPresent
+      command: [sh, -c, 'name=${marker}-udp-${node}; trap "exit 0" TERM; while :; do sleep 0.2; done']
+---`,
+  )
+  .concat(`
+apiVersion: v1
+kind: Service
+metadata: { name: udp }
+spec: { type: NodePort, selector: { app: udp }, ports: [{ port: 5353, protocol: UDP, nodePort: 30553 }] }
+`)
+  .join('');
+
+const udpServer = `const s = require('dgram').createSocket('udp4'); s.on('message', (_, from) => s.send(process.argv[1], from.port, from.address)); s.bind(5353);`;
+/** Prints the answer to a packet that it sends from a port of its own. */
+const udpClient = `const [, host, port, from] = process.argv; const s = require('dgram').createSocket('udp4'); s.bind(+from, () => s.send('?', +port, host));
+s.on('message', (answer) => { process.stdout.write(String(answer)); s.close(); process.exit(); }); setTimeout(() => process.exit(1), 1000);`;
+
 /** An address that the second machine announces, as long as it is there. */
 const poolAddress =
   Array.from({ length: 100 }, (_, index) => `10.201.0.${100 + index}`).find(
     (address) => announcerOf(address, ['first', 'second']) === 'second',
   ) ?? '';
-
-/** A program of the pod, in the list of processes of this machine. */
-const marker = `mover-${process.pid}`;
 
 /** A pod that likes the second machine best, and leaves a lost one soon. */
 const mover = `
@@ -336,6 +367,33 @@ describe.skipIf(whyNot !== undefined)(
         });
     });
 
+    it('answer UDP by Service and node port, and send a client on when its pod is gone', async () => {
+      await writeFile(join(serverDirectory(), 'udp.yaml'), udp);
+      await kubectl('apply', '-f', join(serverDirectory(), 'udp.yaml'));
+      await kubectl('wait', 'pod', '-l', 'app=udp', '--for=condition=Ready', '--timeout=30s');
+      const address = await kubectl('get', 'service', 'udp', '-o', 'jsonpath={.spec.clusterIP}');
+      // A client that keeps its port, as a resolver may, is the same connection to the kernel.
+      const servers = await Promise.all(
+        ['udp-first', 'udp-second'].map(async (name) => {
+          const pid = (await run('pgrep', ['-of', `name=${marker}-${name}`])).stdout.trim();
+          return spawn('nsenter', ['-t', pid, '-n', process.execPath, '-e', udpServer, name], { stdio: 'ignore' });
+        }),
+      );
+      const ask = async (n: number, ...to: readonly (string | number)[]): Promise<string> =>
+        (await machines.run(n, process.execPath, '-e', udpClient, ...to.map(String))).stdout;
+      const answers = (n: number, host: string, port: number, from: number, wanted = /^udp-/) =>
+        until(async () => [await ask(n, host, port, from)].find((answer) => wanted.test(answer)), {
+          what: `an answer of ${wanted} at ${host}:${port} to machine ${n}`,
+          timeoutMs: 20_000,
+        });
+      for (const n of [1, 3]) for (const host of [1, 2]) await answers(n, machines.address(host), 30_553, 4_000 + host);
+      const first = await answers(1, address, 5_353, 4_100);
+      await kubectl('delete', 'pod', first, '--wait=false');
+      await answers(1, address, 5_353, 4_100, first === 'udp-first' ? /^udp-second$/ : /^udp-first$/);
+      for (const server of servers) server.kill('SIGKILL');
+      await kubectl('delete', '-f', join(serverDirectory(), 'udp.yaml'), '--wait=false', '--ignore-not-found');
+    });
+
     it('see a changed ConfigMap', async () => {
       await kubectl('patch', 'configmap', 'page', '-p', '{"data":{"index.html":"changed"}}');
       const [pod] = await podsOn('second');
@@ -422,6 +480,8 @@ describe.skipIf(whyNot !== undefined)(
       const created = (await machines.midship(1, 'token', 'create', '--ttl', '1h', '--data-dir', serverDirectory())).stdout.trim();
       expect(created).toMatch(/^K10[0-9a-f]{64}::[a-z0-9]{6}\.[a-z0-9]{16}$/);
       expect((await machines.midship(1, 'token', 'delete', created, '--data-dir', serverDirectory())).code).toBe(0);
+      const short = ['token', 'create', '--ttl', '1s', '--data-dir', serverDirectory()];
+      const ended = (await machines.midship(1, ...short)).stdout.trim();
       const directory = await temporaryDirectory('refused');
       const tryToJoin = (n: number, ...args: readonly string[]) =>
         machines.midship(n, 'agent', '--server', `https://${machines.address(1)}:6443`, '--data-dir', directory, ...args);
@@ -438,11 +498,29 @@ describe.skipIf(whyNot !== undefined)(
         expect(stderr).toMatch(threeLines);
         expect(stderr).not.toContain(token.slice(69));
       }
+      // More than a second later.
+      const late = await tryToJoin(3, '--token', ended);
+      expect(late).toMatchObject({ code: 2, stderr: expect.stringMatching(/refuses the token\n.*\n.*token create/) });
+      if (existsSync('/usr/bin/faketime')) {
+        const agent = [process.execPath, program, 'agent', '--server', `https://${machines.address(1)}:6443`, '--data-dir', directory];
+        const { code, stderr } = await machines.run(3, 'faketime', '-f', '+1h', ...agent, '--token', token);
+        expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('the clock of this machine is 60 minutes ahead of') });
+        expect(stderr).toMatch(threeLines);
+      }
+      await expectClean(3);
+      expect((await run('pgrep', ['-fc', directory])).stdout).toBe('0\n');
       expect(await kubectl('get', 'nodes', '-o', 'name')).toBe('node/first\nnode/second\n');
     }
 
     it('leave nothing behind when they go', async () => {
-      for (const block of blocks.slice(4)) await follow(block);
+      for (const block of blocks.slice(4)) {
+        if (block.machine === 2 && block.script.includes('midship down')) {
+          // As when somebody stops the agent by Ctrl-C, and asks for more at once.
+          process.kill(agent.pid, 'SIGTERM');
+          await until(() => agent.output().includes('stopping the pods'), { what: 'the agent stops', intervalMs: 5 });
+        }
+        await follow(block);
+      }
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
       expect((await machines.run(2, 'ip', 'route')).stdout).not.toContain('10.42.');
       expect((await machines.run(2, 'ip', '-o', 'link')).stdout).not.toContain('veth');
