@@ -59,12 +59,16 @@ export async function runAgent(
     if (abort.signal.aborted) return stopped.exitCode();
     throw err;
   } finally {
-    await rm(files.endpoints, { force: true });
-    if (agent !== undefined) {
-      terminal.line('\n  stopping the pods');
-      await agent.stop();
-      terminal.line('  stopped');
+    try {
+      if (agent !== undefined) {
+        terminal.line('\n  stopping the pods');
+        await agent.stop();
+        terminal.line('  stopped');
+      }
+    } finally {
+      // Last: "midship down" waits for the process that the file names, and would find its addresses taken without it.
+      await rm(files.endpoints, { force: true });
+      stopped.close();
     }
-    stopped.close();
   }
 }
