@@ -12,6 +12,7 @@ import type { ConfigSource } from './config-source.ts';
 import { containerLines, countsOf, createMeasurements, type PodOnNode } from './container-metrics.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
 import { createNodeCsi } from './csi/node-csi.ts';
+import type { VolumeStats } from './csi/volume-stats.ts';
 import { createDiskPressure, type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { createImageVolumes } from './image-volumes.ts';
@@ -88,6 +89,8 @@ export interface NodeAgent extends Component {
   /** The pods of this node as it knows them, with what the runtime has of each. */
   pods(): Iterable<PodOnNode>;
   podNamed(namespace: string, name: string): PodOnNode | undefined;
+  /** Asks the drivers for the usage of their volumes. */
+  volumeStats(): Promise<readonly VolumeStats[]>;
   /** Creates the Node, not ready yet: its part of the pods' addresses and its certificates need it. Optional, before `start`. */
   register(signal: AbortSignal): Promise<Node>;
   /** Ends the pods because the machine goes down: they fail, those that are critical last, and no further one begins. */
@@ -206,6 +209,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     name: `node-agent ${nodeName}`,
     nodeName,
     pods: podsOnNode,
+    volumeStats: async () => (await csi?.volumes.stats()) ?? [],
     register: (signal) => heartbeat.register(signal),
     podNamed(namespace, name) {
       return podsOnNode().find(({ pod: { metadata } }) => metadata.name === name && metadata.namespace === namespace);

@@ -15,6 +15,7 @@ import type { ContainerRuntime, ContainerStatus, SandboxStatus } from './contain
 import { HttpError } from './http-error.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import { allContainers } from './pod-references.ts';
+import { summaryOf } from './stats-summary.ts';
 import { createStreamingServer, streamingPath } from './streaming/streaming-server.ts';
 
 export interface KubeletApiOptions {
@@ -64,6 +65,7 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
     [/^\/metrics$/, sendMetrics],
     [/^\/metrics\/cadvisor$/, sendContainerMetrics],
     [/^\/metrics\/resource$/, sendResourceMetrics],
+    [/^\/stats\/summary$/, sendSummary],
     [
       /^\/metrics\/probes$/,
       ({ response }) => send(response, [...(options.metrics?.probeLines(agent.nodeName) ?? [])].join(''), metricsType),
@@ -157,6 +159,12 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
   async function sendContainerMetrics({ response }: Request): Promise<void> {
     const measurement = { stats: await runtime.stats(), at: clock.now() };
     await send(response, containerHeader + [...containerLines(agent.nodeName, agent.pods(), measurement)].join(''), metricsType);
+  }
+
+  async function sendSummary({ response }: Request): Promise<void> {
+    const [stats, volumes] = await Promise.all([runtime.stats(), agent.volumeStats()]);
+    const summary = summaryOf(agent.nodeName, agent.pods(), { stats, at: clock.now() }, volumes);
+    await send(response, JSON.stringify(summary), 'application/json');
   }
 
   async function sendResourceMetrics({ response }: Request): Promise<void> {

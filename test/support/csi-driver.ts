@@ -34,6 +34,8 @@ export interface CsiCall {
 /** A driver of volumes (CSI) that mounts directories of this machine, with its registrar: both are servers of this process. Needs root. */
 export class CsiDriverProcess {
   readonly calls: CsiCall[] = [];
+  /** Questions about the usage of volumes. */
+  readonly measured: CsiCall['request'][] = [];
   /** The agent's answers to the registrar: the empty text when the driver is registered. */
   readonly statuses: string[] = [];
   /** Replaces what a call does. */
@@ -69,6 +71,18 @@ export class CsiDriverProcess {
         })),
       ],
     ]);
+    node.set(
+      'NodeGetVolumeStats',
+      answering<CsiCall['request']>(csi, ['NodeGetVolumeStatsRequest', 'NodeGetVolumeStatsResponse'], async (request) => {
+        driver.measured.push(request);
+        return {
+          usage: [
+            { unit: 'BYTES', available: 60, total: 100, used: 40 },
+            { unit: 'INODES', available: 7, total: 9, used: 2 },
+          ],
+        };
+      }),
+    );
     const acts: Readonly<Record<string, (request: CsiCall['request']) => Promise<void>>> = {
       NodeStageVolume: async ({ volumeId, stagingTargetPath = '' }) => {
         await makeSource(volumeId);

@@ -18,6 +18,7 @@ export interface CsiClient {
   publish(request: PublishRequest): Promise<void>;
   unpublish(request: { readonly volumeId: string; readonly targetPath: string }): Promise<void>;
   expand(request: ExpandRequest): Promise<void>;
+  stats(request: StatsRequest): Promise<readonly VolumeUsage[]>;
   close(): void;
 }
 
@@ -85,6 +86,19 @@ export interface ExpandRequest {
   readonly secrets: Texts;
 }
 
+export interface StatsRequest {
+  readonly volumeId: string;
+  readonly volumePath: string;
+  readonly stagingTargetPath?: string;
+}
+
+export interface VolumeUsage {
+  readonly available: number;
+  readonly total: number;
+  readonly used: number;
+  readonly unit: 'BYTES' | 'INODES' | 'UNKNOWN_UNIT';
+}
+
 /** The kubelet's deadline of a call that may format and mount a disk. */
 const operationMs = 2 * 60_000;
 const questionMs = 10_000;
@@ -111,6 +125,11 @@ export function createCsiClient({ socketPath, clock }: CsiClientOptions): CsiCli
     { request: 'NodeExpandVolumeRequest', response: 'NodeExpandVolumeResponse' },
     operationMs,
   );
+  const stats = call<object, { usage: readonly VolumeUsage[] }>(
+    'Node/NodeGetVolumeStats',
+    { request: 'NodeGetVolumeStatsRequest', response: 'NodeGetVolumeStatsResponse' },
+    questionMs,
+  );
   return {
     nodeInfo: () => nodeInfo({}),
     async capabilities() {
@@ -122,6 +141,7 @@ export function createCsiClient({ socketPath, clock }: CsiClientOptions): CsiCli
     publish: async (request) => void (await publish(request)),
     unpublish: async (request) => void (await unpublish(request)),
     expand: async (request) => void (await expand(request)),
+    stats: async (request) => (await stats(request)).usage,
     close,
   };
 }

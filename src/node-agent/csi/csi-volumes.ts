@@ -20,6 +20,7 @@ import type { CsiCapability, VolumeCapability } from './csi-client.ts';
 import type { CsiDriverConnection, CsiDrivers } from './csi-drivers.ts';
 import { growVolume, needsGrowth } from './volume-growth.ts';
 import { createVolumeRecords, type PublishedVolume, publishPathOf, type StagedVolume } from './volume-records.ts';
+import { measureVolumes, type VolumeStats } from './volume-stats.ts';
 
 /**
  * Volumes that drivers (CSI) mount for pods: staged once for the node where the driver wants that, and published for each pod. The driver
@@ -41,6 +42,8 @@ export interface CsiVolumes {
   unstageUnused(): Promise<void>;
   /** Pods that have volumes, also such that are gone. */
   podUids(): readonly string[];
+  /** The usage of volumes, as far as their drivers measure it. */
+  stats(): Promise<readonly VolumeStats[]>;
   /** Names of volumes, as the status of the Node has them: no controller detaches these. */
   inUse(): readonly string[];
   /** Pods that waited for a driver or an attachment; each call names those that came up since the one before. */
@@ -330,6 +333,8 @@ export function createCsiVolumes(options: CsiVolumesOptions): CsiVolumes {
 
     podUids: () => [...new Set(records.published().map(({ podUid }) => podUid))],
 
+    stats: () => measureVolumes({ volumes: records.published(), pathOf, stagingPathOf, drivers, log }),
+
     inUse() {
       const all = [...records.published(), ...records.staged()].filter(({ attachmentID }) => attachmentID !== undefined);
       return [...new Set(all.map(({ driverName, volumeHandle }) => `kubernetes.io/csi/${driverName}^${volumeHandle}`))].toSorted();
@@ -346,7 +351,7 @@ export function createCsiVolumes(options: CsiVolumesOptions): CsiVolumes {
 const keyOf = ({ driverName, volumeHandle }: { readonly driverName: string; readonly volumeHandle: string }): string =>
   `${driverName}^${volumeHandle}`;
 
-function claimedMount(pod: Pod, { volume, readOnly }: ClaimedCsiVolume): Mount {
+function claimedMount(pod: Pod, { volume, claim, readOnly }: ClaimedCsiVolume): Mount {
   const { csi, accessModes = [], mountOptions = [] } = volume.spec;
   return {
     pod,
@@ -356,6 +361,7 @@ function claimedMount(pod: Pod, { volume, readOnly }: ClaimedCsiVolume): Mount {
       driverName: safeName(csi?.driver),
       volumeHandle: csi?.volumeHandle ?? '',
       volumeLifecycleMode: 'Persistent',
+      claimName: claim.metadata.name,
     },
     csi: {
       fsType: csi?.fsType,

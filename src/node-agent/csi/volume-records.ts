@@ -34,6 +34,8 @@ export interface PublishedVolume extends DriverVolume {
   /** The name of the PersistentVolume, or that of the pod's volume when that is the pod's own. */
   readonly specVolID: string;
   readonly volumeLifecycleMode: 'Persistent' | 'Ephemeral';
+  /** The claim of the pod's namespace that it belongs to. */
+  readonly claimName?: string;
   /** The group that its files were given to. */
   readonly group?: number;
   /** The driver wants to be asked again from time to time. */

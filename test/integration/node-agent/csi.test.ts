@@ -15,6 +15,7 @@ import { GrpcError, grpcCodes } from '../../../src/base/grpc.ts';
 import type { New } from '../../../src/client/client.ts';
 import { attachmentNameOf } from '../../../src/lifecycle/csi-volume.ts';
 import { unmountBelow } from '../../../src/node-agent/containerd/sub-path.ts';
+import { summaryOf } from '../../../src/node-agent/stats-summary.ts';
 import { CsiDriverProcess } from '../../support/csi-driver.ts';
 import { startTestNode, type TestNode, testNodeName } from '../../support/node-agent.ts';
 import { until } from '../../support/until.ts';
@@ -169,7 +170,7 @@ describe.skipIf(!isRoot)('[sig-storage] a driver of volumes, CSI (needs root)', 
 
   it('stages and publishes the volume of a claim once it is attached, and takes it back when its last pod is gone', async () => {
     await describeDriver({ attachRequired: true, podInfoOnMount: true });
-    const driver = await startDriver();
+    const driver = await startDriver({ capabilities: ['STAGE_UNSTAGE_VOLUME', 'GET_VOLUME_STATS'] });
     await node.client.create(secrets, {
       apiVersion: 'v1',
       kind: 'Secret',
@@ -203,6 +204,13 @@ describe.skipIf(!isRoot)('[sig-storage] a driver of volumes, CSI (needs root)', 
       volumeContext: { size: 'big' },
       volumeCapability: { mount: { mountFlags: ['noatime'] }, accessMode: { mode: 'SINGLE_NODE_WRITER' } },
     });
+    const usage = { availableBytes: 60, capacityBytes: 100, usedBytes: 40, inodesFree: 7, inodes: 9, inodesUsed: 2 };
+    const summary = summaryOf(testNodeName, node.agent.pods(), { stats: [], at: 0 }, await node.agent.volumeStats());
+    expect(summary).toMatchObject({
+      pods: [{ podRef: { name: 'writer' }, volume: [{ ...usage, name: 'data', pvcRef: { name: 'kept', namespace } }] }],
+    });
+    const { targetPath: volumePath, stagingTargetPath } = driver.called('NodePublishVolume') ?? {};
+    expect(driver.measured).toEqual([{ volumeId: 'handle-kept', volumePath, stagingTargetPath }]);
     expect(driver.called('NodePublishVolume')).toMatchObject({
       targetPath: join(kubelet, 'pods', metadata.uid ?? '', 'volumes/kubernetes.io~csi/pv-kept/mount'),
       stagingTargetPath: driver.called('NodeStageVolume')?.stagingTargetPath,

@@ -124,6 +124,11 @@ describe('the kubelet API', () => {
       /^container_memory_rss\{container="main",id="[^"]+",image="host\/sh",name="[0-9a-f]{64}",namespace="default",node="node-a",pod="talker"\} [1-9]\d+ \d+$/m,
     );
     expect((await get('/metrics/resource')).body).toMatch(/^pod_cpu_usage_seconds_total\{namespace="default",pod="talker"\} [\d.]+ \d+$/m);
+    const main = { name: 'main', cpu: { usageCoreNanoSeconds: expect.any(Number) }, memory: { rssBytes: expect.any(Number) } };
+    expect(JSON.parse((await get('/stats/summary')).body)).toMatchObject({
+      node: { nodeName: 'node-a' },
+      pods: [{ podRef: { name: 'talker', namespace: 'default' }, containers: [main], memory: { workingSetBytes: expect.any(Number) } }],
+    });
     expect((await get('/metrics')).body).toContain('kubelet_running_pods{node="node-a"} 1\n');
   });
 
