@@ -82,6 +82,8 @@ export interface ContainerNode {
 /** The way in which connections to Services get to pods of the machine. */
 export interface NodeProxy {
   readonly mode: 'nftables' | 'userspace';
+  /** The reason for which the kernel takes no rules; absent where it does. */
+  readonly why?: string;
   readonly nodeAddresses: readonly NodeAddress[];
   /** Absent: connections pass through this process. */
   readonly createBackend?: (podCidr: string) => (options: BackendOptions) => ProxyBackend;
@@ -121,7 +123,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
       closers.push(() => removeNftTable(nftTableOf(network, '')));
       closers.push(() => masquerade?.stop() ?? removeNftTable({ name: masqueradeTable }));
     }
-    const problems = await importArchives(files.images, service, log);
+    const problems = [...proxyProblems(proxy), ...(await importArchives(files.images, service, log))];
     const client = createCriClient({ socketPath: service.socketPath, clock });
     const runtime = await openContainerdRuntime({
       client,
@@ -229,7 +231,13 @@ async function chooseProxy(nodeName: string, network: ContainerNetwork, log: Log
     };
   }
   log.warn({ mode: 'userspace', why }, 'Chose the Service proxy');
-  return { mode: 'userspace', nodeAddresses: [{ address: network.nodeAddress(0), nodeName }, local] };
+  return { mode: 'userspace', why, nodeAddresses: [{ address: network.nodeAddress(0), nodeName }, local] };
+}
+
+function proxyProblems({ why }: NodeProxy): readonly NodeProblem[] {
+  if (why === undefined) return [];
+  const message = `Services go through a program of this node, and no NetworkPolicy is enforced on it: ${why}. Install nftables, or use a kernel that has nf_tables.`;
+  return [{ reason: 'NftablesUnavailable', message }];
 }
 
 /** Without containerd nobody looks after them; their records stay, so that restarts go on being counted. */

@@ -172,7 +172,7 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
   const programs = await findContainerdPrograms(options.searchPath);
   const files = filesOf(options.directory);
   await mkdir(files.cni, { recursive: true, mode: 0o700 });
-  await mkdir(files.run, { recursive: true, mode: 0o711 });
+  const isNew = (await mkdir(files.run, { recursive: true, mode: 0o711 })) !== undefined;
   const { registries = noRegistries } = options;
   await writeHostsFiles(files.registries, registries);
   const handlers = await handlersOf(programs, files);
@@ -184,8 +184,13 @@ export async function startContainerd(options: ContainerdServiceOptions): Promis
     await end(daemon, clock);
     daemon = undefined;
   }
-  if (daemon === undefined) daemon = await launch(files, programs, clock);
-  else log.info({ pid: daemon.pid }, 'Adopted the running containerd');
+  if (daemon === undefined) {
+    daemon = await launch(files, programs, clock).catch(async (err: unknown) => {
+      // An earlier run may have left containers there; a first one leaves nothing.
+      if (isNew) await removeContainerdState(options.directory);
+      throw err;
+    });
+  } else log.info({ pid: daemon.pid }, 'Adopted the running containerd');
   await loadPauseImage(files, programs);
 
   const watching = watch();
@@ -441,7 +446,9 @@ export async function importPinned(ctr: Ctr, path: string): Promise<void> {
     const why = (lines.at(-1) ?? '').replace(/^ctr: /, '').slice(0, 500);
     throw new ContainerdError(
       `containerd takes no images from ${path}: ${why}.`,
-      'Make the archive again: docker save IMAGE -o FILE, or ctr images export FILE IMAGE.',
+      /no space left on device/.test(why)
+        ? 'Make room on the disk of containerd, and start again.'
+        : 'Make the archive again: docker save IMAGE -o FILE, or ctr images export FILE IMAGE.',
       { cause: err },
     );
   }

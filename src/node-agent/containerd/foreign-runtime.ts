@@ -70,7 +70,9 @@ async function configurationOf(client: CriClient, socketPath: string): Promise<S
     const why = err instanceof Error ? err.message : String(err);
     throw new ContainerdError(
       `No container runtime answers at ${socketPath}: ${why}.`,
-      'Start it, or leave --container-runtime-endpoint out: Midship then starts a containerd of its own.',
+      /\bE(?:ACCES|PERM)\b/.test(why)
+        ? `Start as a user that may open ${socketPath}, such as root.`
+        : 'Start it, or leave --container-runtime-endpoint out: Midship then starts a containerd of its own.',
       { cause: err },
     );
   }
