@@ -10,8 +10,8 @@ export interface HousekeepingOptions extends EventExpiryOptions {
 }
 
 /**
- * Work on stored objects that one server is enough for: it deletes Events that have expired and the instances of definitions that go, and
- * writes the type errors of policies. It may be started again after a stop.
+ * Does the work on stored objects that one server is enough for. It deletes Events that have expired and instances of definitions that
+ * go, and writes the type errors of policies. It may be started again after a stop.
  *
  * Several servers that did it at once would do no harm, since each write is compared with what is stored. It would be as many times the
  * work, and a Conflict for each that came second.

@@ -64,7 +64,7 @@ export interface Storage {
   watch(options: WatchOptions): Promise<void>;
 
   /**
-   * Gives what a watch from `compactedRevision` on would see, with what was there before each change, oldest first and in pages. The newest
+   * Gives what a watch from `compactedRevision` on (or from `afterRevision`, where that is later) would see, with what was there before each change, oldest first and in pages. The newest
    * changes come with values, as many as the options allow; older ones come with the key alone.
    */
   history(options: HistoryOptions): Promise<void>;
@@ -132,6 +132,8 @@ export interface RangeResult {
 export type WriteResult = { readonly ok: true; readonly revision: number } | { readonly ok: false; readonly currentRevision: number };
 
 export interface HistoryOptions {
+  /** Older changes are not given at all. */
+  readonly afterRevision?: number;
   readonly maxChanges: number;
   /** Characters of values, about. */
   readonly maxSize: number;

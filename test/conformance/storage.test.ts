@@ -364,7 +364,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
 
   describe('history', () => {
     const historyOf = async (
-      options: { readonly maxChanges?: number; readonly maxSize?: number } = {},
+      options: { readonly afterRevision?: number; readonly maxChanges?: number; readonly maxSize?: number } = {},
     ): Promise<readonly StoredChange[]> => {
       const changes: StoredChange[] = [];
       await storage.history({
@@ -407,6 +407,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
         { revision: 4, key: 'b', values: { before: { revision: 2, text: '2' }, after: undefined } },
         { revision: 5, key: 'a', values: { before: undefined, after: '5' } },
       ];
+      expect(await historyOf({ afterRevision: base + 2 })).toEqual(values);
       expect(await historyOf({ maxChanges: 3 })).toEqual([
         { revision: 1, key: 'a', values: undefined },
         { revision: 2, key: 'b', values: undefined },

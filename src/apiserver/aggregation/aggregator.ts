@@ -398,7 +398,7 @@ class ApiAggregator implements Aggregator {
 
   async #report(apiService: APIService, next: AvailableCondition): Promise<void> {
     const { client, clock, log } = this.#options;
-    // What this server serves itself is available wherever it is asked for, and that must not wait for a leader.
+    // A group of this server itself is available at once, and its condition must not wait for a leader.
     if (!this.#reports && isRemote(apiService)) return;
     const before = apiService.status?.conditions;
     const conditions = setCondition(before, next, timestampOf(clock.now()));

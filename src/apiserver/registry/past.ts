@@ -23,6 +23,11 @@ export interface Past {
  * this has its window from there on.
  */
 const maxChanges = 20_000;
+/**
+ * A shared store sends every change with its values, also those that would be dropped here, and other servers write on. Watches that are
+ * some thousand revisions behind list again; pages of that time are read from the store.
+ */
+const maxSharedRevisions = 5_000;
 const maxSize = 16 * 1024 * 1024;
 /** Bytes that a character of text counts for in memory, about; more than the windows hold need not be read. */
 const memoryPerChar = 2;
@@ -51,13 +56,14 @@ export async function readPast({
   /** Memory that windows may take. */
   readonly windowBytes: number;
 }): Promise<Past> {
-  const start = storage.compactedRevision;
+  const start = Math.max(storage.compactedRevision, storage.isShared ? storage.currentRevision - maxSharedRevisions : 0);
   const later = new Map<string, ResourcePast>();
   const latest = new Map<string, Version>();
   let isKept = true;
   for (const state of states.values()) state.window.startAt(start);
 
   await storage.history({
+    afterRevision: start,
     maxChanges,
     maxSize: Math.min(maxSize, windowBytes / memoryPerChar),
     async onChanges(changes) {

@@ -23,7 +23,7 @@ export interface EtcdClient {
    */
   txn(request: TxnRequest): Promise<TxnAnswer>;
   compact(revision: number, physical: boolean): Promise<void>;
-  /** What the member that answers says of itself. */
+  /** Size and leader of the member that answers. */
   status(): Promise<EtcdStatus>;
   /** The alarms that are raised by any member, each once. */
   alarms(): Promise<readonly Alarm[]>;

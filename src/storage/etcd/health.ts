@@ -33,8 +33,8 @@ const maxMetricsBytes = 4 * 1024 * 1024;
 const metricsTimeMs = 5_000;
 
 /**
- * Looks at the size, the leader and the alarms of etcd itself from time to time, and gives them as metrics under the names that etcd has for them.
- * An alarm stops all writes of the cluster, so that servers which write nothing should know of it, too.
+ * Looks at the size, the leader and the alarms of etcd itself from time to time. They become metrics under the names that etcd has for
+ * them. An alarm stops all writes of the cluster, so that servers which write nothing should know of it, too.
  */
 export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLook }: EtcdHealthOptions): EtcdHealth {
   let status: EtcdStatus | undefined;

@@ -51,7 +51,7 @@ export function createRecords(client: EtcdClient, keys: StoreKeys): LiveRecords 
     return found?.text === text ? recordOf(found) : undefined;
   }
 
-  /** Each try perseveres for some seconds. Where all fail, the watch breaks as well, and comes back with what changes then. */
+  /** Each try perseveres for some seconds. When all fail, the watch breaks as well, and comes back with later changes. */
   async function readAgain(key: string): Promise<void> {
     for (let tries = 1; tries <= maxTries; tries += 1) {
       try {

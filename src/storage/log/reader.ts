@@ -106,10 +106,12 @@ function* partsOf<Row extends { readonly size: number }>(rows: readonly Row[]): 
   if (from < rows.length) yield rows.slice(from);
 }
 
-async function readHistory({ driver, state }: LogReaderOptions, { maxChanges, maxSize, onChanges }: HistoryOptions): Promise<void> {
+async function readHistory({ driver, state }: LogReaderOptions, options: HistoryOptions): Promise<void> {
+  const { maxChanges, maxSize, onChanges } = options;
+  const from = Math.max(state.compactedRevision, options.afterRevision ?? 0);
   const upTo = state.currentRevision;
-  const after = historyStart(state, { maxChanges, maxSize });
-  for (let last = state.compactedRevision; last < after; ) {
+  const after = Math.max(historyStart(state, { maxChanges, maxSize }), from);
+  for (let last = from; last < after; ) {
     const page = await driver.keysAfter(last, historyKeysRows);
     const older = page.filter(({ revision }) => revision <= after);
     if (older.length > 0) await onChanges(older.map(({ revision, key }) => ({ revision, key, values: undefined })));
