@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmod, chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
@@ -126,12 +125,9 @@ it.skipIf(whyNot !== undefined)(
         fix: expect.stringMatching(/^Make room on the disk/),
       });
       await run('rm', [join(directory, 'filler')]);
-      const images = await new Promise<string>((resolve, reject) =>
-        execFile('ctr', ['-a', service.socketPath, '-n', 'k8s.io', 'images', 'ls', '-q'], (err, stdout) =>
-          err === null ? resolve(stdout) : reject(err),
-        ),
-      );
-      expect(images).not.toContain('midship-test-busybox');
+      const images = await run('ctr', ['-a', service.socketPath, '-n', 'k8s.io', 'images', 'ls', '-q']);
+      expect(images.code).toBe(0);
+      expect(images.stdout).not.toContain('midship-test-busybox');
       await service.importImage(archive);
     } finally {
       await service.stop();
