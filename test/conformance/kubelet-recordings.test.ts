@@ -216,7 +216,9 @@ it('an agent that joined asks the server for the same things as a kubelet', asyn
   const theirs = new Set(requests.map(({ method, path, query }) => templateOf(method, path, query ?? '')));
   const replaced = new Set(Object.values(instead).flat());
   expect([...ours].filter((each) => !theirs.has(each) && !(each in instead))).toEqual([]);
-  expect([...theirs].filter((each) => !ours.has(each) && !replaced.has(each) && !absent.includes(each) && !later.includes(each))).toEqual([]);
+  expect([...theirs].filter((each) => !ours.has(each) && !replaced.has(each) && !absent.includes(each) && !later.includes(each))).toEqual(
+    [],
+  );
   // The README of `nodes` explains each difference, and none that is none any more.
   expect(Object.keys(instead).filter((each) => !ours.has(each) || theirs.has(each))).toEqual([]);
   expect([...replaced, ...absent].filter((each) => ours.has(each) || !theirs.has(each))).toEqual([]);

@@ -1,5 +1,6 @@
 import type { Clock } from '../../base/clock.ts';
 import type { KubeObject } from '../../machinery/object.ts';
+import { isExpired } from '../../machinery/status-error.ts';
 import type { Storage, StoredChange } from '../../storage/storage.ts';
 import { decode, memoryOf } from './encoding.ts';
 import { changeOf } from './event-window.ts';
@@ -33,6 +34,8 @@ const maxSize = 16 * 1024 * 1024;
 const memoryPerChar = 2;
 /** Kinds that come from the store, custom ones, are served within the first seconds; what nobody asks for by then is dropped. */
 const keepForLaterMs = 60_000;
+/** Reads of a past that is compacted meanwhile. */
+const maxTries = 5;
 
 interface ResourcePast {
   /** Changes after it are all here. */
@@ -56,32 +59,46 @@ export async function readPast({
   /** Memory that windows may take. */
   readonly windowBytes: number;
 }): Promise<Past> {
-  const start = Math.max(storage.compactedRevision, storage.isShared ? storage.currentRevision - maxSharedRevisions : 0);
   const later = new Map<string, ResourcePast>();
   const latest = new Map<string, Version>();
+  let start = 0;
   let isKept = true;
-  for (const state of states.values()) state.window.startAt(start);
 
-  await storage.history({
-    afterRevision: start,
-    maxChanges,
-    maxSize: Math.min(maxSize, windowBytes / memoryPerChar),
-    async onChanges(changes) {
-      for (const change of changes) {
-        const { prefix } = splitStoreKey(change.key);
-        const state = states.get(prefix);
-        if (state !== undefined) {
-          if (change.values === undefined) state.window.startAt(change.revision);
-          else addChange(state, change, latest);
-          continue;
+  async function read(): Promise<void> {
+    start = Math.max(storage.compactedRevision, storage.isShared ? storage.currentRevision - maxSharedRevisions : 0);
+    for (const state of states.values()) state.window.startAt(start);
+    await storage.history({
+      afterRevision: start,
+      maxChanges,
+      maxSize: Math.min(maxSize, windowBytes / memoryPerChar),
+      async onChanges(changes) {
+        for (const change of changes) {
+          const { prefix } = splitStoreKey(change.key);
+          const state = states.get(prefix);
+          if (state !== undefined) {
+            if (change.values === undefined) state.window.startAt(change.revision);
+            else addChange(state, change, latest);
+            continue;
+          }
+          const past = pastOf(prefix);
+          if (change.values === undefined) past.completeAfter = change.revision;
+          else past.changes.push(change);
         }
-        const past = pastOf(prefix);
-        if (change.values === undefined) past.completeAfter = change.revision;
-        else past.changes.push(change);
-      }
-      await new Promise((resolve) => setImmediate(resolve));
-    },
-  });
+        await new Promise((resolve) => setImmediate(resolve));
+      },
+    });
+  }
+
+  for (let tries = 1; ; tries += 1) {
+    try {
+      await read();
+      break;
+    } catch (err) {
+      // Somebody else has compacted a shared store: what is left of the past begins there, and only starts of windows were noted so far.
+      if (!isExpired(err) || tries === maxTries) throw err;
+      later.clear();
+    }
+  }
   latest.clear();
   for (const prefix of states.keys()) later.set(prefix, nothing);
 

@@ -276,7 +276,10 @@ function createStorage({ client, keys, live, writes, health, clock, compacted }:
     if (after >= upTo) return;
     const request = { key: keys.first, rangeEnd: keys.end, startRevision: after + 1, withBefore: true };
     for await (const { created, compactRevision, revision, events } of client.past(request, neverAborted)) {
-      if (compactRevision > 0) throw tooOld(after, compactRevision);
+      if (compactRevision > 0) {
+        noteCompacted(compactRevision, compactedAt);
+        throw tooOld(after, compactRevision);
+      }
       for (const event of events) {
         if (event.revision > upTo) return;
         yield event;

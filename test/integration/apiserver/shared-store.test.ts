@@ -13,7 +13,7 @@ import type { Client } from '../../../src/client/client.ts';
 import { createInformerSet } from '../../../src/client/informer-set.ts';
 import type { KindDefinition } from '../../../src/machinery/kind.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
-import type { EtcdEndpoint } from '../../../src/storage/etcd/client.ts';
+import { createEtcdClient, type EtcdEndpoint } from '../../../src/storage/etcd/client.ts';
 import { openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import type { Storage, WriteResult } from '../../../src/storage/storage.ts';
 import { admin, startTestApi, type TestApi } from '../../support/api.ts';
@@ -332,5 +332,16 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     end.abort();
     await cutOff.stop();
     proxy.stop();
+  });
+
+  it('start on a store that somebody else compacted to its newest revision', async () => {
+    const stranger = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
+    await clientOf(0).create(configMaps, configMap('compacted'));
+    const { revision } = await stranger.range({ key: 'none' });
+    await stranger.compact(revision, false);
+    stranger.close();
+    const late = await startTestApi({ storage: await openFor('late', etcd.endpoints) });
+    expect((await late.clientFor().get(configMaps, refOf('compacted'))).metadata.name).toBe('compacted');
+    await late.stop();
   });
 });
