@@ -334,13 +334,14 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     proxy.stop();
   });
 
-  it('start on a store that somebody else compacted to its newest revision', async () => {
+  it('start although somebody else compacts the store meanwhile', async () => {
     const stranger = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
     await clientOf(0).create(configMaps, configMap('compacted'));
+    const storage = await openFor('late', etcd.endpoints);
     const { revision } = await stranger.range({ key: 'none' });
     await stranger.compact(revision, false);
     stranger.close();
-    const late = await startTestApi({ storage: await openFor('late', etcd.endpoints) });
+    const late = await startTestApi({ storage });
     expect((await late.clientFor().get(configMaps, refOf('compacted'))).metadata.name).toBe('compacted');
     await late.stop();
   });
