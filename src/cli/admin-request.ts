@@ -7,6 +7,8 @@ import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
 
 export interface AdminRequest {
+  /** Default: POST. */
+  readonly method?: 'GET' | 'POST';
   readonly path: string;
   /** Sent as JSON. */
   readonly body?: object;
@@ -21,15 +23,19 @@ interface Cause {
   readonly message?: string;
 }
 
-/** POSTs to a path that is no resource, with the rights of a kubeconfig. @throws Failure for no answer, and for every status but 200 */
+/**
+ * Sends a request for a path that is no resource, with the rights of a kubeconfig.
+ *
+ * @throws Failure for no answer, and for every status but 200
+ */
 export async function sendAdminRequest(
   { server, caCertificate, clientCertificate }: KubeconfigConnection,
-  { path, body, silenceMs, refusal }: AdminRequest,
+  { method = 'POST', path, body, silenceMs, refusal }: AdminRequest,
 ): Promise<IncomingMessage> {
   const content = body === undefined ? '' : JSON.stringify(body);
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
     const sent = request(new URL(path, server), {
-      method: 'POST',
+      method,
       agent: false,
       headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) },
       ...(caCertificate === undefined ? {} : { ca: caCertificate }),

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { Option } from 'commander';
 import type { CommandContext, DataDirectoryFlags } from './command-context.ts';
@@ -72,6 +73,38 @@ export function addClusterCommands(program: Command, context: CommandContext): v
           format: flags.output,
           output: output,
           version: version,
+          now: Date.now(),
+          openStore: async (directory) => (await import('./compose/stopped-cluster.ts')).openStoppedStore(directory),
+          checkMachine: async (searchPath) => (await import('./compose/machine.ts')).checkMachine(searchPath),
+        }),
+      );
+    });
+  addSupportCommand(program, context);
+}
+
+function addSupportCommand(program: Command, context: CommandContext): void {
+  const { environment, output, version, withDataDirectory, dataDirectoryOf, done } = context;
+  withDataDirectory(
+    program
+      .command('support-bundle')
+      .description('collect versions, findings, logs, metrics and objects for somebody who helps, without secrets'),
+  )
+    .argument('<file>', 'a new file: .tar.gz')
+    .option('--force', 'replace a file of that name', false)
+    .addOption(
+      new Option('--kubeconfig <file>', 'another cluster than the one of --data-dir').default(environment.MIDSHIP_KUBECONFIG, undefined),
+    )
+    .action(async (file: string, flags: DataDirectoryFlags & { readonly force: boolean; readonly kubeconfig?: string }) => {
+      const { supportBundle } = await import('./support-bundle.ts');
+      done(
+        await supportBundle({
+          file: resolve(file),
+          force: flags.force,
+          dataDirectory: await dataDirectoryOf(flags),
+          kubeconfig: flags.kubeconfig,
+          environment,
+          output,
+          version,
           now: Date.now(),
           openStore: async (directory) => (await import('./compose/stopped-cluster.ts')).openStoppedStore(directory),
           checkMachine: async (searchPath) => (await import('./compose/machine.ts')).checkMachine(searchPath),

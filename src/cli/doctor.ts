@@ -30,17 +30,23 @@ export interface DoctorOptions extends Omit<AppCommand, 'namespace' | 'context'>
 
 /** Looks for what keeps a cluster from working: on the machine, in the data directory, and in the cluster when it runs. 1 for a problem. */
 export async function doctor(options: DoctorOptions): Promise<ExitCode> {
+  const { dataDirectory } = options;
+  const findings = await examine(options);
+  await writeResult(options, { dataDirectory, findings }, () => findings.map(textOf).join('') + summaryOf(findings));
+  return findings.some(({ result }) => result === 'problem') ? 1 : 0;
+}
+
+/** The results of all checks. */
+export async function examine(options: DoctorOptions): Promise<readonly Finding[]> {
   const { dataDirectory, environment, checkMachine } = options;
   const running = await tryEndpoints(dataDirectory);
-  const findings = [
+  return [
     ...(await checkMachine(environment.PATH ?? '')),
     ...(await checkDirectory({ ...options, running })),
     ...(running === undefined && options.kubeconfig === undefined
       ? [{ check: 'cluster', result: 'note' as const, what: 'no cluster runs here; nodes, sources and webhooks were not asked' }]
       : await askCluster(options)),
   ];
-  await writeResult(options, { dataDirectory, findings }, () => findings.map(textOf).join('') + summaryOf(findings));
-  return findings.some(({ result }) => result === 'problem') ? 1 : 0;
 }
 
 /** A cluster that does not answer is a finding, too. */

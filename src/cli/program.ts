@@ -139,7 +139,7 @@ function groupsOf(context: ProgramContext, commandLine: readonly string[], done:
       },
     },
     { names: ['controllers', 'scheduler'], add: (program) => addComponentCommands(program, running) },
-    { names: ['down', 'status', 'doctor'], add: (program) => addClusterCommands(program, asking) },
+    { names: ['down', 'status', 'doctor', 'support-bundle'], add: (program) => addClusterCommands(program, asking) },
     {
       names: ['backup', 'restore', 'migrate', 'repair', 'certs', 'certificate', 'secrets-encrypt'],
       add: (program) => addDataCommands(program, asking),

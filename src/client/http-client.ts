@@ -124,7 +124,7 @@ const patchContentTypes: Readonly<Record<PatchType, string>> = {
  * Failures to reach the server are `StatusError` `ServiceUnavailable` with the cause attached; an aborted signal rejects with its reason.
  */
 export function createHttpClient(options: HttpClientOptions): HttpClient {
-  const { clock = systemClock, random = Math.random } = options;
+  const { clock = systemClock } = options;
   const connection = new Connection(options);
 
   const call = async (request: CallOptions): Promise<Answer> => {

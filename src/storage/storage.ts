@@ -64,8 +64,10 @@ export interface Storage {
   watch(options: WatchOptions): Promise<void>;
 
   /**
-   * Gives what a watch from `compactedRevision` on (or from `afterRevision`, where that is later) would see, with what was there before each change, oldest first and in pages. The newest
-   * changes come with values, as many as the options allow; older ones come with the key alone.
+   * Gives what a watch from `compactedRevision` on would see, or from `afterRevision`, where that is later. Changes come in pages, the
+   * oldest first. The newest have values, also those before the change, as many as the options allow; older ones have the key alone.
+   *
+   * @throws StatusError `Expired` when somebody else compacts a shared store meanwhile; `compactedRevision` says up to where
    */
   history(options: HistoryOptions): Promise<void>;
 

@@ -11,8 +11,8 @@ export interface ResourceMetricsOptions extends Surroundings {
 }
 
 /**
- * Serves `metrics.k8s.io` from what the kubelets say: a server of its own, as elsewhere, to which the API passes requests on. Each of several
- * API servers asks its own.
+ * Serves `metrics.k8s.io` from what the kubelets say: a server of its own, as elsewhere, to which the API passes requests on. Each of
+ * several API servers asks its own.
  */
 export function startResourceMetrics(options: ResourceMetricsOptions): Promise<Running> {
   const { clock, log, controlPlane } = options;

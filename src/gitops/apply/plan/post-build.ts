@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { formsOf, secretValuesIn } from '../../../api/core/v1/secret-values.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { annotations } from '../../../api/well-known.ts';
 import { createRedactor, type Redactor } from '../../../base/redactor.ts';
@@ -10,7 +11,6 @@ import type { Builder } from '../../render/builder.ts';
 import type { KnownRevision } from '../../sources/follow/known-revision.ts';
 import { overlayOf, sourceKeyOf } from './app-spec.ts';
 import { withoutLeftOut } from './left-out.ts';
-import { formsOf, secretValuesIn } from './secret-values.ts';
 import { SubstitutionError, substitute, UnsetVariableError } from './substitution.ts';
 import { createVariables, type Variables } from './variables.ts';
 

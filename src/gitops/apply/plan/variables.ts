@@ -1,12 +1,12 @@
 import { configMaps } from '../../../api/core/v1/config-map.ts';
 import { secrets } from '../../../api/core/v1/secret.ts';
+import { formsOf } from '../../../api/core/v1/secret-values.ts';
 import type { Kustomization, SubstituteReference } from '../../../api/kustomize/v1/kustomization.ts';
 import type { Redactor } from '../../../base/redactor.ts';
 import type { Client } from '../../../client/client.ts';
 import { keyOf } from '../../../machinery/object.ts';
 import { isNotFound, isStatusError, type StatusError } from '../../../machinery/status-error.ts';
 import type { BuildError } from '../../manifests/manifest.ts';
-import { formsOf } from './secret-values.ts';
 
 export interface Variables {
   readonly values: ReadonlyMap<string, string>;
