@@ -12,15 +12,17 @@
 //   --budgets M,M   memory budgets in MiB, each filled by an account that may write in one namespace
 //   --clients system  everyday commands by the kubectl of the system; npm test runs a newer one
 //   --target 'in process'  the suites of the GitOps engine on that target; npm test runs the others
-//   --store N       seeded runs of the store in a real etcd among broken connections, kills and halts
+//   --store-runs N  seeded runs of clients and watchers on SQLite, and N on etcd, among faults; prints how often each fired
+//   --store sqlite  only these (or etcd)
+//   --runtime containerd  the suite of container runtimes on that one; npm test runs the others
 //   --kustomize all  every pair of fields of a kustomization and all drawn ones, compared with the real program
-//   --seed S        the same run again
+//   --seed S        the same run again; --from S is the same, to go on where a run has ended
 //
 // Without any of them every suite runs at the size of the gate, after `npm test`, which leaves them out. With some, only
 // those run.
 // `npm run fault -- scheduler` runs that suite alone, over 10,000 clusters.
 // `npm run fault -- controllers` runs that one alone, 200 times.
-// `npm run fault -- store` runs that one alone, 100 times.
+// `npm run fault -- store 1000 --store etcd --from 101` runs that one alone, from a seed on; without numbers 100 times on each store.
 //
 // npm run fault -- soak [--minutes M]: two hours of churn, which check that memory stays flat.
 import { parseArgs } from 'node:util';
@@ -39,13 +41,14 @@ const suites = [
   { flag: 'clients', path: 'test/e2e/clients/kubectl.test.ts', variable: 'MIDSHIP_CLIENTS', gate: 'system' },
   { flag: 'target', path: 'test/conformance/gitops/', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
   { flag: 'target', path: 'test/integration/gitops/custom-resources.test.ts', variable: 'MIDSHIP_CONFORMANCE_TARGET', gate: 'in process' },
+  { flag: 'runtime', path: 'test/conformance/runtimes/', variable: 'MIDSHIP_CONFORMANCE_RUNTIME', gate: 'containerd' },
   { flag: 'scheduler', path: 'test/unit/scheduler/model.test.ts', variable: 'MIDSHIP_SCHEDULER_CLUSTERS', gate: '300', full: '10000' },
   { flag: 'controllers', path: 'test/fault/controllers.test.ts', variable: 'MIDSHIP_CONTROLLER_RUNS', gate: '40', full: '200' },
   {
     ...{ flag: 'controller-processes', path: 'test/fault/controllers.test.ts', variable: 'MIDSHIP_CONTROLLER_PROCESSES' },
     ...{ gate: '1', full: '20' },
   },
-  { flag: 'store', path: 'test/fault/etcd.test.ts', variable: 'MIDSHIP_STORE_RUNS', gate: '4', full: '100' },
+  { flag: 'store-runs', command: 'store', path: 'test/fault/store/', variable: 'MIDSHIP_STORE_RUNS', gate: '2', full: '100' },
   { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 
@@ -54,6 +57,8 @@ const { values, positionals } = parseArgs({
   options: {
     minutes: { type: 'string', default: '120' },
     seed: { type: 'string' },
+    from: { type: 'string' },
+    store: { type: 'string' },
     ...Object.fromEntries(suites.map(({ flag }) => [flag, { type: 'string' }])),
   },
 });
@@ -62,8 +67,13 @@ if (positionals[0] === 'soak') {
   run(process.execPath, ['test/fault/soak.mjs', '--minutes', values.minutes]);
   process.exit(0);
 }
-if (values.seed !== undefined) process.env.MIDSHIP_SEED = values.seed;
-for (const { flag, full } of suites) if (full !== undefined && positionals[0] === flag) values[flag] ??= full;
+const seed = values.seed ?? values.from;
+if (seed !== undefined) process.env.MIDSHIP_SEED = seed;
+if (values.store !== undefined) process.env.MIDSHIP_STORE = values.store;
+const [command, count] = positionals;
+for (const suite of suites) {
+  if (suite.full !== undefined && command === (suite.command ?? suite.flag)) values[suite.flag] ??= count ?? suite.full;
+}
 // One file has both, and a flag of one leaves the other out.
 if (values.controllers !== undefined) values['controller-processes'] ??= '0';
 else if (values['controller-processes'] !== undefined) values.controllers = '0';

@@ -9,11 +9,17 @@ export interface BreakingProxy {
   cut(): void;
   /** Breaks every connection, and new ones too, until it is called with false. */
   block(isBlocked: boolean): void;
+  /** Passes nothing on from now on, of old and of new connections, and breaks none: a network that loses every packet. */
+  hold(): void;
+  /** Passes on again, with what was held. */
+  release(): void;
   stop(): void;
 }
 
+/** @param target  looked at for each new connection */
 export async function startBreakingProxy(target: { readonly host: string; readonly port: number }): Promise<BreakingProxy> {
   const sockets = new Set<Socket>();
+  let isHeld = false;
   const keep = (socket: Socket): void => {
     sockets.add(socket);
     socket.on('close', () => sockets.delete(socket));
@@ -30,6 +36,7 @@ export async function startBreakingProxy(target: { readonly host: string; readon
     keep(upstream);
     client.pipe(upstream);
     upstream.pipe(client);
+    if (isHeld) for (const socket of [client, upstream]) socket.pause();
     client.on('close', () => upstream.destroy());
     upstream.on('close', () => client.destroy());
   }).listen(0, '127.0.0.1');
@@ -44,6 +51,14 @@ export async function startBreakingProxy(target: { readonly host: string; readon
     block(isBlocked) {
       refuses = isBlocked;
       if (isBlocked) cut();
+    },
+    hold() {
+      isHeld = true;
+      for (const socket of sockets) socket.pause();
+    },
+    release() {
+      isHeld = false;
+      for (const socket of sockets) socket.resume();
     },
     stop() {
       server.close();

@@ -1,13 +1,16 @@
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { connect } from 'node:net';
+import { promisify } from 'node:util';
 import type { EtcdEndpoint } from '../../src/storage/etcd/client.ts';
 import { temporaryDirectory } from './git.ts';
 import { until } from './until.ts';
 
 const etcdPath = '/usr/bin/etcd';
+const execFileAsync = promisify(execFile);
+const ctlOptions = { timeout: 10_000, env: { ...process.env, ETCDCTL_API: '3' } };
 const clientPort = 2379;
 export const hasEtcd = existsSync(etcdPath);
 
@@ -18,6 +21,10 @@ export interface Etcd {
   signal(member: number, signal: NodeJS.Signals): Promise<void>;
   /** Starts a member that has ended, with its data. */
   restart(member: number): Promise<void>;
+  /** Removes a member, and adds an empty one of the same name and address in its place. The others need a majority. */
+  replace(member: number): Promise<void>;
+  /** The output of `etcdctl`, asked of a member. */
+  ctl(member: number, ...args: string[]): Promise<string>;
   stop(): Promise<void>;
 }
 
@@ -25,6 +32,8 @@ export interface EtcdOptions {
   readonly members?: number;
   /** Further flags of each member. */
   readonly flags?: readonly string[];
+  /** For the data; a temporary one when absent. */
+  readonly directory?: string;
   /** Files for TLS; clients need a certificate of the same authority. Members of a cluster speak plainly to each other. */
   readonly tls?: (host: string) => Promise<EtcdFiles>;
 }
@@ -36,15 +45,15 @@ export interface EtcdFiles {
 }
 
 /** Writes are not synced to disk: a test that cuts the power has no use for these members. */
-export async function startEtcd({ members = 1, flags = [], tls }: EtcdOptions = {}): Promise<Etcd> {
-  const directory = await temporaryDirectory('etcd');
+export async function startEtcd({ members = 1, flags = [], tls, directory: given }: EtcdOptions = {}): Promise<Etcd> {
+  const directory = given ?? (await temporaryDirectory('etcd'));
   // etcd has to know its ports in advance. An address of its own for each member leaves no other program that could take them.
   const hosts = Array.from({ length: members }, () => `127.33.${randomInt(1, 255)}.${randomInt(1, 255)}`);
   const peerOf = (host: string): string => `http://${host}:2380`;
   const cluster = hosts.map((host, at) => `m${at}=${peerOf(host)}`).join(',');
   const processes: ChildProcess[] = [];
   const files = await Promise.all(hosts.map((host) => tls?.(host)));
-  const start = (at: number): void => {
+  const start = (at: number, isNew = true): void => {
     const host = hosts[at] as string;
     const own = files[at];
     const client = `${own === undefined ? 'http' : 'https'}://${host}:${clientPort}`;
@@ -54,6 +63,7 @@ export async function startEtcd({ members = 1, flags = [], tls }: EtcdOptions = 
         ...['--name', `m${at}`, '--data-dir', `${directory}/m${at}`, '--log-level', 'error', '--unsafe-no-fsync'],
         ...['--listen-client-urls', client, '--advertise-client-urls', client],
         ...['--listen-peer-urls', peerOf(host), '--initial-advertise-peer-urls', peerOf(host), '--initial-cluster', cluster],
+        ...['--initial-cluster-state', isNew ? 'new' : 'existing'],
         ...(own === undefined
           ? []
           : ['--cert-file', own.certificate, '--key-file', own.key, '--trusted-ca-file', own.ca, '--client-cert-auth']),
@@ -77,6 +87,11 @@ export async function startEtcd({ members = 1, flags = [], tls }: EtcdOptions = 
     });
   const ready = (at: number): Promise<unknown> => until(() => accepts(at), { what: `member ${at} of etcd accepts connections` });
 
+  const ctl = async (member: number, ...args: string[]): Promise<string> => {
+    const { stdout } = await execFileAsync(`${etcdPath}ctl`, ['--endpoints', `${hosts[member]}:${clientPort}`, ...args], ctlOptions);
+    return stdout;
+  };
+
   for (let at = 0; at < members; at += 1) start(at);
   await Promise.all(hosts.map((_, at) => ready(at)));
   return {
@@ -88,6 +103,19 @@ export async function startEtcd({ members = 1, flags = [], tls }: EtcdOptions = 
     },
     async restart(member) {
       start(member);
+      await ready(member);
+    },
+    ctl,
+    async replace(member) {
+      const asked = (member + 1) % members;
+      const line = (await ctl(asked, 'member', 'list')).split('\n').find((each) => each.includes(` m${member},`)) ?? '';
+      await ctl(asked, 'member', 'remove', line.split(',')[0] as string);
+      const child = processes[member] as ChildProcess;
+      child.kill('SIGKILL');
+      await ended(child);
+      await rm(`${directory}/m${member}`, { recursive: true, force: true });
+      await ctl(asked, 'member', 'add', `m${member}`, '--peer-urls', peerOf(hosts[member] as string));
+      start(member, false);
       await ready(member);
     },
     async stop() {

@@ -39,47 +39,66 @@ export interface Servers {
 /** A server that has no token in its data directory starts with it. */
 export const firstToken = 'correct-horse-battery';
 
+export interface ServerOptions {
+  /** Empty, or that of an earlier start. */
+  readonly dataDirectory: string;
+  /** Flags beside the addresses, which are of this machine and on free ports. */
+  readonly args: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  readonly timeoutMs?: number;
+}
+
+/** Starts `midship server` and waits until it has written its addresses. */
+export async function startServer({ dataDirectory, args, environment = {}, timeoutMs = 60_000 }: ServerOptions): Promise<ServerProcess> {
+  const file = join(dataDirectory, 'endpoints.json');
+  await rm(file, { force: true });
+  const child = spawn(
+    process.execPath,
+    [
+      ...[program, 'server', '--data-dir', dataDirectory, '--bind-address', '127.0.0.1', '--node-ip', '127.0.0.1'],
+      ...['--api-port', '0', '--http-port', '0', ...args],
+    ],
+    { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, ...environment, NO_COLOR: '1' } },
+  );
+  let output = '';
+  for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
+  const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
+  await until(
+    () => {
+      if (child.exitCode !== null || child.signalCode !== null) throw new Error(`a server ended with ${child.exitCode}:\n${output}`);
+      return existsSync(file);
+    },
+    { timeoutMs, what: () => `a server runs; it printed:\n${output}` },
+  ).catch((err: unknown) => {
+    killed(child, 'SIGKILL');
+    throw err;
+  });
+  const endpoints = JSON.parse(readFileSync(file, 'utf8')) as ServerProcess['endpoints'];
+  return {
+    dataDirectory,
+    endpoints,
+    ended,
+    signal: (signal) => void killed(child, signal),
+    get output() {
+      return output;
+    },
+  };
+}
+
 /** Starts all of them at the same moment, on an empty etcd. The last one has simulated nodes. */
 export async function startServers(count: number): Promise<Servers> {
   const etcd: Etcd = await startEtcd();
   const [{ host, port }] = etcd.endpoints as [{ host: string; port: number }];
   const directories = await Promise.all(Array.from({ length: count }, (_, at) => temporaryDirectory(`server-${at}`)));
-  const start = async (at: number): Promise<ServerProcess> => {
-    const dataDirectory = directories[at] as string;
-    const file = join(dataDirectory, 'endpoints.json');
-    await rm(file, { force: true });
-    const child = spawn(
-      process.execPath,
-      [
-        program,
-        ...['server', '--store', `etcd://${host}:${port}`, '--data-dir', dataDirectory],
-        ...(existsSync(join(dataDirectory, 'server-token')) ? [] : ['--token', firstToken]),
-        ...['--bind-address', '127.0.0.1', '--node-ip', '127.0.0.1', '--node-name', `server-${at}`, '--api-port', '0', '--http-port', '0'],
+  const start = (at: number): Promise<ServerProcess> =>
+    startServer({
+      dataDirectory: directories[at] as string,
+      args: [
+        ...['--store', `etcd://${host}:${port}`, '--node-name', `server-${at}`],
+        ...(existsSync(join(directories[at] as string, 'server-token')) ? [] : ['--token', firstToken]),
         ...['--disable', 'node,ingress,servicelb', '--simulate-nodes', at === count - 1 ? '2' : '0'],
       ],
-      { stdio: ['ignore', 'pipe', 'pipe'], env: { ...process.env, NO_COLOR: '1' } },
-    );
-    let output = '';
-    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (chunk: string) => (output += chunk));
-    const ended = new Promise<void>((resolve) => child.once('exit', () => resolve()));
-    await until(
-      () => {
-        if (child.exitCode !== null) throw new Error(`server ${at} ended with ${child.exitCode}:\n${output}`);
-        return existsSync(file);
-      },
-      { timeoutMs: 60_000, what: () => `server ${at} runs; it printed:\n${output}` },
-    );
-    const endpoints = JSON.parse(readFileSync(file, 'utf8')) as ServerProcess['endpoints'];
-    return {
-      dataDirectory,
-      endpoints,
-      ended,
-      signal: (signal) => void killed(child, signal),
-      get output() {
-        return output;
-      },
-    };
-  };
+    });
   const all = await Promise.all(directories.map((_, at) => start(at)));
   const balancer = await startBalancer(() => all.map(({ endpoints }) => Number(new URL(endpoints.api).port)));
   const clients: HttpClient[] = [];
