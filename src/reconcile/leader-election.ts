@@ -338,6 +338,8 @@ export function createLeaderElector(options: LeaderElectionOptions): LeaderElect
 
   return {
     async acquire({ signal }) {
+      // The record may become ours again: from here on, the release of an earlier leadership must not give it away.
+      latest = undefined;
       await untilAborted(Promise.all([renewing, leaving]), signal);
       let told = '';
       for (let tries = 1; ; tries += 1) {
