@@ -6,6 +6,7 @@ import { api } from './api.mjs';
 import { apps, large } from './apps.mjs';
 import { floods } from './floods.mjs';
 import { gitops } from './gitops.mjs';
+import { ha } from './ha.mjs';
 import { kustomize } from './kustomize.mjs';
 import { network } from './network.mjs';
 import { nodes } from './nodes.mjs';
@@ -15,7 +16,7 @@ import { scheduler } from './scheduler.mjs';
 import { start } from './start.mjs';
 import { store } from './store.mjs';
 
-const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods, network, nodes };
+const suites = { start, store, api, pods, scheduler, push, apps, large, gitops, kustomize, floods, network, nodes, ha };
 
 const { values, positionals: names } = parseArgs({ allowPositionals: true, options: { only: { type: 'string' } } });
 const unknown = names.filter((name) => !(name in suites));

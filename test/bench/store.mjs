@@ -1,6 +1,4 @@
 // Durable writes through the in-process client: on SQLite with synchronous=FULL, and on a real etcd with one member where it is installed.
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { configMaps } from '../../dist/api/core/v1/config-map.js';
 import { namespaces } from '../../dist/api/core/v1/namespace.js';
@@ -12,43 +10,26 @@ import { createLog } from '../../dist/base/log.js';
 import { openEtcdStorage } from '../../dist/storage/etcd/storage.js';
 import { openSqliteStorage } from '../../dist/storage/sqlite/storage.js';
 import { temporary } from './cluster.mjs';
+import { hasEtcd, startEtcd } from './etcd.mjs';
 
 const writes = 10_000;
 const inFlight = 512;
-const etcdPath = '/usr/bin/etcd';
-/** An address that no other program has: etcd has to know its ports in advance. */
-const etcdHost = '127.33.0.1';
 
 export async function store() {
   const results = await measure('', await openSqliteStorage({ path: join(temporary('store'), 'state.db') }));
-  if (!existsSync(etcdPath)) return results;
-  const { storage, end } = await startEtcd();
+  if (!hasEtcd) return results;
+  const etcd = startEtcd();
   try {
+    const storage = await openEtcdStorage({
+      endpoints: etcd.endpoints,
+      prefix: '/midship',
+      serverId: 'bench',
+      log: createLog({ level: 'silent' }),
+    });
     return [...results, ...(await measure(', etcd', storage))];
   } finally {
-    end();
+    await etcd.end();
   }
-}
-
-async function startEtcd() {
-  const directory = temporary('etcd');
-  const [client, peer] = [`http://${etcdHost}:2379`, `http://${etcdHost}:2380`];
-  const child = spawn(
-    etcdPath,
-    [
-      ...['--data-dir', join(directory, 'etcd'), '--log-level', 'error', '--initial-cluster', `default=${peer}`],
-      ...['--listen-client-urls', client, '--advertise-client-urls', client],
-      ...['--listen-peer-urls', peer, '--initial-advertise-peer-urls', peer],
-    ],
-    { stdio: 'ignore' },
-  );
-  const storage = await openEtcdStorage({
-    endpoints: [{ host: etcdHost, port: 2379 }],
-    prefix: '/midship',
-    serverId: 'bench',
-    log: createLog({ level: 'silent' }),
-  });
-  return { storage, end: () => child.kill('SIGKILL') };
 }
 
 async function measure(suffix, storage) {
