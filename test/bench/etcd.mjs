@@ -32,7 +32,7 @@ export function startEtcd(members = 1) {
     /** Position of the member that leads. Ids have 64 bits, so they are compared as texts. */
     leader: () =>
       hosts.findIndex((host) => {
-        const { stdout } = spawnSync('etcdctl', ['--endpoints', `${host}:${port}`, 'endpoint', 'status', '-w', 'fields'], {
+        const { stdout } = spawnSync(`${etcdPath}ctl`, ['--endpoints', `${host}:${port}`, 'endpoint', 'status', '-w', 'fields'], {
           encoding: 'utf8',
         });
         const fieldOf = (field) => new RegExp(`^"${field}" : (\\d+)$`, 'm').exec(stdout)?.[1];
