@@ -1,6 +1,7 @@
 // Measures the GitOps engine: a commit that does not change 1,000 apps, and a commit of one file in repositories from
 // 100 to 50,000 files. Then the correction of changes by hand, and a revert that arrives while its commit is being
 // applied.
+import { spawn } from 'node:child_process';
 import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { configMaps } from '../../dist/api/core/v1/config-map.js';
