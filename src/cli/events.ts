@@ -2,6 +2,7 @@ import { type Event, events } from '../api/core/v1/event.ts';
 import { systemClock } from '../base/clock.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
+import { eachPage } from '../client/each-page.ts';
 import { createAppEvents, timeOfEvent } from '../gitops/verbs/events.ts';
 import { createLookup } from '../gitops/verbs/lookup.ts';
 import { isExpired } from '../machinery/status-error.ts';
@@ -19,7 +20,6 @@ export interface EventsOptions extends AppCommand {
 
 /** Events shown without a watch. */
 const maxEvents = 200;
-const pageSize = 500;
 /** Events that are looked through. */
 const maxRead = 20_000;
 
@@ -58,15 +58,13 @@ async function readEvents(
 ): Promise<{ readonly found: Event[]; readonly resourceVersion: string }> {
   const found: Event[] = [];
   let read = 0;
-  let next: string | undefined;
   let resourceVersion = '0';
-  do {
-    const page = await client.list(events, { ...place, limit: pageSize, ...(next === undefined ? {} : { continue: next }) });
-    for (const event of page.items) if (await isAbout(event)) found.push(event);
-    read += page.items.length;
-    resourceVersion = page.metadata.resourceVersion ?? resourceVersion;
-    next = page.metadata.continue === '' ? undefined : page.metadata.continue;
-  } while (next !== undefined && read < maxRead);
+  for await (const { items, metadata } of eachPage(client, events, place)) {
+    for (const event of items) if (await isAbout(event)) found.push(event);
+    read += items.length;
+    resourceVersion = metadata.resourceVersion ?? resourceVersion;
+    if (read >= maxRead) break;
+  }
   return { found, resourceVersion };
 }
 

@@ -1,4 +1,4 @@
-import type { KubeObject } from '../machinery/object.ts';
+import type { KubeObject, List } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
 import type { Client, ListOptions } from './client.ts';
 
@@ -10,13 +10,13 @@ const pageSize = 500;
  * @throws StatusError `Expired` (410) when the reader is so slow that the moment is compacted away: begin again
  */
 export async function* eachPage<T extends KubeObject>(
-  client: Client,
+  client: Pick<Client, 'list'>,
   resource: Resource<T>,
   options: Omit<ListOptions, 'limit' | 'continue'> = {},
-): AsyncGenerator<readonly T[]> {
+): AsyncGenerator<List<T>> {
   let page = await client.list(resource, { ...options, limit: pageSize });
   for (;;) {
-    yield page.items;
+    yield page;
     const next = page.metadata.continue;
     if (next === undefined || next === '') return;
     page = await client.list(resource, { ...options, limit: pageSize, continue: next });

@@ -6,6 +6,7 @@ import { groupResourceOf, type Resource } from '../machinery/resource.ts';
 import { isExpired, isNotFound } from '../machinery/status-error.ts';
 import type { Client, WatchEvent } from './client.ts';
 import { type DefinitionWatch, followDefinition } from './definition-watch.ts';
+import { eachPage } from './each-page.ts';
 import type { InformerScope } from './informer.ts';
 
 /** The receiver of a reflector's objects and events. */
@@ -27,8 +28,6 @@ export interface ReflectorOptions<T extends KubeObject> {
   readonly signal: AbortSignal;
 }
 
-/** Objects asked for in one list call; long lists come in pages of one consistent state. */
-const pageSize = 500;
 const minBackoffMs = 200;
 const maxBackoffMs = 30_000;
 /** A watch that ends sooner than this without an event counts as a failure. So a broken server is not asked in a tight loop. */
@@ -138,12 +137,10 @@ async function watchFrom<T extends KubeObject>(
 
 async function listAll<T extends KubeObject>({ client, resource, scope, signal }: ReflectorOptions<T>) {
   const items: T[] = [];
-  let page = await client.list(resource, { ...scope, limit: pageSize, signal });
-  for (;;) {
+  let resourceVersion = '0';
+  for await (const page of eachPage(client, resource, { ...scope, signal })) {
     for (const item of page.items) items.push(item);
-    const next = page.metadata.continue;
-    if (next === undefined || next === '') break;
-    page = await client.list(resource, { ...scope, limit: pageSize, continue: next, signal });
+    resourceVersion = page.metadata.resourceVersion ?? '0';
   }
-  return { items, resourceVersion: page.metadata.resourceVersion ?? '0' };
+  return { items, resourceVersion };
 }

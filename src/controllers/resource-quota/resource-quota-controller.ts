@@ -69,8 +69,8 @@ export function createResourceQuotaController(dependencies: ControllerDependenci
   async function usedInStore(quota: ResourceQuota, kinds: readonly DiscoveredResource[], signal: AbortSignal): Promise<ResourceAmounts> {
     let used: ResourceAmounts = new Map();
     for (const kind of kinds) {
-      for await (const page of eachPage<KubeObject>(client, kind, { namespace: quota.metadata.namespace, signal })) {
-        used = addAmounts(used, usedBy(quota, kind, page));
+      for await (const { items } of eachPage<KubeObject>(client, kind, { namespace: quota.metadata.namespace, signal })) {
+        used = addAmounts(used, usedBy(quota, kind, items));
       }
     }
     return used;

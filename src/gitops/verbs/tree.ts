@@ -3,6 +3,7 @@ import type { Pod } from '../../api/core/v1/pod.ts';
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
+import { eachPage } from '../../client/each-page.ts';
 import type { Health } from '../../lifecycle/reasons.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
@@ -23,7 +24,6 @@ export interface TreeNode {
 
 /** Each further connection costs a handshake, which takes as long as ten requests. */
 const concurrency = 4;
-const pageSize = 500;
 /** Objects of one kind that are looked through for children. */
 const maxObjects = 20_000;
 const maxDepth = 10;
@@ -117,17 +117,11 @@ async function objectsOf(entries: readonly ParsedId[], client: Client, lookup: L
 
 async function listAll(client: Client, resource: DiscoveredResource, namespace: string): Promise<readonly KubeObject[]> {
   const found: KubeObject[] = [];
-  let next: string | undefined;
   try {
-    do {
-      const page = await client.list<DynamicObject>(resource as unknown as Resource<DynamicObject>, {
-        namespace,
-        limit: pageSize,
-        ...(next === undefined ? {} : { continue: next }),
-      });
-      found.push(...page.items);
-      next = page.metadata.continue === '' ? undefined : page.metadata.continue;
-    } while (next !== undefined && found.length < maxObjects);
+    for await (const { items } of eachPage(client, resource as unknown as Resource<DynamicObject>, { namespace })) {
+      found.push(...items);
+      if (found.length >= maxObjects) break;
+    }
   } catch (err) {
     // A user who may see an app may not see everything in its namespaces; the tree shows the visible objects.
     if (!isForbidden(err)) throw err;

@@ -93,8 +93,8 @@ export async function askPointers(client: Client, app: Kustomization, object: Ku
 
 async function isScaledNow(client: Client, object: KubeObject): Promise<boolean> {
   const { namespace } = object.metadata;
-  for await (const page of eachPage(client, horizontalPodAutoscalersV1, { namespace })) {
-    if (page.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
+  for await (const { items } of eachPage(client, horizontalPodAutoscalersV1, { namespace })) {
+    if (items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
   }
   return false;
 }

@@ -1,11 +1,11 @@
 import type { Client } from '../../../client/client.ts';
+import { eachPage } from '../../../client/each-page.ts';
 import type { KubeObject, ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
 import { isUnknownResource } from '../../../machinery/status-error.ts';
 import type { ObjectId } from '../objects/object-id.ts';
 import type { ResourceMapper } from '../objects/resource-mapper.ts';
 
-const pageSize = 500;
 /** Pages of one kind that are looked at; with more objects that pass, the next one counts. */
 const maxPages = 20;
 
@@ -31,17 +31,16 @@ export async function findFirst(
 ): Promise<ObjectId | undefined> {
   const where = namespace === undefined ? {} : { namespace };
   try {
-    let page = await client.list(resource, { ...where, limit: pageSize });
-    for (let pages = 1; ; pages += 1) {
-      for (const item of page.items) {
+    let pages = 0;
+    for await (const { items, metadata } of eachPage(client, resource, where)) {
+      for (const item of items) {
         const id = idIn(resource, item.metadata);
         if (await counts(id, item)) return id;
       }
-      const next = page.metadata.continue;
-      if (next === undefined || next === '') return undefined;
-      if (pages === maxPages) return idIn(resource, { ...where, name: '…' });
-      page = await client.list(resource, { ...where, limit: pageSize, continue: next });
+      pages += 1;
+      if (pages === maxPages && (metadata.continue ?? '') !== '') return idIn(resource, { ...where, name: '…' });
     }
+    return undefined;
   } catch (err) {
     if (!isUnknownResource(err)) throw err;
     // The kind went meanwhile, with all of its objects.
