@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Etcd } from '../../support/etcd.ts';
 import type { Stage, StageServer } from './stage.ts';
 
-/** One way to break a stage. */
+/** A way to break a stage. */
 export interface Fault {
   readonly name: string;
   /** Share of the draws, compared with the others. */
@@ -30,16 +30,23 @@ const anyMember = ({ topology }: Stage, random: () => number): number => Math.fl
 const hasEtcd = ({ etcd }: Stage): boolean => etcd !== undefined;
 const always = (): boolean => true;
 
+/** Breaks one server, which is drawn first. */
+const onServer =
+  (breakServer: (server: StageServer, random: () => number) => Promise<Omit<Broken, 'detail'> & Partial<Broken>>): Fault['start'] =>
+  async (stage, random) => {
+    const server = anyServer(stage, random);
+    return { detail: `server ${server.index}`, ...(await breakServer(server, random)) };
+  };
+
 const killServer: Fault = {
   name: 'kill -9 of a server',
   weight: 3,
   touches: 'server',
   appliesTo: always,
-  async start(stage, random) {
-    const server = anyServer(stage, random);
+  start: onServer(async (server, random) => {
     await server.kill();
-    return { detail: `server ${server.index}`, lastsMs: random() * 500, heal: () => server.restart() };
-  },
+    return { lastsMs: random() * 500, heal: () => server.restart() };
+  }),
 };
 
 const haltServer: Fault = {
@@ -47,38 +54,31 @@ const haltServer: Fault = {
   weight: 2,
   touches: 'server',
   appliesTo: always,
-  async start(stage, random) {
-    const server = anyServer(stage, random);
+  start: onServer(async (server, random) => {
     server.signal('SIGSTOP');
-    return {
-      detail: `server ${server.index}`,
-      // Longer than a client waits, from time to time.
-      lastsMs: 300 + random() ** 2 * 5_000,
-      heal: async () => server.signal('SIGCONT'),
-    };
-  },
+    // Longer than a client waits, from time to time.
+    return { lastsMs: 300 + random() ** 2 * 5_000, heal: async () => server.signal('SIGCONT') };
+  }),
 };
 
 const cutClients: Fault = {
   name: 'connections of clients cut',
   weight: 3,
   appliesTo: always,
-  async start(stage, random) {
-    const server = anyServer(stage, random);
-    server.front.cut();
-    return { detail: `server ${server.index}`, lastsMs: 0, heal: nothing };
-  },
+  start: onServer(async ({ front }) => {
+    front.cut();
+    return { lastsMs: 0, heal: nothing };
+  }),
 };
 
 const cutStore: Fault = {
   name: 'connections to etcd cut',
   weight: 4,
   appliesTo: hasEtcd,
-  async start(stage, random) {
-    const server = anyServer(stage, random);
-    for (const proxy of server.back) proxy.cut();
-    return { detail: `server ${server.index}`, lastsMs: 0, heal: nothing };
-  },
+  start: onServer(async ({ back }) => {
+    for (const proxy of back) proxy.cut();
+    return { lastsMs: 0, heal: nothing };
+  }),
 };
 
 const partition: Fault = {
@@ -86,14 +86,13 @@ const partition: Fault = {
   weight: 2,
   touches: 'network',
   appliesTo: hasEtcd,
-  async start(stage, random) {
-    const { index, back } = anyServer(stage, random);
+  start: onServer(async ({ back }, random) => {
     for (const proxy of back) proxy.hold();
     const heal = async (): Promise<void> => {
       for (const proxy of back) proxy.release();
     };
-    return { detail: `server ${index}`, lastsMs: 200 + random() ** 2 * 6_000, heal };
-  },
+    return { lastsMs: 200 + random() ** 2 * 6_000, heal };
+  }),
 };
 
 const stepClock: Fault = {
@@ -101,17 +100,12 @@ const stepClock: Fault = {
   weight: 1,
   touches: 'clock',
   appliesTo: ({ servers }) => servers.some(({ time }) => time !== undefined),
-  async start(stage, random) {
-    const server = anyServer(stage, random);
+  start: onServer(async ({ index, time }, random) => {
     const hours = random() * 4 - 2;
-    server.time?.moveTo(hours / 24);
+    time?.moveTo(hours / 24);
     // The step back is another one.
-    return {
-      detail: `server ${server.index} by ${hours.toFixed(2)} h`,
-      lastsMs: random() * 2_000,
-      heal: async () => server.time?.moveTo(0),
-    };
-  },
+    return { detail: `server ${index} by ${hours.toFixed(2)} h`, lastsMs: random() * 2_000, heal: async () => time?.moveTo(0) };
+  }),
 };
 
 /** Leaves nothing of a small disk, for as long as it lasts. */

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Api, ApiRequest, Thing } from './api.ts';
-import { type Call, type History, type Item, type Outcome, resourceOf } from './history.ts';
+import { type Call, colorOf, type History, type Item, type Outcome, resourceOf } from './history.ts';
 
 export const resources = ['configmaps', 'secrets'] as const;
 const kinds: Readonly<Record<string, string>> = { configmaps: 'ConfigMap', secrets: 'Secret' };
@@ -93,7 +93,7 @@ function requestOf({ key, value, expected, verb, body }: Pick<CallOptions, 'key'
   const name = key.slice(resource.length + 1);
   const path = pathOf(resource, name);
   const version = expected === undefined ? {} : { resourceVersion: String(expected) };
-  const labels = { color: value.slice(value.lastIndexOf('-') + 1) };
+  const labels = { color: colorOf(value) };
   const annotations = { [valueAnnotation]: value };
   const data = { body: Buffer.from(body).toString('base64') };
   const metadata = { name, labels, annotations };
