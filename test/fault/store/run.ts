@@ -36,8 +36,8 @@ const settleMs = 30_000;
 const maxErrors = 20;
 
 /**
- * One life of a store, seeded: clients read, write and watch through the API while faults fire. Then all is healed, every watcher has to
- * come to the end, and the history of all answers and events is checked.
+ * Runs the life of a store by a seed: clients read, write and watch through the API while faults fire. Then all is healed, every watcher
+ * has to come to the end, and the history of all answers and events is checked.
  *
  * Calls and faults interleave by time, so a seed gives the same servers and much the same acts, not the same run call by call.
  */
@@ -166,14 +166,16 @@ async function settle({ servers, history }: Stage, watchers: readonly Watcher[])
 
 /** A server that had no room on its disk may refuse a write until it looks again, some seconds later. */
 async function writeLast(api: Api, resource: string, history: History): Promise<{ readonly revision?: number }> {
-  for (const deadline = performance.now() + settleMs; ; await sleep(200)) {
+  const deadline = performance.now() + settleMs;
+  for (let tries = 1; ; tries += 1) {
     const call = await send(api, {
-      // Red, for watchers with a selector.
-      ...{ client: clients, server: 0, key: `${resource}/end`, value: `${clients}-${resource}-red` },
+      // Red, for watchers with a selector. A refused try must not be taken for the one that was done.
+      ...{ client: clients, server: 0, key: `${resource}/end`, value: `${clients}-${resource}.${tries}-red` },
       ...{ expected: undefined, verb: 'create', body: '' },
     });
     history.append(call);
     if (call.outcome.kind === 'ok') return call.outcome;
     if (performance.now() > deadline) throw new Error(`the last write was not acknowledged: ${JSON.stringify(call)}`);
+    await sleep(200);
   }
 }
