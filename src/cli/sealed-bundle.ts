@@ -105,7 +105,7 @@ export async function openBundle(text: string, key: SealingKey): Promise<OpenedB
   return { bundle: JSON.parse(after) as Bundle, secret, rotatedAt };
 }
 
-/** One sealed text cannot take the place of the other. */
+/** The name keeps a sealed text from taking the place of the other. */
 const handoverPlace = (prefix: string): string => `${prefix} handover`;
 
 async function seal(text: string, { secret, prefix }: SealingKey): Promise<Sealed> {

@@ -11,7 +11,7 @@ export interface Prepared {
   readonly scores: readonly { readonly weight: number; readonly prepared: PreparedScore }[];
   /** No other pod may take it, nor a node of its sample. */
   readonly forThisPod: boolean;
-  /** Those of filters and scores. */
+  /** The functions of filters and scores that count the next pod. */
   readonly shifts: readonly Shift[];
   /** Nodes are judged by pods elsewhere, so a scored sample is stale as soon as one pod is placed. */
   looksAround(): boolean;

@@ -52,8 +52,8 @@ const workFor: Partial<Record<(typeof victims)[number], readonly string[]>> = {
 };
 
 /**
- * One life of a cluster, seeded: people change, delete and make workloads of every kind. Meanwhile the process with all controllers is
- * killed in the middle of a call of one of them. Its API refuses and does not answer. Then all that ends. The objects have to be those
+ * Runs the life of a cluster by a seed: people change, delete and make workloads of every kind. Meanwhile the process with all controllers
+ * is killed in the middle of a call of one of them. Its API refuses and does not answer. Then all that ends. The objects have to be those
  * of a cluster that only ever saw the last wishes.
  *
  * Calls interleave by time, so a seed gives the same acts and shares of faults, not the same call-by-call run.
@@ -131,7 +131,7 @@ async function compareEnds(stage: Stage, { seed, random, wanted, done }: Run): P
   }
 }
 
-/** One act of a person, of those with the given names where there are some. */
+/** Draws an act of a person, among the given names where there are some. */
 async function change(stage: Stage, run: Run, names: readonly string[] | undefined): Promise<void> {
   const { random, wanted } = run;
   const pick = pickOf(random);

@@ -17,7 +17,7 @@ export interface EncryptionConfiguration {
 
 /** Digests of providers, twelve hexadecimal digits each; `identity` for values that are kept as they are. */
 export interface KeyDigests {
-  /** Those that come first in a rule. */
+  /** Digests of the providers that come first in a rule. */
   readonly writes: readonly string[];
   readonly reads: readonly string[];
 }

@@ -33,7 +33,7 @@ export interface EncryptedStorage extends Storage {
 
 export interface Survey {
   readonly values: number;
-  /** Those that do not lie under the first key. */
+  /** Values that do not lie under the first key. */
   readonly stale: number;
 }
 

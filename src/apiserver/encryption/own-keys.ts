@@ -10,7 +10,7 @@ export interface OwnKey {
 
 /** The steps of replacing the key, by the order of the keys in the file, so that a step that broke off is known. */
 export type RotationStage =
-  /** One key. */
+  /** There is a single key. */
   | 'finished'
   /** All servers learn a new key, which reads alone. */
   | 'prepare'

@@ -19,7 +19,7 @@ export interface JobMetrics {
   finished(job: Job, result: 'succeeded' | 'failed', reason: string): void;
   /** Indexes that the status named first now. */
   indexesFinished(before: Job, after: Job): void;
-  /** One change of a pod: it ended while its Job still has to count it, or it was counted. */
+  /** Counts a pod that ended while its Job still has to count it, and such a pod that was counted. */
   podTracked(before: Pod | undefined, after: Pod | undefined): void;
   leftToAnother(controller: string): void;
 }

@@ -112,11 +112,11 @@ const promisesOf = (history: readonly HistoryRecord[]): readonly string[] => [
 ];
 
 describe('a right history', () => {
-  it('is taken', () => {
+  it('passes', () => {
     expect(checkHistory(right)).toEqual([]);
   });
 
-  it('is taken with writes without an answer, done or not, then or later', () => {
+  it('passes with writes that have no answer, whether they are done then, later or never', () => {
     const unknown: Outcome = { kind: 'unknown', why: 'cut' };
     const late = call({ verb: 'update', value: 'a5-red', expected: 16, at: 70, outcome: unknown });
     const never = call({ verb: 'create', value: 'a6-red', at: 71, outcome: unknown });

@@ -126,7 +126,7 @@ interface ShortPod {
   readonly metadata?: object;
 }
 
-/** One cluster of containers, which the files of this folder share, since its start takes seconds. */
+/** A cluster of containers, which the files of this folder share, since its start takes seconds. */
 export class ContainerWorld {
   cluster!: RunningCluster;
   /** A pod of the Deployment `web`, as `pod/NAME`. */
