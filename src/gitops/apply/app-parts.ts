@@ -136,6 +136,6 @@ export function createAppParts({ options, apps, bySource, inventory, keeper, wak
     pruneAct: createPruneAct({ clock, recorder, feed, gitops, object, random, load: ({ app }) => load(app) }),
     correctDrift: createDriftCorrection({ clock, recorder, feed, redactor, gitops }),
     unreachable: createUnreachableApps({ recorder, object, status }),
-    nextLook: createNextLook({ clock, appHealth, autoRevert, finder }),
+    nextLook: createNextLook({ clock, appHealth, autoRevert }),
   };
 }

@@ -16,14 +16,12 @@ import type { HeldRevisions } from './held-revision.ts';
 import type { Pass } from './pass.ts';
 
 /** The app with the revision that it is to have, and the finding with which a pass begins. */
-export type FoundRevision = Pick<Pass, 'app' | 'revision' | 'newest' | 'hold' | 'finding'>;
+export type FoundRevision = Pick<Pass, 'app' | 'revision' | 'newest' | 'hold' | 'finding' | 'sourceWaitMs'>;
 
 /** Finds the revision of an app for one pass. */
 export interface RevisionFinder {
   /** Takes a hold away that a new commit has ended. The app that it gives has that change. @throws when `signal` is aborted */
   find(app: Kustomization, signal: AbortSignal): Promise<FoundRevision>;
-  /** The time that an app may still wait for a source that does not exist; undefined when it does not wait, or not any more. */
-  sourceWaitMs(app: Kustomization): number | undefined;
 }
 
 export interface RevisionFinderOptions extends Pick<ControllerDependencies, 'clock' | 'recorder'> {
@@ -44,15 +42,16 @@ const maxSourcesShown = 5;
 
 export function createRevisionFinder(options: RevisionFinderOptions): RevisionFinder {
   const { clock, recorder, feed, revisions, object, held, absent, historyOf } = options;
-  return { find, sourceWaitMs };
+  return { find };
 
   async function find(app: Kustomization, signal: AbortSignal): Promise<FoundRevision> {
     const ready = conditionOf(app.status?.conditions, 'Ready');
     const newest = revisions.get(sourceKeyOf(app));
     if (newest === undefined) {
-      const finding = sourceTrouble(app);
+      const waitMs = sourceWaitMs(app);
+      const finding = sourceTrouble(app, waitMs);
       if (ready?.reason !== finding.reason) reportMissing(app, finding);
-      return { app, revision: undefined, newest, hold: undefined, finding };
+      return { app, revision: undefined, newest, hold: undefined, finding, sourceWaitMs: waitMs };
     }
     try {
       const { revision, hold, isReleased } = await held.heldAt(app, newest, { signal, history: () => historyOf(app) });
@@ -76,18 +75,19 @@ export function createRevisionFinder(options: RevisionFinderOptions): RevisionFi
   }
 
   /** Says why an app has no revision. An app that was made just now may be a moment older than its source, of the same commit. */
-  function sourceTrouble(app: Kustomization): Finding {
+  function sourceTrouble(app: Kustomization, waitMs: number | undefined): Finding {
     const key = sourceKeyOf(app);
     if (revisions.isKnown(key)) return { reason: reasons.artifactFailed, message: `Source artifact not found, retrying: ${key}` };
     const there = revisions.keys().slice(0, maxSourcesShown);
     const hint =
       there.length === 0 ? 'There is no GitRepository' : `There is ${there.join(', ')}: name it in spec.sourceRef, or add ${key}`;
     return {
-      reason: sourceWaitMs(app) === undefined ? reasons.sourceNotFound : reasons.artifactFailed,
+      reason: waitMs === undefined ? reasons.sourceNotFound : reasons.artifactFailed,
       message: `Source not found: GitRepository ${key} ${absent}. ${hint}`,
     };
   }
 
+  /** The time that an app may still wait for a source that does not exist; undefined when it does not wait, or not any more. */
   function sourceWaitMs(app: Kustomization): number | undefined {
     const leftMs = Date.parse(app.metadata.creationTimestamp ?? '') + maxSourceWaitMs - clock.now();
     return leftMs > 0 && !revisions.isKnown(sourceKeyOf(app)) ? leftMs : undefined;

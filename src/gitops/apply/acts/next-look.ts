@@ -5,7 +5,6 @@ import type { Result } from '../../../reconcile/controller.ts';
 import { timeoutMsOf } from '../plan/app-spec.ts';
 import type { AppHealth } from './app-health.ts';
 import type { AutoRevert } from './auto-revert.ts';
-import type { RevisionFinder } from './find-revision.ts';
 import type { Pass } from './pass.ts';
 import { retryDelayMs } from './retry.ts';
 import { objectSuspensionMs, suspensionMs } from './suspension.ts';
@@ -14,7 +13,6 @@ export interface NextLookOptions {
   readonly clock: Clock;
   readonly appHealth: Pick<AppHealth, 'lookAgainAfterMs'>;
   readonly autoRevert: Pick<AutoRevert, 'graceLeftMs'>;
-  readonly finder: Pick<RevisionFinder, 'sourceWaitMs'>;
 }
 
 /** The end of a pass. */
@@ -32,7 +30,7 @@ const recheckKindMs = 5_000;
 const afterDeadlineMs = 100;
 
 /** Says when an app is looked at again although nothing changes; undefined when it need not be. */
-export function createNextLook({ clock, appHealth, autoRevert, finder }: NextLookOptions) {
+export function createNextLook({ clock, appHealth, autoRevert }: NextLookOptions) {
   return (pass: Pass, { value, deleting }: PassEnd): Result | undefined => {
     const { app, state } = pass;
     const suspendedMs = suspensionMs(app, clock.now());
@@ -62,13 +60,14 @@ export function createNextLook({ clock, appHealth, autoRevert, finder }: NextLoo
     return Math.min(left, driftMs, graceMs, healthMsOf(app, state), checksUnknown ? recheckKindMs : left);
   }
 
-  function whenQuiet({ app, state, target, checksUnknown }: Pass, value: KustomizationState): number {
+  function whenQuiet({ app, state, target, checksUnknown, sourceWaitMs }: Pass, value: KustomizationState): number {
     const waits = [
       state.prune.blocked === '' || value !== 'Ready' ? undefined : Math.max(0, state.prune.lookAt - clock.monotonicMs()),
       target.drift.retryAfterMs(state),
       healthMsOf(app, state),
       autoRevert.graceLeftMs(app, state),
-      finder.sourceWaitMs(app),
+      // Measured where the pass decided: the wait may be over by now, and nothing else would wake the app up.
+      sourceWaitMs === undefined ? undefined : sourceWaitMs + afterDeadlineMs,
       objectSuspensionMs(state.ownership, clock.now()),
       checksUnknown ? recheckKindMs : undefined,
     ];

@@ -20,6 +20,8 @@ export interface Pass {
   readonly checksUnknown: boolean;
   /** The reason and message of `Ready` as far as this pass knows. */
   readonly finding: Finding;
+  /** Milliseconds until a source that does not exist is an error; undefined when the app does not wait for one. */
+  readonly sourceWaitMs?: number | undefined;
 }
 
 /** The result of an act. */
