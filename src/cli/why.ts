@@ -1,9 +1,9 @@
 import pc from 'picocolors';
 import { isMatch } from '../base/contracts/app-states.ts';
+import type { WhyOverview } from '../base/contracts/overview.ts';
 import { plain } from '../base/plain-text.ts';
 import type { Client } from '../client/client.ts';
 import { explainApp } from '../gitops/verbs/why-app.ts';
-import type { Why } from '../lifecycle/why.ts';
 import { keyOf } from '../machinery/object.ts';
 import { type AppCommand, findApp, tryApp, withClient } from './connect.ts';
 import type { ExitCode } from './failure.ts';
@@ -37,7 +37,7 @@ async function showApp(client: Client, target: string, options: WhyOptions): Pro
   return isMatch(why.state) ? 0 : 1;
 }
 
-const glyphs: Readonly<Record<Why['phases'][number]['result'], string>> = {
+const glyphs: Readonly<Record<WhyOverview['phases'][number]['result'], string>> = {
   done: pc.green('✓'),
   failed: pc.red('✗'),
   running: pc.blue('◔'),
@@ -48,7 +48,7 @@ const glyphs: Readonly<Record<Why['phases'][number]['result'], string>> = {
 /** Columns before the detail of a phase: glyph, name and time. */
 const detailColumn = 21;
 
-function appText(why: Why, now: number): string {
+function appText(why: WhyOverview, now: number): string {
   const lines = why.phases.map(({ name, result, durationMs, detail }) => {
     const took = durationMs === undefined ? '' : durationText(durationMs);
     return `  ${glyphs[result]} ${name.padEnd(7)} ${took.padStart(7)}  ${wrapText(plain(detail), detailColumn)}`.trimEnd();

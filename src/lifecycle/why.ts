@@ -1,48 +1,19 @@
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
-import { type Attempt, newestAttempt, type PhaseName, phaseNames } from '../api/kustomize/v1/attempt.ts';
+import { type Attempt, newestAttempt, phaseNames } from '../api/kustomize/v1/attempt.ts';
 import type { Kustomization } from '../api/kustomize/v1/kustomization.ts';
 import type { GitRepository } from '../api/source/v1/git-repository.ts';
-import { appStates, type VerdictState } from '../base/contracts/app-states.ts';
-import type { CommitOverview } from '../base/contracts/overview.ts';
+import { appStates } from '../base/contracts/app-states.ts';
+import type { WhyOverview, WhyPhase } from '../base/contracts/overview.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { hasFailedOnHealth, kustomizationReasons, stateOf } from './kustomization.facts.ts';
 import { type AppVerdict, commitOf, judgeApp } from './verdict.ts';
 
-/** Reasons for an app's state: the answer of `midship why`, of `status.json` and of the app's page. */
-export interface Why {
-  readonly state: VerdictState;
-  /** One sentence. */
-  readonly verdict: string;
-  /** The one thing that keeps the app from being what Git says, healthy; empty when nothing does. One line. */
-  readonly blocking: string;
-  /** Differences from Git that are left so, one line each. */
-  readonly differences: readonly string[];
-  /** Values that Git leaves to others and they have set, one line each. */
-  readonly notes: readonly string[];
-  /** The commit that changed the app last, whether it could be applied or not; undefined before the first. */
-  readonly commit: CommitOverview | undefined;
-  /** The commit that the trouble came with; undefined when the cause is no commit. */
-  readonly cause: CommitOverview | undefined;
-  /** From commit to prune, each phase once. */
-  readonly phases: readonly WhyPhase[];
-  /** RFC 3339; undefined when nothing is tried again by itself. */
-  readonly nextRetryAt: string | undefined;
-  readonly tries: number;
-  /** Next step for a person; empty when there is none. */
-  readonly fix: string;
-}
-
-export interface WhyPhase {
-  readonly name: PhaseName;
-  /** `waiting`: its turn has not come; `skipped`: there was nothing to do. */
-  readonly result: 'done' | 'failed' | 'running' | 'waiting' | 'skipped';
-  /** Undefined when it was not measured. */
-  readonly durationMs: number | undefined;
-  readonly detail: string;
-}
-
-/** @param source  the app's GitRepository; undefined when it does not exist */
-export function whyOf(app: Kustomization, source: GitRepository | undefined, verdict = judgeApp(app, source)): Why {
+/**
+ * Reasons for an app's state, for `midship why`, `status.json` and the app's page.
+ *
+ * @param source  the app's GitRepository; undefined when it does not exist
+ */
+export function whyOf(app: Kustomization, source: GitRepository | undefined, verdict = judgeApp(app, source)): WhyOverview {
   const attempt = newestAttempt(app);
   const phases = phasesOf(app, source, attempt);
   const isRetried = phases.some(({ name, result }) => result === 'failed' && name !== 'fetch' && name !== 'health');

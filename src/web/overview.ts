@@ -5,11 +5,11 @@ import { type Kustomization, kustomizations } from '../api/kustomize/v1/kustomiz
 import { type GitRepository, gitRepositories } from '../api/source/v1/git-repository.ts';
 import { labels } from '../api/well-known.ts';
 import { isMatch, type VerdictState, verdictOver } from '../base/contracts/app-states.ts';
-import type { AppOverview, Overview } from '../base/contracts/overview.ts';
+import type { AppOverview, Overview, WhyOverview } from '../base/contracts/overview.ts';
 import type { Informer, InformerSet } from '../client/informer.ts';
 import { hasNoCommits } from '../lifecycle/git-repository.facts.ts';
 import { isAppList, judgeApp, waitsForApp } from '../lifecycle/verdict.ts';
-import { type Why, whyOf } from '../lifecycle/why.ts';
+import { whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
 import { createReadyPods, type ReadyPods } from './ready-pods.ts';
 
@@ -137,7 +137,7 @@ function targetsOf({ status }: Kustomization): readonly string[] {
 function appOverview(app: Kustomization, source: GitRepository | undefined, readyPods?: ReadyPods): AppOverview {
   const verdict = judgeApp(app, source);
   const hold = holdOf(app);
-  let why: Why | undefined;
+  let why: WhyOverview | undefined;
   return {
     name: app.metadata.name,
     namespace: app.metadata.namespace ?? '',

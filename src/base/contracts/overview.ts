@@ -58,19 +58,24 @@ export interface CommitOverview {
   readonly seenAt: string;
 }
 
-/** The answer of `midship why`: every step from a commit to a healthy app, and the one thing that blocks. */
+/** Reasons for an app's state: the answer of `midship why`, of `status.json` and of the app's page. */
 export interface WhyOverview {
   readonly state: VerdictState;
+  /** One sentence. */
   readonly verdict: string;
-  /** One line; empty when nothing blocks. */
+  /** The one thing that keeps the app from being what Git says, healthy; empty when nothing does. One line. */
   readonly blocking: string;
+  /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
+  /** Values that Git leaves to others and they have set, one line each. */
   readonly notes: readonly string[];
-  /** The commit that changed the app last, applied or not. */
+  /** The commit that changed the app last, whether it could be applied or not; undefined before the first. */
   readonly commit: CommitOverview | undefined;
+  /** The commit that the trouble came with; undefined when the cause is no commit. */
   readonly cause: CommitOverview | undefined;
+  /** From commit to prune, each phase once. */
   readonly phases: readonly WhyPhase[];
-  /** RFC 3339; absent when nothing is tried again by itself. */
+  /** RFC 3339; undefined when nothing is tried again by itself. */
   readonly nextRetryAt: string | undefined;
   readonly tries: number;
   /** The next step for a person; empty when there is none. */
@@ -79,7 +84,9 @@ export interface WhyOverview {
 
 export interface WhyPhase {
   readonly name: 'fetch' | 'verify' | 'render' | 'plan' | 'apply' | 'health' | 'prune';
+  /** `waiting`: its turn has not come; `skipped`: there was nothing to do. */
   readonly result: 'done' | 'failed' | 'running' | 'waiting' | 'skipped';
+  /** Undefined when it was not measured. */
   readonly durationMs: number | undefined;
   readonly detail: string;
 }

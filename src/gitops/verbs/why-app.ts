@@ -1,11 +1,12 @@
 import type { Kustomization } from '../../api/kustomize/v1/kustomization.ts';
 import { type GitRepository, gitRepositories } from '../../api/source/v1/git-repository.ts';
+import type { WhyOverview } from '../../base/contracts/overview.ts';
 import type { Client } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
-import { type Why, whyOf } from '../../lifecycle/why.ts';
+import { whyOf } from '../../lifecycle/why.ts';
 
 /** Explains an app by what it and its source say; no rule of health is needed, so that the answer is quick. */
-export async function explainApp(client: Client, app: Kustomization): Promise<Why> {
+export async function explainApp(client: Client, app: Kustomization): Promise<WhyOverview> {
   return whyOf(app, await sourceOf(client, app));
 }
 

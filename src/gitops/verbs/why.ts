@@ -2,9 +2,9 @@ import type { ReplicaSet } from '../../api/apps/v1/replica-set.ts';
 import { events } from '../../api/core/v1/event.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { kustomizations } from '../../api/kustomize/v1/kustomization.ts';
+import type { WhyOverview } from '../../base/contracts/overview.ts';
 import type { Client, DiscoveredResource } from '../../client/client.ts';
 import { type Health, sentenceOf } from '../../lifecycle/reasons.ts';
-import type { Why } from '../../lifecycle/why.ts';
 import { type DynamicObject, type KubeObject, keyOf, type ObjectRef } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { describeObject, tryParseId } from '../apply/objects/object-id.ts';
@@ -25,7 +25,7 @@ export interface ObjectWhy {
   /** Newest first; `at` is RFC 3339. */
   readonly events: readonly { readonly at: string; readonly reason: string; readonly message: string; readonly count: number }[];
   readonly trace: Trace;
-  readonly app: Why | undefined;
+  readonly app: WhyOverview | undefined;
 }
 
 const maxEvents = 5;
