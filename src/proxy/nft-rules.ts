@@ -62,17 +62,23 @@ const maps: Readonly<Record<string, string>> = {
 /** The parts that the table has without a Service. */
 export const frameOf = (table: NftTable): NftFrame => ({ name: table.name, maps, chains: baseChains(table) });
 
-/** Two Services that want one address and port: the first of `forwards` has it. */
+/**
+ * Two Services that want one address and port: the one whose cluster address it is has it, else the first of `forwards`. A ServiceCIDR that
+ * was added has addresses that are no part of `serviceCidr`, and `externalIPs` of another Service may name them.
+ */
 export function rulesOf(forwards: Iterable<Forward>, { podCidr }: Pick<NftTable, 'podCidr'>): NftRules {
   const sets = new Map<string, string>();
   const endpointChains = new Map<string, readonly string[]>();
   const serviceChains = new Map<string, readonly string[]>();
   const elements = new Map<string, string>();
-  for (const forward of forwards) {
+  const taken = new Set<string>();
+  const clusterFirst = [...forwards].sort((a, b) => Number(isOfCluster(b)) - Number(isOfCluster(a)));
+  for (const forward of clusterFirst) {
     const { address, port, protocol, endpoints, insideEndpoints, masquerade, affinityMs, sources } = forward;
     const isNodePort = address === anyNodeAddress;
     const key = `${isNodePort ? '' : `${address} . `}${protocol.toLowerCase()} . ${port}`;
-    if (elements.has(`${isNodePort ? 'service-nodeports' : 'service-ips'} ${key}`)) continue;
+    if (taken.has(key)) continue;
+    taken.add(key);
     if (sources !== undefined) {
       const chain = `firewall-${digest(forwardKey(forward))}-${label(forward)}`;
       serviceChains.set(chain, [...sources.map((range) => `ip saddr ${range} return`), 'drop']);
@@ -125,6 +131,9 @@ export function rulesOf(forwards: Iterable<Forward>, { podCidr }: Pick<NftTable,
     return targets;
   }
 }
+
+/** Connections to cluster addresses alone keep the source of pods and change that of others. */
+const isOfCluster = ({ masquerade }: Forward): boolean => masquerade === 'outside';
 
 /** The rules that lead to one of the endpoints. */
 function choiceOf(targets: readonly Target[], affinityMs: number | undefined): readonly string[] {

@@ -125,6 +125,15 @@ describe.skipIf(why !== undefined)(
       await expect(dial('client', '10.209.0.9', 30_080)).rejects.toThrow(/refused/i);
     });
 
+    it('serve a ServiceCIDR that was added, whose addresses have no node ports and no other Service', async () => {
+      const own = forward({ address: '10.110.0.5', endpoints: [{ address: pods.a, port: 8_080 }] });
+      const thief = forward({ ...own, service: 'default/thief', masquerade: 'always', endpoints: [{ address: pods.b, port: 8_080 }] });
+      await backend.set('default/thief', [thief, forward({ address: '*', port: 30_081, service: 'default/thief', masquerade: 'always' })]);
+      await backend.set('default/web', [own]);
+      for (const from of ['b', 'client']) expect(namesOf(await dialMany(from, '10.110.0.5')), from).toEqual(['a']);
+      await expect(dial('client', '10.110.0.5', 30_081, 1)).rejects.toThrow();
+    });
+
     it('give away no address of the cluster', () => {
       const serves = (address: string): boolean | undefined => backend.abilities.servesAddress?.(address);
       expect(['10.209.0.1', '10.209.16.2', '10.209.17.2', '127.0.0.1', '0.0.0.0'].filter(serves)).toEqual([]);

@@ -111,6 +111,13 @@ describe('addresses', () => {
     expect([...rules.chains.keys()].join()).not.toContain('thief');
   });
 
+  it.each([1, 0])('that another Service wants as an external address stay with their own, which has %s endpoints', (count) => {
+    const thief = forward({ service: 'shop/thief', masquerade: 'always' });
+    const rules = rulesOf([thief, forward({ endpoints: forward().endpoints.slice(0, count) })], table);
+    expect([...rules.elements.values()]).toEqual([count === 0 ? 'goto reject-chain' : expect.stringContaining('shop_web')]);
+    expect([...rules.chains.keys()].join()).not.toContain('thief');
+  });
+
   it('mark connections for masquerade by policy', () => {
     const marks = (masquerade: Forward['masquerade']): readonly string[] =>
       [...rulesOf([forward({ masquerade })], table).chains.values()].at(-1)?.slice(0, -1) ?? [];
