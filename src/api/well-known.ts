@@ -59,6 +59,12 @@ export const annotations = {
   jobIndexFailureCount: 'batch.kubernetes.io/job-index-failure-count',
   jobIndexIgnoredFailureCount: 'batch.kubernetes.io/job-index-ignored-failure-count',
   cronJobScheduledTimestamp: 'batch.kubernetes.io/cronjob-scheduled-timestamp',
+  /** On a Service: `Auto` asks for hints by the CPU of zones. */
+  topologyMode: 'service.kubernetes.io/topology-mode',
+  /** Its name until Kubernetes 1.27. */
+  topologyAwareHints: 'service.kubernetes.io/topology-aware-hints',
+  /** On a Node: seconds for which its kubelet may keep Secrets and ConfigMaps, by the size of the cluster. */
+  objectTtl: 'node.alpha.kubernetes.io/ttl',
   endpointsOverCapacity: 'endpoints.kubernetes.io/over-capacity',
   leader: 'control-plane.alpha.kubernetes.io/leader',
   endpointsLastChangeTriggerTime: 'endpoints.kubernetes.io/last-change-trigger-time',

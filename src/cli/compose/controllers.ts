@@ -26,6 +26,7 @@ import { createNoControllerEvents } from '../../controllers/no-controller-events
 import { createNodeIpamController } from '../../controllers/node-ipam/node-ipam-controller.ts';
 import { createNodeLifecycleController } from '../../controllers/node-lifecycle/node-lifecycle-controller.ts';
 import { createPodEvictionController } from '../../controllers/node-lifecycle/pod-eviction-controller.ts';
+import { createNodeTtlController } from '../../controllers/node-ttl.ts';
 import { createPodGcController } from '../../controllers/pod-gc.ts';
 import {
   createAttributesClassProtectionController,
@@ -88,6 +89,7 @@ export function createControllers(options: ControllersOptions): readonly Compone
     ...(clusterCidr === undefined ? [] : [createNodeIpamController({ ...dependencies('node-ipam-controller'), clusterCidr })]),
     createServiceCidrController(dependencies('service-cidrs-controller')),
     createNodeLifecycleController({ ...dependencies('node-controller'), ...(nodeGraceMs === undefined ? {} : { graceMs: nodeGraceMs }) }),
+    createNodeTtlController(dependencies('ttl-controller')),
     createPodEvictionController(dependencies('taint-eviction-controller')),
     createPodGcController(dependencies('pod-garbage-collector')),
     createEndpointSliceController(dependencies('endpoint-slice-controller')),
