@@ -13,6 +13,7 @@ import { createWritePace } from '../write-pace.ts';
 import { createMemberships, selectorOfService } from './memberships.ts';
 import { planSlices, slicesOfPods } from './plan.ts';
 import { createSliceWriter, staleRetryMs } from './slice-writer.ts';
+import { createTopologyServices } from './topology-services.ts';
 
 /** Changes of a Service's pods are collected for this long after its last write. */
 const collectMs = 50;
@@ -43,6 +44,7 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
     ownerKind: services.kind,
     onChange: (key) => controller.enqueue(key),
   });
+  const topology = createTopologyServices({ nodes: nodeInformer, recorder, onChange: (key) => pace.collect(key) });
   serviceInformer.addHandler(({ before, after }) => {
     if (after !== undefined) {
       memberships.setService(after);
@@ -80,18 +82,21 @@ export function createEndpointSliceController(dependencies: ControllerDependenci
       // Slices of a Service that is gone go with it, by owner reference; those of one without selector are its owner's.
       writer.forget(key);
       pace.forget(key);
+      topology.forget(key);
       return undefined;
     }
     if (service.metadata.deletionTimestamp !== undefined) return undefined;
     const slices = writer.slicesOf(key);
     if (slices === undefined) return { requeueAfterMs: staleRetryMs };
-    const plan = planSlices({
+    const { plan, hints } = planSlices({
       service,
       pods: selectedPods(key),
       slices,
       zoneOf: (name) => nodeInformer.get({ name })?.metadata.labels?.[labels.zone],
+      shares: topology.sharesFor(service),
       now: timestampOf(clock.now()),
     });
+    topology.report(service, hints);
     if (plan.create.length + plan.update.length + plan.remove.length === 0) return undefined;
     pace.noteWrite(key);
     await writer.carryOut(key, plan, { owner: service, signal });

@@ -4,6 +4,7 @@ import type { Endpoint, EndpointPort, EndpointSlice } from '../../api/discovery/
 import { labels } from '../../api/well-known.ts';
 import { isPodFinished, isPodReady, isPodTerminating } from '../pod-conditions.ts';
 import { type EndpointGroups, endpointId, groupId, planSliceSet, type SlicePlan, sliceIndex } from './slice-set.ts';
+import { addTopologyHints, type HintsOutcome, type ZoneShares } from './topology-hints.ts';
 
 /** Value of the label that says whose slices these are. */
 const managedBy = 'endpointslice-controller.k8s.io';
@@ -19,21 +20,22 @@ export interface PlanOptions {
   /** Slices of the Service that are ours. */
   readonly slices: readonly EndpointSlice[];
   readonly zoneOf: (nodeName: string) => string | undefined;
+  /** Undefined for a Service that does not ask for hints by the CPU of zones. */
+  readonly shares?: ZoneShares | undefined;
   /** RFC 3339. */
   readonly now: string;
 }
 
 /** Plans the writes that make the slices of a Service hold its pods. */
-export function planSlices({ service, pods, slices, zoneOf, now }: PlanOptions): SlicePlan {
-  return planSliceSet({
-    owner: service,
-    ownerResource: services,
-    labels: labelsOf(service),
-    groups: groupsOf(service, pods, zoneOf),
-    slices,
-    maxEndpoints,
-    now,
-  });
+export function planSlices({ service, pods, slices, zoneOf, shares, now }: PlanOptions): {
+  readonly plan: SlicePlan;
+  /** Says whether there are hints by the CPU of zones; empty for a Service that does not ask for them. */
+  readonly hints: readonly HintsOutcome[];
+} {
+  const groups = groupsOf(service, pods, zoneOf);
+  const hints = shares === undefined ? [] : addTopologyHints(groups, shares, slices);
+  const plan = planSliceSet({ owner: service, ownerResource: services, labels: labelsOf(service), groups, slices, maxEndpoints, now });
+  return { plan, hints };
 }
 
 /** The endpoints of one pod for the slices of a Service. */

@@ -1,4 +1,6 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { events } from '../../../src/api/core/v1/event.ts';
+import { nodes } from '../../../src/api/core/v1/node.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { type Service, services } from '../../../src/api/core/v1/service.ts';
 import { type EndpointSlice, endpointSlices } from '../../../src/api/discovery/v1/endpoint-slice.ts';
@@ -146,6 +148,37 @@ describe('endpoint slices', () => {
     await slicesWhen(cluster, 'an endpoint', (slices) => endpointsOf(slices).length === 1);
     await cluster.client.update(services, { ...service, spec: { ...service.spec, selector: { app: 'other' } } });
     await slicesWhen(cluster, 'no endpoint', (slices) => slices.length === 1 && endpointsOf(slices).length === 0);
+  });
+
+  it('have hints by the CPU of zones when the Service asks for them, and Events say since when', async () => {
+    const cluster = await start();
+    const { client } = cluster;
+    await client.create(services, {
+      ...web(),
+      metadata: { name: 'web', namespace, annotations: { 'service.kubernetes.io/topology-mode': 'Auto' } },
+    });
+    await Promise.all([0, 1].map((index) => addPod(cluster, index)));
+    const said = (reason: string) =>
+      until(async () => (await client.list(events, { namespace })).items.find((event) => event.reason === reason)?.message, {
+        what: reason,
+      });
+    expect(await said('TopologyAwareHintsDisabled')).toMatch(/^Insufficient Node information: .*, addressType: IPv4$/);
+    for (const [name, zone] of [
+      ['n1', 'west'],
+      ['n2', 'east'],
+    ] as const) {
+      const status = { conditions: [{ type: 'Ready', status: 'True' }], allocatable: { cpu: '2' } } as const;
+      const node = { apiVersion: 'v1', kind: 'Node', metadata: { name, labels: { 'topology.kubernetes.io/zone': zone } } };
+      const made = await client.create(nodes, { ...node, spec: {} });
+      await client.update(nodes, { ...made, status: { ...status } }, { subresource: 'status' });
+    }
+    expect(await said('TopologyAwareHintsEnabled')).toBe('Topology Aware Hints has been enabled, addressType: IPv4');
+    // Both pods are on n1, so one of them serves the other zone.
+    await slicesWhen(cluster, 'a hint for each zone', (slices) =>
+      ['east', 'west'].every((zone) => endpointsOf(slices).some(({ hints }) => hints?.forZones?.[0]?.name === zone)),
+    );
+    await client.patch(services, { namespace, name: 'web' }, { type: 'merge', body: { metadata: { annotations: null } } });
+    await slicesWhen(cluster, 'no hints', (slices) => endpointsOf(slices).every(({ hints }) => hints === undefined));
   });
 
   it('come back when someone deletes them', async () => {

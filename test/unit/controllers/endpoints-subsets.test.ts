@@ -29,7 +29,7 @@ const ending = (index: number): Pod => {
 };
 
 function subsetsFor(pods: readonly Pod[], of = service()) {
-  const { create } = planSlices({ service: of, pods, slices: [], zoneOf: () => undefined, now: '2026-01-01T00:00:00Z' });
+  const { create } = planSlices({ service: of, pods, slices: [], zoneOf: () => undefined, now: '2026-01-01T00:00:00Z' }).plan;
   return subsetsOf(of, create as EndpointSlice[]);
 }
 const addressesIn = (pods: readonly Pod[], of?: Service) =>

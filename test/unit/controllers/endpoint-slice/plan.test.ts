@@ -19,7 +19,7 @@ const ready = (index: number, status: Partial<NonNullable<Pod['status']>> = {}):
 });
 
 const plan = (pods: readonly Pod[], slices: readonly EndpointSlice[] = [], of = service()): SlicePlan =>
-  planSlices({ service: of, pods, slices, zoneOf: () => undefined, now: '2026-01-01T00:00:00Z' });
+  planSlices({ service: of, pods, slices, zoneOf: () => undefined, now: '2026-01-01T00:00:00Z' }).plan;
 
 let stored = 0;
 /** Slices of the store after the plan. */
@@ -55,8 +55,8 @@ describe('planSlices', () => {
     const on = (pod: Pod): Pod => ({ ...pod, spec: { ...pod.spec, nodeName: 'n1' } });
     const of = service(trafficDistribution === undefined ? {} : { trafficDistribution });
     const pods = [on(ready(1)), on(ready(2, { conditions: [{ type: 'Ready', status: 'False' }] }))];
-    const { create } = planSlices({ service: of, pods, slices: [], zoneOf: () => 'west', now: '2026-01-01T00:00:00Z' });
-    expect(create[0]?.endpoints.map((endpoint) => endpoint.hints)).toEqual([hints, undefined]);
+    const { plan: made } = planSlices({ service: of, pods, slices: [], zoneOf: () => 'west', now: '2026-01-01T00:00:00Z' });
+    expect(made.create[0]?.endpoints.map((endpoint) => endpoint.hints)).toEqual([hints, undefined]);
   });
 
   it('fills gaps before it makes another slice', () => {
