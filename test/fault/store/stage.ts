@@ -120,13 +120,16 @@ async function untilReady(api: Api, index: number): Promise<void> {
   }
 }
 
+/** Both ways in which a start says that the disk is full. */
+const noRoom = /The disk is full|The disk of the data directory has no room/;
+
 /** A start on a full disk may be refused, as a service manager sees it: it is tried again until there is room. */
 async function untilRoom(start: () => Promise<ServerProcess>): Promise<ServerProcess> {
   for (let tries = 1; ; tries += 1) {
     try {
       return await start();
     } catch (err) {
-      if (tries === maxStarts || !(err as Error).message.includes('The disk is full')) throw err;
+      if (tries === maxStarts || !noRoom.test((err as Error).message)) throw err;
     }
   }
 }
