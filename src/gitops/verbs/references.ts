@@ -1,4 +1,5 @@
 import type { PodSpec } from '../../api/core/v1/pod.ts';
+import { rootCaConfigMap } from '../../api/well-known.ts';
 import { isHostImage } from '../../base/contracts/host-image.ts';
 import { nearest } from '../../base/nearest.ts';
 import type { DynamicObject } from '../../machinery/object.ts';
@@ -72,7 +73,9 @@ function podSpecOf(object: DynamicObject): PodSpec | undefined {
 function needsOf(spec: PodSpec): readonly string[] {
   const needs: string[] = [];
   const add = (kind: string, source: { readonly name?: string | undefined; readonly optional?: boolean | undefined } | undefined): void => {
-    if (typeof source?.name === 'string' && source.name !== '' && source.optional !== true) needs.push(`${kind}/${source.name}`);
+    if (typeof source?.name !== 'string' || source.name === '' || source.optional === true) return;
+    // The cluster puts it into each namespace.
+    if (kind !== 'ConfigMap' || source.name !== rootCaConfigMap) needs.push(`${kind}/${source.name}`);
   };
   for (const volume of spec.volumes ?? []) {
     add('ConfigMap', volume.configMap);

@@ -1,5 +1,7 @@
 import { posix } from 'node:path';
 import { namespaces } from '../../api/core/v1/namespace.ts';
+import { pods } from '../../api/core/v1/pod.ts';
+import { serviceAccounts } from '../../api/core/v1/service-account.ts';
 import { defaultAppNamespace, rootAppName } from '../../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
@@ -234,7 +236,7 @@ function withoutSubstitutes(app: Kustomization): Kustomization {
   return { ...app, spec: { ...app.spec, postBuild: rest } };
 }
 
-/** Makes the namespaces that objects lie in, and the kinds that the tree defines. */
+/** Makes the namespaces that objects lie in, the accounts of bare pods, and the kinds that the tree defines. */
 async function prepare(client: Client, apps: readonly ValidatedApp[]): Promise<void> {
   const objects = apps.flatMap(({ app, manifests }) => manifests.map(({ object }) => ({ object, namespace: app.spec.targetNamespace })));
   const places = new Set(['default', ...objects.flatMap(({ object, namespace }) => namespace ?? object.metadata.namespace ?? [])]);
@@ -244,12 +246,26 @@ async function prepare(client: Client, apps: readonly ValidatedApp[]): Promise<v
       if (!isStatusError(err)) throw err;
     });
   }
+  for (const { object, namespace = object.metadata.namespace ?? 'default' } of objects) {
+    if (object.kind !== pods.kind) continue;
+    // No controller makes `default` here, and an account that no file has is a warning of its own.
+    const metadata = { namespace, name: accountOf(object) };
+    await client.create(serviceAccounts, { apiVersion: 'v1', kind: 'ServiceAccount', metadata }).catch((err: unknown) => {
+      if (!isStatusError(err)) throw err;
+    });
+  }
   for (const { object } of objects) {
     if (object.kind !== customResources.kind) continue;
     await client.create(customResources, object as DynamicObject).catch((err: unknown) => {
       if (!isStatusError(err) && !isAlreadyExists(err)) throw err;
     });
   }
+}
+
+/** The manifest of the pod is not checked yet. */
+function accountOf(pod: KubeObject): string {
+  const { serviceAccountName } = (pod as { readonly spec?: { readonly serviceAccountName?: unknown } | null }).spec ?? {};
+  return typeof serviceAccountName === 'string' && serviceAccountName !== '' ? serviceAccountName : 'default';
 }
 
 const customResources: Resource<DynamicObject> = {

@@ -199,6 +199,22 @@ describe('midship validate', () => {
     expect((await check(files, '', { strict: true })).code).toBe(1);
   });
 
+  it('accepts a bare pod, and what the cluster puts into each namespace', async () => {
+    const pod = (name: string, more: string): string =>
+      `apiVersion: v1\nkind: Pod\nmetadata: {name: ${name}, namespace: web}\nspec:\n  containers: [{name: a, image: host/node}]\n${more}`;
+    const files = {
+      'a.yaml': pod('a', '  volumes: [{name: ca, configMap: {name: kube-root-ca.crt}}]\n'),
+      'b.yaml': pod('b', '  serviceAccountName: made\n'),
+      'c.yaml': pod('c', '  serviceAccountName: elsewhere\n'),
+      'd.yaml': 'apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: made, namespace: web}\n',
+    };
+    expect(await check(files)).toMatchObject({
+      code: 0,
+      errors: [],
+      warnings: ['c.yaml:1 Pod web/c: ServiceAccount web/elsewhere is not among the files'],
+    });
+  });
+
   it('warns of a source that no file defines and no start makes', async () => {
     const source =
       'apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata: {name: fleet, namespace: flux-system}\nspec: {interval: 1m, url: https://example.com/fleet.git}\n';

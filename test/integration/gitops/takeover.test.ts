@@ -7,6 +7,7 @@ import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { services } from '../../../src/api/core/v1/service.ts';
 import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { networkPolicies } from '../../../src/api/networking/v1/network-policy.ts';
+import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
 import type { Client } from '../../../src/client/client.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
 import type { DynamicObject, KubeObject } from '../../../src/machinery/object.ts';
@@ -301,5 +302,27 @@ describe('replicas that an autoscaler is to decide', () => {
     await setAble(people, ref('shop'), { active: false, reason: 'ScalingDisabled' });
     await isScaledTo(people, 2);
     await isSaid(people, 'Autoscaled', undefined);
+  });
+});
+
+describe('the rules of an aggregated ClusterRole', () => {
+  const role = (team: string): string => `apiVersion: rbac.authorization.k8s.io/v1
+kind: ClusterRole
+metadata: {name: monitoring, labels: {team: ${team}}}
+aggregationRule: {clusterRoleSelectors: [{matchLabels: {to-monitoring: "true"}}]}
+rules: []
+`;
+
+  it('are the cluster’s, whatever Git says of them', async () => {
+    const { people, commit, applied } = await startMemoryProject({ files: { 'web/role.yaml': role('a') } });
+    await applied('web');
+    const rules = [{ apiGroups: [''], resources: ['pods'], verbs: ['get'] }];
+    const live = await people.get(clusterRoles, { name: 'monitoring' });
+    await people.update(clusterRoles, { ...live, rules }, { fieldManager: 'kube-controller-manager' });
+    commit({ 'web/role.yaml': role('b') });
+    await applied('web');
+    expect(await people.get(clusterRoles, { name: 'monitoring' })).toMatchObject({ metadata: { labels: { team: 'b' } }, rules });
+    expect(await messagesOf(people, 'DriftCorrected')).toEqual([]);
+    expect(await messagesOf(people, 'FieldConflict')).toEqual([]);
   });
 });

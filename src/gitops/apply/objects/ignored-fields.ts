@@ -8,6 +8,7 @@ import {
 } from '../../../api/autoscaling/v1/horizontal-pod-autoscaler.ts';
 import { replicationControllers } from '../../../api/core/v1/replication-controller.ts';
 import type { Kustomization, PatchTarget } from '../../../api/kustomize/v1/kustomization.ts';
+import { type ClusterRole, clusterRoles } from '../../../api/rbac/v1/cluster-role.ts';
 import { untilAborted } from '../../../base/concurrency.ts';
 import type { Client } from '../../../client/client.ts';
 import { eachPage } from '../../../client/each-page.ts';
@@ -24,8 +25,9 @@ import { addressOf } from './object-id.ts';
 export type Pointer = string;
 
 /**
- * Fields of an app's objects that others may set: what `spec.ignore` names, and the replicas of what an autoscaler is able to scale.
- * They are set when the object is made; afterwards whoever changes one has it, and the engine neither sends nor puts it back.
+ * Fields of an app's objects that others may set. `spec.ignore` names some; others are the replicas of what an autoscaler is able to scale,
+ * and the rules of an aggregated ClusterRole. They are set when the object is made; afterwards whoever changes one has it, and the engine
+ * neither sends nor puts it back.
  */
 export interface IgnoredFields {
   /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
@@ -80,10 +82,22 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
   };
 }
 
-const named = (app: Kustomization, object: KubeObject): readonly Pointer[] =>
-  [...(app.spec.ignore ?? []), ...(app.spec.driftIgnoreRules ?? [])].flatMap(({ paths, target }) =>
+const named = (app: Kustomization, object: KubeObject): readonly Pointer[] => [
+  ...(isAggregated(object) ? ['/rules'] : []),
+  ...[...(app.spec.ignore ?? []), ...(app.spec.driftIgnoreRules ?? [])].flatMap(({ paths, target }) =>
     target === undefined || matches(target, object) ? paths : [],
-  );
+  ),
+];
+
+/**
+ * The controller manager overwrites the rules of such a role, so those of a manifest (mostly `rules: []`) never hold.
+ *
+ * @see https://kubernetes.io/docs/reference/access-authn-authz/rbac/#aggregated-clusterroles
+ */
+const isAggregated = (object: KubeObject): boolean =>
+  object.kind === clusterRoles.kind &&
+  parseApiVersion(object.apiVersion).group === clusterRoles.group &&
+  ((object as Partial<ClusterRole>).aggregationRule ?? undefined) !== undefined;
 
 /** Fields of an app's object that others may set, by what the server knows now; the autoscalers are asked for where they matter. */
 export async function askPointers(client: Client, app: Kustomization, object: KubeObject): Promise<readonly Pointer[]> {
