@@ -19,7 +19,7 @@ import { createImageVolumes } from './image-volumes.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { endPodsInOrder, type ShutdownPeriods } from './machine-shutdown.ts';
-import { capacityOf } from './node-object.ts';
+import { allocatableOf, capacityOf } from './node-object.ts';
 import { createNodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { PodQueue } from './pod-queue.ts';
@@ -111,6 +111,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
   const log = parent.child({ component: 'node-agent', node: nodeName });
   const capacity = options.capacity ?? capacityOf(machine);
+  const allocatable = allocatableOf(capacity);
   const abort = new AbortController();
   const tokens = createTokenSource({ client: options.client, clock });
   const csi =
@@ -150,7 +151,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const context: AgentContext = {
     nodeName,
     hostIP: options.address.internalIP,
-    allocatable: capacity,
+    allocatable,
     client: options.client,
     runtime,
     clock,
@@ -177,7 +178,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       name: nodeName,
       ...options.address,
       capacity,
-      allocatable: capacity,
+      allocatable,
       labels: options.labels ?? {},
       taints: options.taints ?? [],
       simulated: options.simulated ?? false,

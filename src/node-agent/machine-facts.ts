@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { arch, cpus, release, totalmem } from 'node:os';
+import { measureFileSystem } from './disk-pressure.ts';
 
 /** Facts that nodes on this machine report about it. */
 export interface MachineFacts {
@@ -11,12 +12,16 @@ export interface MachineFacts {
   readonly architecture: string;
   readonly cpus: number;
   readonly memoryKiB: number;
+  /** Size of the file system that has the volumes and logs of pods. */
+  readonly diskKiB: number;
 }
 
-export async function readMachineFacts(): Promise<MachineFacts> {
+/** `directory` is there, and lies on the file system that has the volumes and logs of pods. */
+export async function readMachineFacts(directory: string): Promise<MachineFacts> {
   const [machineId, bootId, osRelease] = await Promise.all(
     ['/etc/machine-id', '/proc/sys/kernel/random/boot_id', '/etc/os-release'].map(readOptional),
   );
+  const { sizeBytes } = await measureFileSystem(directory);
   const pretty = /^PRETTY_NAME="?([^"\n]*)"?$/m.exec(osRelease ?? '');
   return {
     machineID: machineId?.trim() ?? '',
@@ -26,6 +31,7 @@ export async function readMachineFacts(): Promise<MachineFacts> {
     architecture: arch() === 'x64' ? 'amd64' : arch(),
     cpus: cpus().length,
     memoryKiB: Math.floor(totalmem() / 1024),
+    diskKiB: Math.floor(sizeBytes / 1024),
   };
 }
 

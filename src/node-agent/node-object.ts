@@ -2,6 +2,7 @@ import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node
 import { annotations, labels, taints } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
 import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
+import { wholeValueOf } from '../machinery/quantity.ts';
 import type { NodeConditionReport, PodIsolation } from './container-runtime.ts';
 import type { MachineFacts } from './machine-facts.ts';
 
@@ -41,8 +42,14 @@ export interface NodeDescription {
 const isolationCondition = 'midship.dev/PodIsolation';
 
 /** `CAPACITY` of a machine when nobody says otherwise; 110 pods as upstream. */
-export function capacityOf({ cpus, memoryKiB }: MachineFacts): Readonly<Record<string, string>> {
-  return { cpu: String(cpus), memory: `${memoryKiB}Ki`, pods: '110' };
+export function capacityOf({ cpus, memoryKiB, diskKiB }: MachineFacts): Readonly<Record<string, string>> {
+  return { cpu: String(cpus), 'ephemeral-storage': `${diskKiB}Ki`, memory: `${memoryKiB}Ki`, pods: '110' };
+}
+
+/** The part that pods may ask for. As a kubelet, it keeps the tenth of the disk back at which it evicts pods, and counts in bytes. */
+export function allocatableOf(capacity: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
+  const disk = capacity['ephemeral-storage'];
+  return disk === undefined ? capacity : { ...capacity, 'ephemeral-storage': String(Math.floor(wholeValueOf(disk) * 0.9)) };
 }
 
 export function nodeLabelsOf({ name, labels: own, simulated, machine }: NodeDescription): Record<string, string> {

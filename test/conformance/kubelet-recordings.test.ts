@@ -57,6 +57,7 @@ it('a Node is registered with the fields of a kubelet', () => {
         osImage: nodeInfo?.osImage ?? '',
         cpus: 2,
         memoryKiB: 1,
+        diskKiB: 1,
       },
       kubeletVersion: nodeInfo?.kubeletVersion ?? '',
       runtimeVersion: nodeInfo?.containerRuntimeVersion ?? '',

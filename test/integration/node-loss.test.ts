@@ -61,7 +61,7 @@ async function startNodes(): Promise<{
   const host = createSimulatedHost({ clock, version: 'test' });
   const directory = await temporaryDirectory('nodes');
   const metrics = createKubeletMetrics(createMetrics());
-  const machine = await readMachineFacts();
+  const machine = await readMachineFacts('/');
   const agents = new Map<string, NodeAgent>();
   const { signal } = new AbortController();
   await queue.start({ signal });

@@ -146,7 +146,7 @@ type OwnOptions = Pick<
 async function createAgents(options: NodesOptions, queue: PodQueue): Promise<Agents> {
   const { configuration, log, version, clock, random, events, steps, podsOf, config } = options;
   const files = filesOf(configuration.dataDirectory);
-  const machine = await readMachineFacts();
+  const machine = await readMachineFacts(configuration.dataDirectory);
   const metrics = createKubeletMetrics(options.metrics);
   const endpoints = createPodEndpoints(options.informers, clock);
   return {
@@ -364,6 +364,7 @@ async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<
     ...machine,
     cpus: Math.max(1, Math.floor(machine.cpus / realNodes.length)),
     memoryKiB: Math.floor(machine.memoryKiB / realNodes.length),
+    diskKiB: Math.floor(machine.diskKiB / realNodes.length),
   });
   const host = await openProcessHost({
     nodePath: process.execPath,

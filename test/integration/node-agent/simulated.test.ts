@@ -47,7 +47,7 @@ beforeAll(async () => {
     recorder: events.recorder('kubelet'),
     steps: createStepLog({ clock, log, metrics }),
     metrics: createKubeletMetrics(metrics),
-    machine: await readMachineFacts(),
+    machine: await readMachineFacts('/'),
     kubeletVersion: 'v1.36.0+midship.0.1.0',
     directory: '/nonexistent',
     logDirectory: '/nonexistent',
