@@ -136,6 +136,8 @@ export type WriteResult = { readonly ok: true; readonly revision: number } | { r
 export interface HistoryOptions {
   /** Older changes are not given at all. */
   readonly afterRevision?: number;
+  /** Absent: `currentRevision`, which other writers of a shared store may be ahead of. */
+  readonly upTo?: number;
   readonly maxChanges: number;
   /** Characters of values, about. */
   readonly maxSize: number;

@@ -11,7 +11,7 @@ import { isExpired } from '../../src/machinery/status-error.ts';
 import { openEtcdStorage } from '../../src/storage/etcd/storage.ts';
 import { openMemoryStorage } from '../../src/storage/memory/storage.ts';
 import { openSqliteStorage } from '../../src/storage/sqlite/storage.ts';
-import type { Storage, StorageEvent, StoredChange, WriteResult } from '../../src/storage/storage.ts';
+import type { HistoryOptions, Storage, StorageEvent, StoredChange, WriteResult } from '../../src/storage/storage.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../support/etcd.ts';
 
 /**
@@ -363,9 +363,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
   });
 
   describe('history', () => {
-    const historyOf = async (
-      options: { readonly afterRevision?: number; readonly maxChanges?: number; readonly maxSize?: number } = {},
-    ): Promise<readonly StoredChange[]> => {
+    const historyOf = async (options: Omit<Partial<HistoryOptions>, 'onChanges'> = {}): Promise<readonly StoredChange[]> => {
       const changes: StoredChange[] = [];
       await storage.history({
         maxChanges: 1_000,
@@ -408,6 +406,7 @@ describe.each(backends)('storage $name', ({ open, durable, embedded }) => {
         { revision: 5, key: 'a', values: { before: undefined, after: '5' } },
       ];
       expect(await historyOf({ afterRevision: base + 2 })).toEqual(values);
+      expect(await historyOf({ afterRevision: base + 2, upTo: base + 4 })).toEqual(values.slice(0, 2));
       expect(await historyOf({ maxChanges: 3 })).toEqual([
         { revision: 1, key: 'a', values: undefined },
         { revision: 2, key: 'b', values: undefined },

@@ -49,12 +49,15 @@ const nothing: ResourcePast = { completeAfter: Number.POSITIVE_INFINITY, changes
 export async function readPast({
   storage,
   states,
+  upTo,
   clock,
   windowBytes,
 }: {
   readonly storage: Storage;
-  /** With the objects of now. */
+  /** With the objects of `upTo`. */
   readonly states: ReadonlyMap<string, ResourceState>;
+  /** Later changes come by the watch of the store, whether this process has seen them by now or not. */
+  readonly upTo: number;
   readonly clock: Clock;
   /** Memory that windows may take. */
   readonly windowBytes: number;
@@ -65,10 +68,11 @@ export async function readPast({
   let isKept = true;
 
   async function read(): Promise<void> {
-    start = Math.max(storage.compactedRevision, storage.isShared ? storage.currentRevision - maxSharedRevisions : 0);
+    start = Math.max(storage.compactedRevision, storage.isShared ? upTo - maxSharedRevisions : 0);
     for (const state of states.values()) state.window.startAt(start);
     await storage.history({
       afterRevision: start,
+      upTo,
       maxChanges,
       maxSize: Math.min(maxSize, windowBytes / memoryPerChar),
       async onChanges(changes) {

@@ -144,7 +144,7 @@ class StoreRegistry implements Registry {
       const { prefix, key } = splitStoreKey(storeKey);
       this.#states.get(prefix)?.load(key, decode(text, at), memoryOf(text));
     });
-    this.#past = await readPast({ storage, states: this.#states, clock, windowBytes: budget.windowBytes });
+    this.#past = await readPast({ storage, states: this.#states, upTo: revision, clock, windowBytes: budget.windowBytes });
     await this.#follow(revision);
     this.#scheduleBookmarks();
   }

@@ -242,7 +242,7 @@ function createStorage({ client, keys, live, writes, health, clock, compacted }:
     }
   }
 
-  async function history({ afterRevision = 0, maxChanges, maxSize, onChanges }: HistoryOptions): Promise<void> {
+  async function history({ afterRevision = 0, upTo = live.position, maxChanges, maxSize, onChanges }: HistoryOptions): Promise<void> {
     const newest: { readonly event: EtcdEvent; readonly size: number }[] = [];
     const page: StoredChange[] = [];
     let size = 0;
@@ -250,7 +250,7 @@ function createStorage({ client, keys, live, writes, health, clock, compacted }:
       page.push(change);
       if (page.length === historyPage) await onChanges(page.splice(0));
     };
-    for await (const event of changes(Math.max(compactedRevision, afterRevision), live.position)) {
+    for await (const event of changes(Math.max(compactedRevision, afterRevision), upTo)) {
       const name = keys.nameOf(event.key);
       if (name === undefined) continue;
       const own = { event: { ...event, key: name }, size: event.text.length };

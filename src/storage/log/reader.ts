@@ -109,7 +109,7 @@ function* partsOf<Row extends { readonly size: number }>(rows: readonly Row[]): 
 async function readHistory({ driver, state }: LogReaderOptions, options: HistoryOptions): Promise<void> {
   const { maxChanges, maxSize, onChanges } = options;
   const from = Math.max(state.compactedRevision, options.afterRevision ?? 0);
-  const upTo = state.currentRevision;
+  const upTo = Math.min(state.currentRevision, options.upTo ?? state.currentRevision);
   const after = Math.max(historyStart(state, { maxChanges, maxSize }), from);
   for (let last = from; last < after; ) {
     const page = await driver.keysAfter(last, historyKeysRows);

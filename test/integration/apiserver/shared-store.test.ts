@@ -334,6 +334,49 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
     proxy.stop();
   });
 
+  it('give each change once after a start beside writers, whatever the own watch has seen by then', async () => {
+    const storage = await openFor('beside', etcd.endpoints);
+    const before = await clientOf(0).create(configMaps, configMap('beside'));
+    // Another server writes between the read of all objects and the read of the past, and the own watch is ahead of the objects.
+    const beside = await startTestApi({
+      storage: {
+        ...storage,
+        get currentRevision() {
+          return storage.currentRevision;
+        },
+        get compactedRevision() {
+          return storage.compactedRevision;
+        },
+        async range(options) {
+          const result = await storage.range(options);
+          if (options.prefix !== '') return result;
+          const { metadata } = await clientOf(0).patch(configMaps, refOf('beside'), { type: 'merge', body: { data: { is: 'new' } } });
+          await until(() => storage.currentRevision >= Number(metadata.resourceVersion), { what: 'the own watch has the write' });
+          return result;
+        },
+      },
+    });
+    await clientOf(0).delete(configMaps, refOf('beside'));
+    const { storage: first } = servers[0] as TestApi;
+    await until(() => beside.kubeApi.revision >= first.currentRevision, { what: 'the deletion is in memory' });
+    const seen: string[] = [];
+    const end = new AbortController();
+    await beside.kubeApi.watch(
+      { kind: configMaps, user: admin, userAgent: 'test' },
+      {
+        namespace: 'team',
+        resourceVersion: before.metadata.resourceVersion,
+        signal: end.signal,
+        onEvents: (records) => seen.push(...records.map(({ type, object }) => `${type} ${object.metadata.name}`)),
+        onEnd: () => undefined,
+      },
+    );
+    await until(() => seen.includes('DELETED beside'), { what: 'the deletion' });
+    end.abort();
+    expect(seen).toEqual(['MODIFIED beside', 'DELETED beside']);
+    await beside.stop();
+  });
+
   it('start although somebody else compacts the store meanwhile', async () => {
     const stranger = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
     await clientOf(0).create(configMaps, configMap('compacted'));
