@@ -6,10 +6,11 @@ import { temporary } from './cluster.mjs';
 
 const etcdPath = '/usr/bin/etcd';
 export const hasEtcd = existsSync(etcdPath);
+/** On addresses that no other program has: etcd has to know its ports in advance. */
 const port = 2379;
 
-/** Addresses that no other program has: etcd has to know its ports in advance. */
-export function startEtcd(members = 1) {
+/** Resolves when all members serve, so that no start of a server has theirs in it. */
+export async function startEtcd(members = 1) {
   const directory = temporary('etcd');
   const hosts = Array.from({ length: members }, (_, at) => `127.33.0.${at + 1}`);
   const peerOf = (host) => `http://${host}:2380`;
@@ -26,6 +27,7 @@ export function startEtcd(members = 1) {
       { stdio: 'ignore' },
     );
   });
+  await Promise.all(hosts.map(untilHealthy));
   return {
     endpoints: hosts.map((host) => ({ host, port })),
     url: `etcd://${hosts.map((host) => `${host}:${port}`).join(',')}`,
@@ -46,4 +48,13 @@ export function startEtcd(members = 1) {
       await Promise.all(ends);
     },
   };
+}
+
+async function untilHealthy(host) {
+  const isHealthy = () =>
+    fetch(`http://${host}:${port}/health`).then(
+      ({ ok }) => ok,
+      () => false,
+    );
+  while (!(await isHealthy())) await new Promise((resolve) => setTimeout(resolve, 20));
 }

@@ -51,7 +51,7 @@ function startServer(etcd, at, dataDirectory) {
 }
 
 async function measure(name, { members, servers }) {
-  const etcd = members === 0 ? undefined : startEtcd(members);
+  const etcd = members === 0 ? undefined : await startEtcd(members);
   const clusters = [];
   try {
     for (let at = 0; at < servers; at += 1) clusters.push(await startServer(etcd, at));
@@ -64,6 +64,8 @@ async function measure(name, { members, servers }) {
       // The first round is the compiler's.
       { name: `${name}: ${replicas} pods created to Ready`, unit: '1/s', samples: perSecond.slice(1) },
       { name: `${name}: one write at a time over HTTP`, unit: 'ms', samples: await writeSerially(client) },
+      { name: `${name}: one read at a time, added by the barrier`, unit: 'ms', samples: await readSerially(client) },
+      { name: `${name}: resident memory of the first server`, unit: 'MiB', samples: [clusters[0].rssMiB()] },
     ];
     if (servers > 1) rows.push(...(await failOver(name, clusters)));
     const last = clusters.at(-1).client;
@@ -110,6 +112,21 @@ async function writeSerially(client) {
   return samples;
 }
 
+/** Each sample is a list of few objects at the newest state without the time of one from memory, which waits for nothing. */
+async function readSerially(client) {
+  const timeOf = async (options) => {
+    const startedAt = performance.now();
+    await client.list(configMaps, { namespace: 'kube-public', ...options });
+    return performance.now() - startedAt;
+  };
+  const samples = [];
+  for (let n = 0; n < writes; n += 1) {
+    const fromMemory = await timeOf({ resourceVersion: '0' });
+    samples.push((await timeOf({})) - fromMemory);
+  }
+  return samples;
+}
+
 const holderOf = async (client) =>
   (await client.get(leases, { namespace: 'kube-system', name: 'kube-controller-manager' })).spec?.holderIdentity ?? '';
 
@@ -150,7 +167,7 @@ async function loseLeader(etcd, client) {
 }
 
 async function startFull(name, members) {
-  const etcd = members === 0 ? undefined : startEtcd(members);
+  const etcd = members === 0 ? undefined : await startEtcd(members);
   const dataDirectory = temporary('full');
   let cluster = await startServer(etcd, 0, dataDirectory);
   try {

@@ -1,4 +1,5 @@
-// Durable writes through the in-process client: on SQLite with synchronous=FULL, and on a real etcd with one member where it is installed.
+// Durable writes through the in-process client: on SQLite with synchronous=FULL, and on a real etcd with one and three members where it is
+// installed.
 import { join } from 'node:path';
 import { configMaps } from '../../dist/api/core/v1/config-map.js';
 import { namespaces } from '../../dist/api/core/v1/namespace.js';
@@ -17,8 +18,12 @@ const inFlight = 512;
 
 export async function store() {
   const results = await measure('', await openSqliteStorage({ path: join(temporary('store'), 'state.db') }));
-  if (!hasEtcd) return results;
-  const etcd = startEtcd();
+  if (hasEtcd) for (const members of [1, 3]) results.push(...(await measureEtcd(members)));
+  return results;
+}
+
+async function measureEtcd(members) {
+  const etcd = await startEtcd(members);
   try {
     const storage = await openEtcdStorage({
       endpoints: etcd.endpoints,
@@ -26,7 +31,7 @@ export async function store() {
       serverId: 'bench',
       log: createLog({ level: 'silent' }),
     });
-    return [...results, ...(await measure(', etcd', storage))];
+    return await measure(`, etcd x${members}`, storage);
   } finally {
     await etcd.end();
   }

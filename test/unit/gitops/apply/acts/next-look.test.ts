@@ -21,7 +21,11 @@ it('looks again at an app whose source is missing, although its wait ends during
     revisions: { get: () => undefined, isKnown: () => false, keys: () => [] },
     absent: 'does not exist',
   } as never);
-  const nextLook = createNextLook({ clock, appHealth: { lookAgainAfterMs: () => undefined }, autoRevert: { graceLeftMs: () => undefined } });
+  const nextLook = createNextLook({
+    clock,
+    appHealth: { lookAgainAfterMs: () => undefined },
+    autoRevert: { graceLeftMs: () => undefined },
+  });
   const target = { drift: { retryAfterMs: () => undefined } };
   const rest = { state: newAppRecords('flux-system/shop'), target, checksUnknown: false };
 
