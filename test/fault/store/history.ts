@@ -29,8 +29,13 @@ export type Outcome =
   | { readonly kind: 'absent' | 'exists' | 'conflict' }
   /** Refused for another reason: it has no effect. */
   | { readonly kind: 'refused'; readonly why: string }
+  /** No connection came about, so it has no effect. */
+  | { readonly kind: 'unsent'; readonly why: string }
   /** A write that may take effect at any time after its start, or never; of a read, no answer. */
   | { readonly kind: 'unknown'; readonly why: string };
+
+/** The server said what became of it. */
+export const isAnswered = ({ outcome }: Call): boolean => outcome.kind !== 'unknown' && outcome.kind !== 'unsent';
 
 /** A list that was answered as a whole, in pages or in one. */
 export interface ListCall {

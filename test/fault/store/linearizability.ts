@@ -90,7 +90,7 @@ class Search {
     this.#key = key;
     this.#maxSteps = maxSteps;
     this.#steps = calls
-      .filter(({ verb, outcome }) => outcome.kind !== 'refused' && !(verb === 'get' && outcome.kind === 'unknown'))
+      .filter(({ verb, outcome }) => outcome.kind !== 'refused' && outcome.kind !== 'unsent' && !(verb === 'get' && outcome.kind === 'unknown'))
       // A patch that gave up among other writers has no effect, and says nothing of the state.
       .filter(({ verb, outcome }) => !((verb === 'patch' || verb === 'apply') && outcome.kind === 'conflict'))
       .map((call) => stepOf(call, revisions))
@@ -141,7 +141,8 @@ class Search {
       const { changes, revision } = this.#steps[index] as Step;
       return changes && (revision === undefined || index === lowest);
     });
-    candidates.sort((a, b) => Number(this.#steps[a]?.isOptional) - Number(this.#steps[b]?.isOptional));
+    // Most likely first, or hundreds of writes without an answer are tried in all orders before it.
+    candidates.sort((a, b) => this.#likelihood(b) - this.#likelihood(a));
     for (const index of candidates) {
       const after = next(before, this.#steps[index] as Step);
       if (after === undefined) continue;
@@ -151,6 +152,11 @@ class Search {
     }
     this.#failed.add(id);
     return undo();
+  }
+
+  #likelihood(index: number): number {
+    const { revision, isOptional } = this.#steps[index] as Step;
+    return isOptional ? 0 : revision === undefined ? 1 : 2;
   }
 
   /** Steps that may come next: none that is left ended before they began. */
@@ -198,6 +204,7 @@ function next(state: State, { call, revision, changes }: Step): State | undefine
       exists: () => isPresent,
       conflict: () => isPresent && state.revision !== expected,
       refused: () => true,
+      unsent: () => true,
       unknown: () => true,
     }[outcome.kind]();
     return fits ? state : undefined;

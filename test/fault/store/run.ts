@@ -7,7 +7,7 @@ import { until } from '../../support/until.ts';
 import type { Api } from './api.ts';
 import { checkHistory } from './check.ts';
 import { runFaults } from './faults.ts';
-import { type History, openHistory, readHistory, recordsOf } from './history.ts';
+import { type History, isAnswered, openHistory, readHistory, recordsOf } from './history.ts';
 import { type Stage, type StoreName, startStage, type Topology } from './stage.ts';
 import { keys, list, resources, runClient, send } from './traffic.ts';
 import { startWatcher, type Watcher, watchSession } from './watchers.ts';
@@ -63,7 +63,7 @@ export async function runOnce(store: StoreName, seed: number): Promise<RunResult
   const records = readHistory(historyFile);
   errors.push(...checkHistory(records));
   const calls = recordsOf(records, 'call');
-  const answered = calls.filter(({ outcome }) => outcome.kind !== 'unknown').length;
+  const answered = calls.filter(isAnswered).length;
   const events = recordsOf(records, 'event').length;
   if (Math.min(answered, events) < minLooked) errors.push(`Run: ${answered} calls were answered and ${events} events came: too few`);
   if (errors.length === 0) rmSync(historyFile);

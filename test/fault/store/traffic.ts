@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Api, ApiRequest, Thing } from './api.ts';
-import { type Call, colorOf, type History, type Item, type Outcome, resourceOf } from './history.ts';
+import { type Call, colorOf, type History, isAnswered, type Item, type Outcome, resourceOf } from './history.ts';
 
 export const resources = ['configmaps', 'secrets'] as const;
 const kinds: Readonly<Record<string, string>> = { configmaps: 'ConfigMap', secrets: 'Secret' };
@@ -53,7 +53,7 @@ export async function runClient({ client, apis, random, history, isOver, onAnswe
       const call = await send(api, { client, server, key, value, expected, verb, body });
       if (call.outcome.kind === 'ok' && call.outcome.revision !== undefined) seen.set(key, call.outcome.revision);
       history.append(call);
-      if (call.outcome.kind === 'unknown') await sleep(failedPauseMs);
+      if (!isAnswered(call)) await sleep(failedPauseMs);
       else onAnswer();
     }
     await sleep(random() * maxPauseMs);
@@ -78,7 +78,7 @@ export async function send(api: Api, { client, server, key, value, expected, ver
   const start = performance.now();
   const outcome = await api.request(requestOf({ key, value, expected, verb, body })).then(
     (answer) => outcomeOf(verb, key, answer),
-    (err: Error): Outcome => ({ kind: 'unknown', why: err.message }),
+    (err: NodeJS.ErrnoException): Outcome => ({ kind: isUnsent(err) ? 'unsent' : 'unknown', why: err.message }),
   );
   const isWrite = verb !== 'get' && verb !== 'delete';
   return {
@@ -87,6 +87,10 @@ export async function send(api: Api, { client, server, key, value, expected, ver
     ...(expected === undefined ? {} : { expected }),
   };
 }
+
+/** A request leaves the client only after the handshake of TLS. */
+const isUnsent = ({ code, message }: NodeJS.ErrnoException): boolean =>
+  code === 'ECONNREFUSED' || message.includes('before secure TLS connection was established');
 
 function requestOf({ key, value, expected, verb, body }: Pick<CallOptions, 'key' | 'value' | 'expected' | 'verb' | 'body'>): ApiRequest {
   const resource = resourceOf(key);
