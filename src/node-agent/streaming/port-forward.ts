@@ -83,7 +83,8 @@ async function forwardStream(forward: PortForward, stream: SpdyStream, portText:
   try {
     await join(stream, target);
   } catch (err) {
-    // The error shows which side went first; a client that reset the stream gets nothing any more.
+    // kubectl resets each stream that it is done with, and takes an error for the end of all connections.
+    if (stream.wasReset) return;
     throw new Error(failure(forward, portText, err), { cause: err });
   }
 }

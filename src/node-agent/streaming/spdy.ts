@@ -23,6 +23,8 @@ export interface SpdySessionOptions {
 /** One stream. Ending it closes our side, `destroy` resets it; it is destroyed when the session is over. */
 export interface SpdyStream extends Duplex {
   readonly headers: ReadonlyMap<string, string>;
+  /** The peer has reset it, or is gone: it waits for nothing of this stream any more. */
+  readonly wasReset: boolean;
 }
 
 /** A violation of the protocol, or of a bound, by a peer. */
@@ -92,7 +94,7 @@ export async function serveSpdy({ socket, head, maxStreams, onStream }: SpdySess
         return;
       case types.rstStream:
         if (body.length < 8) throw new SpdyError('RST_STREAM is too short');
-        streams.get(body.readUInt32BE(0) & 0x7fffffff)?.wasReset();
+        streams.get(body.readUInt32BE(0) & 0x7fffffff)?.resetByPeer();
         return;
       case types.ping:
         // Odd ones are the client's, the others would answer ours.
@@ -110,7 +112,7 @@ export async function serveSpdy({ socket, head, maxStreams, onStream }: SpdySess
     await readFrames({ socket, head, streams, onControl });
   } finally {
     headerDecoder.close();
-    for (const stream of streams.values()) stream.wasReset();
+    for (const stream of streams.values()) stream.resetByPeer();
     socket.destroy();
   }
 }
@@ -167,7 +169,7 @@ export function connectSpdy({ socket, head }: Pick<SpdySessionOptions, 'socket' 
         for (const stream of streams.values()) stream.wasLeft();
       },
       (err: unknown) => {
-        for (const stream of streams.values()) stream.wasReset();
+        for (const stream of streams.values()) stream.resetByPeer();
         throw err;
       },
     )
@@ -199,7 +201,7 @@ export function connectSpdy({ socket, head }: Pick<SpdySessionOptions, 'socket' 
       try {
         await replied;
       } catch (err) {
-        stream.wasReset();
+        stream.resetByPeer();
         throw err;
       } finally {
         opening.delete(id);
@@ -285,13 +287,17 @@ class Stream extends Duplex implements SpdyStream {
     this.push(null);
   }
 
+  get wasReset(): boolean {
+    return this.#wasReset;
+  }
+
   /** The peer is gone: what it sent can be read, and nothing can be written. */
   wasLeft(): void {
     this.#wasReset = true;
     if (!this.#wasEnded) this.wasEnded();
   }
 
-  wasReset(): void {
+  resetByPeer(): void {
     this.#wasReset = true;
     this.destroy();
   }
