@@ -146,7 +146,9 @@ export interface EtcdEvent {
 
 /** A try of a call; the next one goes to another member. */
 const triesMs = [1_000, 2_000, 4_000];
-/** All tries of a read together. */
+/** A member that refuses connections is asked again a moment later, not thousands of times. */
+const retryMs = 100;
+/** All tries of a read together. For changes of the past, the time without one. */
 const readMs = 10_000;
 /** A compaction of many revisions takes its time. */
 const compactMs = 60_000;
@@ -219,8 +221,7 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
       } catch (err) {
         if (!isOpen(err) || isOfCertificates(err) || clock.monotonicMs() > deadline) throw err;
         if (current === used) moveOn();
-        // A member that refuses connections is asked again a moment later, not thousands of times.
-        if ((attempt + 1) % members.length === 0) await new Promise<void>((resolve) => void clock.after(100, resolve));
+        if ((attempt + 1) % members.length === 0) await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
       }
     }
   }
@@ -241,6 +242,27 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
       answers: watchAnswers(exchange.answers),
       askProgress: () => exchange.send({ progressRequest: {} }),
     };
+  }
+
+  async function* pastOnce(request: WatchRequest, signal: AbortSignal): AsyncGenerator<WatchAnswer> {
+    const abort = new AbortController();
+    const stream = watch(request, AbortSignal.any([signal, abort.signal]));
+    let cancel: (() => void) | undefined;
+    const ask = (): void => {
+      stream.askProgress();
+      cancel = clock.after(askMs, ask);
+    };
+    try {
+      for await (const answer of stream.answers) {
+        if (answer.canceled !== undefined && answer.compactRevision === 0) throw new GrpcError(grpcCodes.unavailable, answer.canceled);
+        if (answer.created) ask();
+        yield answer;
+      }
+      throw new GrpcError(grpcCodes.unavailable, 'etcd ended the watch');
+    } finally {
+      cancel?.();
+      abort.abort();
+    }
   }
 
   return {
@@ -284,23 +306,21 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
     },
     watch,
     async *past(request, signal) {
-      const abort = new AbortController();
-      const stream = watch(request, AbortSignal.any([signal, abort.signal]));
-      let cancel: (() => void) | undefined;
-      const ask = (): void => {
-        stream.askProgress();
-        cancel = clock.after(askMs, ask);
-      };
-      try {
-        for await (const answer of stream.answers) {
-          if (answer.canceled !== undefined && answer.compactRevision === 0) throw new GrpcError(grpcCodes.unavailable, answer.canceled);
-          if (answer.created) ask();
-          yield answer;
+      let startRevision = request.startRevision;
+      for (let deadline = clock.monotonicMs() + readMs; ; ) {
+        try {
+          for await (const answer of pastOnce({ ...request, startRevision }, signal)) {
+            deadline = clock.monotonicMs() + readMs;
+            // All changes of a revision come in one answer.
+            startRevision = Math.max(startRevision, (answer.events.at(-1)?.revision ?? 0) + 1);
+            yield answer;
+          }
+          return;
+        } catch (err) {
+          if (signal.aborted || !isOpen(err) || isOfCertificates(err) || clock.monotonicMs() > deadline) throw err;
+          moveOn();
+          await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
         }
-        throw new GrpcError(grpcCodes.unavailable, 'etcd ended the watch');
-      } finally {
-        cancel?.();
-        abort.abort();
       }
     },
     moveOn,

@@ -11,6 +11,7 @@ import { isExpired, isInsufficientStorage } from '../../../src/machinery/status-
 import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
 import { type EtcdStorageOptions, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import type { Storage } from '../../../src/storage/storage.ts';
+import { startBreakingProxy } from '../../support/breaking-proxy.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
@@ -128,6 +129,35 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
       read: '/newer/meta/format',
     });
     await expect(open(etcd, { prefix: '/newer' })).rejects.toThrow('is of format 9, which this version cannot read');
+  });
+
+  it('reads the changes of the past to their end when connections break meanwhile', async () => {
+    const etcd = await start();
+    const direct = await open(etcd);
+    // More than the buffers of a connection hold, so that etcd is still sending when it breaks.
+    const text = 'x'.repeat(300_000);
+    const written: number[] = [];
+    for (let n = 0; n < 40; n += 1) {
+      const result = await direct.create(`k${n}`, { text });
+      written.push(result.ok ? result.revision : 0);
+    }
+    const proxy = await startBreakingProxy(etcd.endpoints[0] as { host: string; port: number });
+    ends.push(async () => proxy.stop());
+    const client = createEtcdClient({ endpoints: [proxy], tls: undefined, login: undefined, clock: systemClock });
+    ends.push(async () => client.close());
+    const seen: number[] = [];
+    let cuts = 0;
+    const request = { key: '/midship/', rangeEnd: '/midship0', startRevision: written[0] as number, withBefore: false };
+    for await (const { created, events } of client.past(request, AbortSignal.timeout(20_000))) {
+      seen.push(...events.map(({ revision }) => revision));
+      if ((seen.at(-1) ?? 0) >= (written.at(-1) as number)) break;
+      if (created && cuts < 2) {
+        cuts += 1;
+        proxy.cut();
+      }
+    }
+    expect(cuts).toBe(2);
+    expect(seen.filter((revision) => written.includes(revision))).toEqual(written);
   });
 
   it('ends its watches when others have compacted what it has not seen', async () => {
