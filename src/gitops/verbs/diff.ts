@@ -196,7 +196,7 @@ async function diffObject(
   const live = await tryGet(client, resource, ref);
   if (skipReasonOf(policy, live, clock.now()) !== undefined) return undefined;
   let isReplaced = false;
-  const pointers = await askPointers(client, app, object);
+  const pointers = await askPointers(client, app, { object, find: async () => live });
   const after = await client
     .patch<DynamicObject>(
       resource,

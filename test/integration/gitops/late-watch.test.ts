@@ -94,6 +94,27 @@ describe('an engine whose watches are late', () => {
     expect(await metrics()).not.toMatch(/gitops_drift_corrections_total\{[^}]*app="web"[^}]*\} [1-9]/);
   });
 
+  it('leaves its first number to an autoscaler of another cluster, which writes its status after that', async () => {
+    const { people, applied, metrics } = await startMemoryProject({ files: { 'web/deploy.yaml': deployment(3) } });
+    await applied('web');
+    const set = (replicas: number, manager: string) =>
+      people.patch(deployments, web, { type: 'merge', body: { spec: { replicas } } }, { fieldManager: manager, subresource: 'scale' });
+    // A number of `kubectl scale` is put back, also beside an autoscaler that has not acted.
+    await people.create(horizontalPodAutoscalers, scaler);
+    await set(5, 'kubectl');
+    await until(async () => (await people.get(deployments, web)).spec.replicas === 3, { what: "Git's number" });
+    await set(7, 'kube-controller-manager');
+    await until(async () => /gitops_drift_detected_total\{[^}]*app="web"[^}]*\} 2/.test(await metrics()), {
+      what: 'the change is heard of',
+    });
+    await until(async () => (await people.list(events, { namespace: home })).items.some(({ reason }) => reason === 'DriftCorrected'), {
+      what: 'the first correction',
+    });
+    await setAble(people, web);
+    await applied('web');
+    expect((await people.get(deployments, web)).spec.replicas).toBe(7);
+  });
+
   it('leaves replicas to the autoscaler that was there before the app', async () => {
     const { people, applied } = await startMemoryProject({
       files: { 'web/deploy.yaml': deployment(3), 'web/hpa.yaml': autoscaler },

@@ -18,7 +18,7 @@ import { type DynamicObject, deepEqual, type KubeObject } from '../../../machine
 import { parseApiVersion, type Resource } from '../../../machinery/resource.ts';
 import { parseLabelSelector } from '../../../machinery/selector.ts';
 import { SelectorError, safePattern } from '../../render/kustomize/selector.ts';
-import { type FieldPath, type FieldTree, fieldManager } from './fields.ts';
+import { type FieldPath, type FieldTree, fieldManager, owns } from './fields.ts';
 import { addressOf } from './object-id.ts';
 
 /** A JSON pointer, RFC 6901: `/spec/replicas`. */
@@ -32,8 +32,12 @@ export type Pointer = string;
 export interface IgnoredFields {
   /** @throws SelectorError for a pattern or selector of a rule that cannot be read */
   pointersOf(app: Kustomization, object: KubeObject): readonly Pointer[];
-  /** The same, including autoscalers that the cache does not have yet. Asks the server when that matters. */
-  pointersNow(app: Kustomization, object: KubeObject): Promise<readonly Pointer[]>;
+  /**
+   * The same, including autoscalers that the cache does not have yet. Asks the server when that matters.
+   *
+   * @param find  reads the object as it is on the server
+   */
+  pointersNow(app: Kustomization, object: KubeObject, find: FindLive): Promise<readonly Pointer[]>;
   /** The name of an autoscaler that decides the replicas of an object; undefined when none does. */
   autoscalerOf(object: KubeObject): string | undefined;
   /** Calls `listener` with the address of a workload when an autoscaler begins or ends to decide its replicas. */
@@ -41,6 +45,8 @@ export interface IgnoredFields {
   /** Resolves when the autoscalers of the cluster are known. */
   waitForSync(signal: AbortSignal): Promise<void>;
 }
+
+export type FindLive = () => Promise<KubeObject | undefined>;
 
 /** Autoscalers asked for in one list call. */
 const byTarget = 'gitops-scale-target';
@@ -64,8 +70,8 @@ export function createIgnoredFields({ client, informers }: { readonly client: Cl
   return {
     autoscalerOf,
     pointersOf: (app, object) => (autoscalerOf(object) === undefined ? named(app, object) : [...named(app, object), ...replicas]),
-    async pointersNow(app, object) {
-      return autoscalerOf(object) === undefined ? await askPointers(client, app, object) : [...named(app, object), ...replicas];
+    async pointersNow(app, object, find) {
+      return autoscalerOf(object) === undefined ? await askPointers(client, app, { object, find }) : [...named(app, object), ...replicas];
     },
     onScaleTarget(listener) {
       autoscalers.addHandler(({ before, after }) => {
@@ -100,18 +106,33 @@ const isAggregated = (object: KubeObject): boolean =>
   ((object as Partial<ClusterRole>).aggregationRule ?? undefined) !== undefined;
 
 /** Fields of an app's object that others may set, by what the server knows now; the autoscalers are asked for where they matter. */
-export async function askPointers(client: Client, app: Kustomization, object: KubeObject): Promise<readonly Pointer[]> {
+export async function askPointers(
+  client: Client,
+  app: Kustomization,
+  { object, find }: { readonly object: KubeObject; readonly find: FindLive },
+): Promise<readonly Pointer[]> {
   const asksForReplicas = isScalable(object) && (object as Scalable).spec?.replicas !== undefined;
-  return asksForReplicas && (await isScaledNow(client, object)) ? [...named(app, object), ...replicas] : named(app, object);
+  return asksForReplicas && (await isScaledNow(client, object, find)) ? [...named(app, object), ...replicas] : named(app, object);
 }
 
-async function isScaledNow(client: Client, object: KubeObject): Promise<boolean> {
+async function isScaledNow(client: Client, object: KubeObject, find: FindLive): Promise<boolean> {
   const { namespace } = object.metadata;
+  const target = targetOf(object);
+  let hasSilent = false;
   for await (const { items } of eachPage(client, horizontalPodAutoscalersV1, { namespace })) {
-    if (items.some((autoscaler) => scaleTargets(autoscaler).includes(targetOf(object)))) return true;
+    if (items.some((each) => scaleTargets(each).includes(target))) return true;
+    hasSilent ||= items.some((each) => isSilent(each) && wishedTargets(each).includes(target));
   }
-  return false;
+  // Upstream's controller writes the number before its first status, and has no other way to say that it did.
+  return hasSilent && isScaledByControllers(await find());
 }
+
+/** True when the controllers of the cluster set the replicas by `scale`, which only the one of autoscalers does. */
+const isScaledByControllers = (live: KubeObject | undefined): boolean =>
+  live?.metadata.managedFields?.some(
+    ({ manager, subresource, fieldsV1 }) =>
+      manager === 'kube-controller-manager' && subresource === 'scale' && owns(fieldsV1, replicasPath),
+  ) === true;
 
 interface Scalable extends KubeObject {
   readonly spec?: { readonly replicas?: unknown };
@@ -120,9 +141,16 @@ interface Scalable extends KubeObject {
 const targetOf = ({ kind, metadata }: KubeObject): string => `${metadata.namespace}/${kind}/${metadata.name}`;
 
 /** `namespace/Kind/name` of what an autoscaler decides the replicas of; nothing while it cannot. */
-function scaleTargets(autoscaler: HorizontalPodAutoscalerV1): readonly string[] {
-  const { kind, name } = autoscaler.spec?.scaleTargetRef ?? {};
-  return kind === undefined || !decides(autoscaler) ? [] : [`${autoscaler.metadata.namespace}/${kind}/${name}`];
+const scaleTargets = (autoscaler: HorizontalPodAutoscalerV1): readonly string[] => (decides(autoscaler) ? wishedTargets(autoscaler) : []);
+
+/** True before the first status of an autoscaler. Later its conditions alone count. */
+const isSilent = (autoscaler: HorizontalPodAutoscalerV1): boolean =>
+  conditionOf(autoscalerConditions(autoscaler), 'ScalingActive') === undefined;
+
+/** The same, whether the autoscaler can decide or not. */
+function wishedTargets({ metadata, spec }: HorizontalPodAutoscalerV1): readonly string[] {
+  const { kind, name } = spec?.scaleTargetRef ?? {};
+  return kind === undefined ? [] : [`${metadata.namespace}/${kind}/${name}`];
 }
 
 /**

@@ -82,7 +82,7 @@ export function createObjectRequests({ client, owned, ignored, clock }: ObjectRe
   /** The object without the ignored fields that someone else has, as the server knows it now. */
   async function bodyNow(write: Write): Promise<DynamicObject> {
     const { app, desired } = write;
-    const pointers = await ignored.pointersNow(app, desired.object);
+    const pointers = await ignored.pointersNow(app, desired.object, () => find(write));
     return pointers.length === 0 ? desired.object : withoutForeign(desired.object, await find(write), pointers);
   }
 
