@@ -10,7 +10,7 @@ import { createFollowedResources, type FoundObject } from './followed-resources.
 import { createObjectGraph } from './object-graph.ts';
 import { createObjectWrites } from './object-writes.ts';
 import { createOwnerStates } from './owner-states.ts';
-import { hasFinalizer, isDeletingForeground, verdictOf } from './verdict.ts';
+import { hasFinalizer, isBelow, isDeletingForeground, verdictOf } from './verdict.ts';
 
 /** An owner of a kind that is unknown now may become known. */
 const unknownKindMs = 30_000;
@@ -102,10 +102,15 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
       const dependent = resources.find(id.resource, id.key);
       if (dependent === undefined) continue;
       enqueue(id);
-      if (dependent.object.metadata.ownerReferences?.some((owner) => owner.uid === uid && owner.blockOwnerDeletion === true))
-        blocked = true;
+      const blocks = dependent.object.metadata.ownerReferences?.some((owner) => owner.uid === uid && owner.blockOwnerDeletion === true);
+      if (blocks === true && !waitFor(found, dependent)) blocked = true;
     }
     if (!blocked) await writes.dropFinalizer(found, finalizers.foregroundDeletion, signal);
+  }
+
+  /** True in a cycle of owners, where an object and a dependent would wait for each other. */
+  function waitFor(found: FoundObject, dependent: FoundObject): boolean {
+    return isDeletingForeground(dependent.object) && isBelow(found.object, uidOf(dependent), resources.findOwner);
   }
 
   /** Orphaning deletion: dependents forget the object, then it goes. */

@@ -49,3 +49,26 @@ export const hasFinalizer = ({ metadata }: KubeObject, finalizer: string): boole
 /** It is being deleted, after its dependents. */
 export const isDeletingForeground = (object: KubeObject): boolean =>
   object.metadata.deletionTimestamp !== undefined && hasFinalizer(object, finalizers.foregroundDeletion);
+
+/** Longer chains of owners are no cycle that anybody made by mistake. */
+const maxAncestors = 1_000;
+
+/** True when the uid is that of an owner of `object`, or of an owner of one; in a cycle also that of the object itself. */
+export function isBelow(
+  object: KubeObject,
+  uid: string,
+  findOwner: (owner: OwnerReference, dependent: KubeObject) => { readonly object: KubeObject } | undefined,
+): boolean {
+  const seen = new Set<string>();
+  const waiting: KubeObject[] = [object];
+  for (let next = waiting.pop(); next !== undefined && seen.size < maxAncestors; next = waiting.pop()) {
+    for (const owner of next.metadata.ownerReferences ?? []) {
+      if (owner.uid === uid) return true;
+      if (seen.has(owner.uid)) continue;
+      seen.add(owner.uid);
+      const found = findOwner(owner, next);
+      if (found !== undefined) waiting.push(found.object);
+    }
+  }
+  return false;
+}

@@ -122,6 +122,22 @@ describe('garbage collector', () => {
     await gone(cluster, 'blocking', 'owner');
   });
 
+  it.each([
+    ['itself', ['a']],
+    ['each other', ['a', 'b']],
+    ['each other over a third', ['a', 'b', 'c']],
+  ])('deletes in the foreground what owns %s', async (_, names) => {
+    const cluster = await start();
+    const made = await Promise.all(names.map((name) => addMap(cluster, name)));
+    for (const [index, name] of names.entries()) {
+      const owner = made[(index + 1) % made.length] as ConfigMap;
+      const body = { metadata: { ownerReferences: [refTo(owner, { blockOwnerDeletion: true })] } };
+      await cluster.client.patch(configMaps, { namespace, name }, { type: 'merge', body });
+    }
+    await cluster.client.delete(configMaps, { namespace, name: 'a' }, { propagationPolicy: 'Foreground' });
+    await gone(cluster, ...names);
+  });
+
   it('orphans dependents when asked to', async () => {
     const cluster = await start();
     const owner = await addMap(cluster, 'owner');
