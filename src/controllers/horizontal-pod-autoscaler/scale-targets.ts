@@ -14,7 +14,7 @@ export interface TargetReference {
 
 /** Scales of objects of any kind that has them, custom resources included. */
 export interface ScaleTargets {
-  /** @throws Error when no kind of that name is served, or StatusError */
+  /** @throws Error when no kind of that name is served or it cannot be scaled, or StatusError */
   read(target: TargetReference, namespace: string, signal: AbortSignal): Promise<ReadScale>;
   /** Sets the replicas; a scale that changed meanwhile is read again, up to five times. */
   write(scale: ReadScale, replicas: number, signal: AbortSignal): Promise<void>;
@@ -56,6 +56,8 @@ export function createScaleTargets({ client, clock }: { readonly client: Client;
         const { group } = parseApiVersion(target.apiVersion ?? '');
         throw new Error(`no matches for kind "${target.kind}" in group "${group}"`);
       }
+      // Every kind has objects, and this one would be read in place of a Scale.
+      if (!resource.subresources.includes('scale')) throw new Error('the server could not find the requested resource');
       const ref = { namespace, name: target.name };
       // The subresource of any kind is a Scale.
       const scaled: Resource<Scale> = resource as Resource as Resource<Scale>;

@@ -349,6 +349,8 @@ describe('[sig-autoscaling] [Feature:HPA] (scale resource: CPU) Deployment', () 
     await told('FailedGetScale: deployments.apps "nope" not found');
     await autoscale('odd', { scaleTargetRef: { apiVersion: 'example.com/v1', kind: 'Box', name: 'x' } });
     await told('FailedGetScale: no matches for kind "Box" in group "example.com"');
+    await autoscale('rigid', { scaleTargetRef: { apiVersion: 'apps/v1', kind: 'DaemonSet', name: 'x' } });
+    await told('FailedGetScale: the server could not find the requested resource');
   });
 
   it('says which metric it cannot have, and does not scale down without it', async () => {

@@ -27,6 +27,12 @@ describe('a HorizontalPodAutoscaler', () => {
   const metric = (type: string, source: object): readonly string[] =>
     autoscaler({ metrics: [{ type, [`${type[0]?.toLowerCase()}${type.slice(1)}`]: source }] });
 
+  it('scales a kind of a group, in one of its versions', () => {
+    const target = (apiVersion: string) => autoscaler({ scaleTargetRef: { apiVersion, kind: 'Deployment', name: 'd' } });
+    expect(target('v1')).toEqual(['spec.scaleTargetRef.apiVersion: Invalid value: "v1": apiVersion must specify API group']);
+    expect(target('a/b/c')).toEqual(['spec.scaleTargetRef.apiVersion: Invalid value: "a/b/c": unexpected GroupVersion string: a/b/c']);
+  });
+
   it('measures by one source, completely', () => {
     expect(metric('Resource', { name: 'cpu', target: { type: 'Utilization' } })).toEqual([
       'spec.metrics[0].resource.target.averageUtilization: Required value: must set either a target raw value or a target utilization',

@@ -111,7 +111,9 @@ function checkReference(
   else check(errors, `${field}.name`, name, pathSegmentErrors(name));
   // Nothing in the core group but ReplicationControllers can be scaled.
   const isGrouped = apiVersion.includes('/') || (apiVersion === 'v1' && kind === 'ReplicationController');
-  if (isScaled && !isGrouped) errors.push(invalidValue(`${field}.apiVersion`, apiVersion, 'apiVersion must specify API group'));
+  if (apiVersion.split('/').length > 2)
+    errors.push(invalidValue(`${field}.apiVersion`, apiVersion, `unexpected GroupVersion string: ${apiVersion}`));
+  else if (isScaled && !isGrouped) errors.push(invalidValue(`${field}.apiVersion`, apiVersion, 'apiVersion must specify API group'));
 }
 
 const sources = {
