@@ -143,9 +143,13 @@ export function missingPods(job: Job, world: JobWorld): number {
 /** `podReplacementPolicy: Failed`: a pod that is being deleted is not replaced before it has ended. */
 export const replacesOnlyFailed = (spec: JobSpec): boolean => spec.podReplacementPolicy === 'Failed';
 
-/** When the Job fails for its `activeDeadlineSeconds`, in milliseconds since the epoch. */
+/**
+ * When the Job fails for its `activeDeadlineSeconds`, in milliseconds since the epoch. A Job without a start starts with this pass, so one
+ * with a deadline of 0 never gets a pod.
+ */
 export function deadlineOf({ spec, status }: Job): number | undefined {
-  if (spec.activeDeadlineSeconds === undefined || status?.startTime === undefined || spec.suspend === true) return undefined;
+  if (spec.activeDeadlineSeconds === undefined || spec.suspend === true) return undefined;
+  if (status?.startTime === undefined) return spec.activeDeadlineSeconds === 0 ? 0 : undefined;
   return Date.parse(status.startTime) + spec.activeDeadlineSeconds * 1000;
 }
 

@@ -91,6 +91,10 @@ describe('job events', () => {
     expect(types(started, world({ active: 1, now: now + 60_000 }))).toEqual(['DEADLINE_EXCEEDED', 'PODS_LEFT']);
   });
 
+  it('with a deadline of 0 fail before they have a pod', () => {
+    expect(types(job({ activeDeadlineSeconds: 0 }), world())).toEqual(['DEADLINE_EXCEEDED', 'PODS_SETTLED']);
+  });
+
   it('suspend and resume, and start the time again', () => {
     const suspended = job({ suspend: true, activeDeadlineSeconds: 60 });
     expect(types(suspended, world({ active: 1 }))).toEqual(['SUSPENDED', 'PODS_LEFT']);
