@@ -1,6 +1,8 @@
+import { daemonSets } from '../../api/apps/v1/daemon-set.ts';
 import { deployments } from '../../api/apps/v1/deployment.ts';
 import { replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { statefulSets } from '../../api/apps/v1/stateful-set.ts';
+import { jobs } from '../../api/batch/v1/job.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { replicationControllers } from '../../api/core/v1/replication-controller.ts';
 import { type PodDisruptionBudget, podDisruptionBudgets } from '../../api/policy/v1/pod-disruption-budget.ts';
@@ -8,7 +10,7 @@ import { timestampOf } from '../../base/clock.ts';
 import type { Informer } from '../../client/informer.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { controllerOf, deepEqual, type KubeObject, keyOf, type OwnerReference } from '../../machinery/object.ts';
-import { apiVersionOf, type Resource } from '../../machinery/resource.ts';
+import { apiVersionOf, groupResourceOf, type Resource } from '../../machinery/resource.ts';
 import { compileLabelSelector, describeLabelSelector } from '../../machinery/selector.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
@@ -141,11 +143,20 @@ export function createDisruptionController(dependencies: ControllerDependencies)
 
   function ownerOf({ apiVersion, kind, name, uid }: OwnerReference, namespace: string | undefined): ScaledObject | undefined {
     const match = scaled.find(({ resource }) => resource.kind === kind && apiVersionOf(resource) === apiVersion);
-    if (match === undefined) throw new UnknownScale(`${kind} ${name} does not implement the scale subresource`);
+    if (match === undefined) throw new UnknownScale(`${groupResourceOfKind(apiVersion, kind)} does not implement the scale subresource`);
     const informer: Informer<ScaledObject> = match.informer;
     const found = informer.get({ namespace, name });
     return found?.metadata.uid === uid ? found : undefined;
   }
+}
+
+/** Kinds that own pods and cannot be scaled. */
+const fixedKinds: readonly Resource[] = [daemonSets, jobs];
+
+/** `daemonsets.apps`; the kind alone where that of the pods' owner is another one. */
+function groupResourceOfKind(apiVersion: string, kind: string): string {
+  const found = fixedKinds.find((each) => each.kind === kind && apiVersionOf(each) === apiVersion);
+  return found === undefined ? kind : groupResourceOf(found);
 }
 
 /** The number of wanted pods is unknown; the budget allows no eviction until it is known. */

@@ -102,6 +102,24 @@ describe('a budget', () => {
     await becomes('share', { expectedPods: 2, desiredHealthy: 1, currentHealthy: 2, disruptionsAllowed: 1 });
   });
 
+  it('names the kind of an owner that cannot be scaled', async () => {
+    const owner = { apiVersion: 'apps/v1', kind: 'DaemonSet', name: 'agent', uid: 'u', controller: true };
+    await plane.client.create(pods, {
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'agent-1', namespace, labels: { app: 'a' }, ownerReferences: [owner] },
+      spec: { nodeName: 'n', containers: [{ name: 'c', image: 'i' }] },
+    });
+    await makeBudget('half', { maxUnavailable: '50%' });
+    await until(
+      async () => {
+        const { status } = await plane.client.get(podDisruptionBudgets, { namespace, name: 'half' });
+        return status?.conditions?.[0]?.message === 'daemonsets.apps does not implement the scale subresource';
+      },
+      { what: 'the words of the condition' },
+    );
+  });
+
   it('that cannot know how many pods there should be allows nothing', async () => {
     await plane.client.create(pods, {
       apiVersion: 'v1',
