@@ -13,6 +13,9 @@ import { inBatches, slowStart } from './slow-start.ts';
 
 /** Steps that the controllers of workloads share: they make pods of a template, and write a status that changes often. */
 
+/** The bound of a DNS subdomain. */
+const maxNameLength = 253;
+
 /** A pod of the template, whose parts it shares. */
 export function podFromTemplate(resource: Resource, owner: KubeObject, template: PodTemplateSpec | undefined): New<Pod> {
   const { labels, annotations, finalizers } = template?.metadata ?? {};
@@ -21,7 +24,8 @@ export function podFromTemplate(resource: Resource, owner: KubeObject, template:
     apiVersion: 'v1',
     kind: 'Pod',
     metadata: {
-      generateName: `${name}-`,
+      // The longest names have no room for a dash.
+      generateName: name.length < maxNameLength ? `${name}-` : name,
       ...(namespace === undefined ? {} : { namespace }),
       ...(labels === undefined ? {} : { labels }),
       ...(annotations === undefined ? {} : { annotations }),

@@ -26,6 +26,9 @@ export interface NewRevisionOptions {
   readonly collisionCount: number;
 }
 
+/** As much of the owner's name as upstream keeps. */
+const maxOwnerName = 223;
+
 /** The revision of the owner's current template, as upstream's controllers name and label it. */
 export function newRevision({ resource, owner, hashLabel, revision, collisionCount }: NewRevisionOptions): New<ControllerRevision> {
   const { name, namespace, annotations } = owner.metadata;
@@ -34,7 +37,7 @@ export function newRevision({ resource, owner, hashLabel, revision, collisionCou
     apiVersion: 'apps/v1',
     kind: 'ControllerRevision',
     metadata: {
-      name: `${name}-${hash}`,
+      name: `${name.slice(0, maxOwnerName)}-${hash}`,
       ...(namespace === undefined ? {} : { namespace }),
       labels: { ...owner.spec.template.metadata?.labels, [hashLabel]: hash },
       ...(annotations === undefined ? {} : { annotations }),

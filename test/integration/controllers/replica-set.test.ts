@@ -125,6 +125,15 @@ describe.each(kinds)('[sig-apps] %s', (kind, resource, of) => {
     expect(scale).toMatchObject({ kind: 'Scale', spec: { replicas: 4 }, status: { replicas: 4, selector: 'app=web' } });
   });
 
+  it('makes pods when its name has no room for a dash', async () => {
+    const stage = await start();
+    const longest = 'z'.repeat(253);
+    const { metadata, ...rest } = of({ replicas: 1 });
+    await stage.client.create(resource, { ...rest, metadata: { ...metadata, name: longest } });
+    await stage.settle();
+    expect((await stage.get(resource, longest)).status?.replicas).toBe(1);
+  });
+
   it('counts a pod as available after minReadySeconds', async () => {
     const stage = await start();
     await create(stage, { minReadySeconds: 30 });

@@ -406,6 +406,16 @@ describe('[sig-apps] ControllerRevision of a StatefulSet', () => {
     expect((await stage.revisions()).map(({ revision }) => revision)).toEqual([4, 5, 6]);
   });
 
+  it('says of a name that is too long for labels why there is no pod', async () => {
+    const stage = await start();
+    const { metadata, ...rest } = set({ replicas: 1 });
+    await create(stage, { ...rest, metadata: { ...metadata, name: 'y'.repeat(250) } });
+    expect((await stage.revisions()).map(({ name }) => name.length)).toEqual([223 + 1 + 10]);
+    expect((await stage.events()).join()).toMatch(
+      /FailedCreate: create Pod y+-0 in StatefulSet y+ failed error: .* must be no more than 63 bytes/,
+    );
+  });
+
   it('adopts orphaned revisions of a set that comes back', async () => {
     const stage = await startWithGarbage();
     await create(stage, set({ replicas: 1 }));
