@@ -1,11 +1,20 @@
-import { readFileSync } from 'node:fs';
 import { connect as connectPlain } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { connect as connectTls } from 'node:tls';
-import { fileURLToPath } from 'node:url';
-import protobuf from 'protobufjs';
 import type { Clock } from '../../base/clock.ts';
 import { createGrpcClient, type GrpcClient, GrpcError, type GrpcExchange, type GrpcMethod, grpcCodes } from '../../base/grpc.ts';
+import {
+  type Alarm,
+  calls,
+  type EtcdEvent,
+  type EtcdStatus,
+  type RangeAnswer,
+  type RangeRequest,
+  type TxnAnswer,
+  type TxnRequest,
+  type WatchPiece,
+  type WatchRequest,
+} from './messages.ts';
 
 /**
  * The calls of etcd's version 3 API that the store makes, on whichever of several members answers. Revisions are numbers: they stay below
@@ -39,20 +48,6 @@ export interface EtcdClient {
   close(): void;
 }
 
-export interface EtcdStatus {
-  readonly version: string;
-  readonly sizeBytes: number;
-  /** Without what a defragmentation would free. */
-  readonly inUseBytes: number;
-  /** 0 before etcd 3.6, which does not say it here. */
-  readonly quotaBytes: number;
-  readonly hasLeader: boolean;
-}
-
-export const alarmTypes = ['NOSPACE', 'CORRUPT'] as const;
-/** While one is raised etcd refuses writes; a person disarms it. */
-export type Alarm = (typeof alarmTypes)[number];
-
 export interface EtcdClientOptions {
   readonly endpoints: readonly EtcdEndpoint[];
   readonly tls: EtcdTls | undefined;
@@ -72,51 +67,6 @@ export interface EtcdTls {
   readonly key: string | undefined;
 }
 
-export interface KeyValue {
-  readonly key: string;
-  readonly text: string;
-  readonly createRevision: number;
-  readonly modRevision: number;
-}
-
-export interface RangeRequest {
-  readonly key: string;
-  /** Absent: this key alone. */
-  readonly rangeEnd?: string;
-  readonly limit?: number;
-  /** Absent: the newest. */
-  readonly revision?: number;
-}
-
-export interface RangeAnswer {
-  readonly revision: number;
-  readonly entries: readonly KeyValue[];
-  readonly more: boolean;
-}
-
-export interface TxnRequest {
-  /** All must hold: the newest revision of each key, 0 for a key that is absent. */
-  readonly compare: readonly { readonly key: string; readonly revision: number }[];
-  readonly success: { readonly put: { readonly key: string; readonly text: string } } | { readonly delete: string };
-  /** Read when a comparison fails. */
-  readonly read: string;
-}
-
-export interface TxnAnswer {
-  readonly revision: number;
-  readonly succeeded: boolean;
-  /** Undefined after a success, and when the key is absent. */
-  readonly found: KeyValue | undefined;
-}
-
-export interface WatchRequest {
-  readonly key: string;
-  readonly rangeEnd?: string;
-  readonly startRevision: number;
-  /** Changes come with the value that they replaced. */
-  readonly withBefore: boolean;
-}
-
 export interface WatchStream {
   readonly answers: AsyncIterable<WatchAnswer>;
   /** Asks for an answer without changes that says up to where nothing is missing. */
@@ -132,16 +82,6 @@ export interface WatchAnswer {
   readonly compactRevision: number;
   /** Changes of complete revisions. */
   readonly events: readonly EtcdEvent[];
-}
-
-export interface EtcdEvent {
-  readonly type: 'put' | 'delete';
-  readonly key: string;
-  readonly revision: number;
-  readonly created: boolean;
-  /** Empty for deletions. */
-  readonly text: string;
-  readonly before: KeyValue | undefined;
 }
 
 /** A try of a call; the next one goes to another member. */
@@ -173,7 +113,6 @@ export const isOpen = (err: unknown): boolean =>
 export const isOfCertificates = (err: unknown): boolean => err instanceof GrpcError && /certificate/i.test(err.message);
 
 export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOptions): EtcdClient {
-  const calls = loadCalls();
   let token: string | undefined;
   const members = endpoints.map(({ host, port }) =>
     createGrpcClient({
@@ -195,9 +134,7 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
   async function logIn(): Promise<void> {
     if (login === undefined) return;
     token = undefined;
-    const { user: name, password } = login;
-    const answer = await member().call(calls.authenticate, { name, password }, { timeoutMs: readMs });
-    token = answer.token;
+    token = await member().call(calls.authenticate, login, { timeoutMs: readMs });
   }
 
   async function call<Request, Response>(method: GrpcMethod<Request, Response>, request: Request, timeoutMs: number): Promise<Response> {
@@ -227,20 +164,11 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
   }
 
   function watch(request: WatchRequest, signal: AbortSignal): WatchStream {
-    const exchange: GrpcExchange<object, RawWatchAnswer> = member().open(calls.watch, { signal });
-    exchange.send({
-      createRequest: {
-        key: Buffer.from(request.key),
-        ...(request.rangeEnd === undefined ? {} : { rangeEnd: Buffer.from(request.rangeEnd) }),
-        startRevision: request.startRevision,
-        progressNotify: true,
-        prevKv: request.withBefore,
-        fragment: true,
-      },
-    });
+    const exchange: GrpcExchange<WatchRequest | 'progress', WatchPiece> = member().open(calls.watch, { signal });
+    exchange.send(request);
     return {
       answers: watchAnswers(exchange.answers),
-      askProgress: () => exchange.send({ progressRequest: {} }),
+      askProgress: () => exchange.send('progress'),
     };
   }
 
@@ -266,44 +194,11 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
   }
 
   return {
-    async range({ key, rangeEnd, limit, revision }) {
-      const answer = await persevere(calls.range, {
-        key: Buffer.from(key),
-        ...(rangeEnd === undefined ? {} : { rangeEnd: Buffer.from(rangeEnd) }),
-        limit: limit ?? 0,
-        revision: revision ?? 0,
-      });
-      return { revision: answer.header.revision, entries: answer.kvs.map(entryOf), more: answer.more };
-    },
-    async txn({ compare, success, read }) {
-      const answer = await call(
-        calls.txn,
-        {
-          compare: compare.map(({ key, revision }) => ({ target: 'MOD', key: Buffer.from(key), modRevision: revision })),
-          success: [
-            'put' in success
-              ? { requestPut: { key: Buffer.from(success.put.key), value: Buffer.from(success.put.text) } }
-              : { requestDeleteRange: { key: Buffer.from(success.delete) } },
-          ],
-          failure: [{ requestRange: { key: Buffer.from(read) } }],
-        },
-        triesMs[1] as number,
-      );
-      const [found] = answer.responses[0]?.responseRange?.kvs ?? [];
-      return { revision: answer.header.revision, succeeded: answer.succeeded, found: found === undefined ? undefined : entryOf(found) };
-    },
-    async compact(revision, physical) {
-      await call(calls.compact, { revision, physical }, compactMs);
-    },
-    async status() {
-      const { version, dbSize, dbSizeInUse, dbSizeQuota, leader } = await persevere(calls.status, {});
-      // The id of the leader has 64 bits, of which a number keeps too few to name it.
-      return { version, sizeBytes: dbSize, inUseBytes: dbSizeInUse, quotaBytes: dbSizeQuota, hasLeader: leader !== 0 };
-    },
-    async alarms() {
-      const { alarms } = await persevere(calls.alarm, {});
-      return alarmTypes.filter((type) => alarms.some(({ alarm }) => alarm === type));
-    },
+    range: (request) => persevere(calls.range, request),
+    txn: (request) => call(calls.txn, request, triesMs[1] as number),
+    compact: (revision, physical) => call(calls.compact, { revision, physical }, compactMs),
+    status: () => persevere(calls.status, undefined),
+    alarms: () => persevere(calls.alarms, undefined),
     watch,
     async *past(request, signal) {
       let startRevision = request.startRevision;
@@ -347,93 +242,13 @@ function dial({ host, port }: EtcdEndpoint, tls: EtcdTls | undefined): Duplex {
   });
 }
 
-interface RawKeyValue {
-  readonly key: Uint8Array;
-  readonly value: Uint8Array;
-  readonly createRevision: number;
-  readonly modRevision: number;
-}
-
-interface RawRange {
-  readonly header: { readonly revision: number };
-  readonly kvs: readonly RawKeyValue[];
-  readonly more: boolean;
-}
-
-interface RawWatchAnswer {
-  readonly header: { readonly revision: number };
-  readonly created: boolean;
-  readonly canceled: boolean;
-  readonly compactRevision: number;
-  readonly cancelReason: string;
-  readonly fragment: boolean;
-  readonly events: readonly { readonly type: 'PUT' | 'DELETE'; readonly kv: RawKeyValue; readonly prevKv?: RawKeyValue | null }[];
-}
-
-function loadCalls() {
-  const { root } = protobuf.parse(readFileSync(fileURLToPath(new URL('etcd.proto', import.meta.url)), 'utf8'), new protobuf.Root());
-  function method<Response>(path: string, request: string, response: string): GrpcMethod<object, Response> {
-    const requestType = root.lookupType(`etcdserverpb.${request}`);
-    const responseType = root.lookupType(`etcdserverpb.${response}`);
-    return {
-      path: `/etcdserverpb.${path}`,
-      encode: (message) => requestType.encode(requestType.fromObject(message)).finish(),
-      decode: (bytes) =>
-        responseType.toObject(responseType.decode(bytes), { longs: Number, enums: String, defaults: true }) as unknown as Response,
-    };
-  }
-  return {
-    range: method<RawRange>('KV/Range', 'RangeRequest', 'RangeResponse'),
-    txn: method<{
-      readonly header: { readonly revision: number };
-      readonly succeeded: boolean;
-      readonly responses: readonly { readonly responseRange?: RawRange | null }[];
-    }>('KV/Txn', 'TxnRequest', 'TxnResponse'),
-    compact: method<object>('KV/Compact', 'CompactionRequest', 'CompactionResponse'),
-    watch: method<RawWatchAnswer>('Watch/Watch', 'WatchRequest', 'WatchResponse'),
-    authenticate: method<{ readonly token: string }>('Auth/Authenticate', 'AuthenticateRequest', 'AuthenticateResponse'),
-    status: method<{
-      readonly version: string;
-      readonly dbSize: number;
-      readonly dbSizeInUse: number;
-      readonly dbSizeQuota: number;
-      readonly leader: number;
-    }>('Maintenance/Status', 'StatusRequest', 'StatusResponse'),
-    alarm: method<{ readonly alarms: readonly { readonly alarm: string }[] }>('Maintenance/Alarm', 'AlarmRequest', 'AlarmResponse'),
-  };
-}
-
-const textOf = (bytes: Uint8Array): string => Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('utf8');
-
-const entryOf = ({ key, value, createRevision, modRevision }: RawKeyValue): KeyValue => ({
-  key: textOf(key),
-  text: textOf(value),
-  createRevision,
-  modRevision,
-});
-
 /** Joins what etcd cut: a revision may be larger than an answer. */
-async function* watchAnswers(answers: AsyncIterable<RawWatchAnswer>): AsyncGenerator<WatchAnswer> {
+async function* watchAnswers(answers: AsyncIterable<WatchPiece>): AsyncGenerator<WatchAnswer> {
   let pieces: EtcdEvent[] = [];
-  for await (const { header, created, canceled, compactRevision, cancelReason, fragment, events } of answers) {
-    pieces.push(...events.map(eventOf));
+  for await (const { revision, created, canceled, compactRevision, cancelReason, fragment, events } of answers) {
+    pieces.push(...events);
     if (fragment) continue;
-    yield {
-      revision: header.revision,
-      created,
-      canceled: canceled ? cancelReason || 'the watch was canceled' : undefined,
-      compactRevision,
-      events: pieces,
-    };
+    yield { revision, created, canceled: canceled ? cancelReason || 'the watch was canceled' : undefined, compactRevision, events: pieces };
     pieces = [];
   }
 }
-
-const eventOf = ({ type, kv, prevKv }: RawWatchAnswer['events'][number]): EtcdEvent => ({
-  type: type === 'DELETE' ? 'delete' : 'put',
-  key: textOf(kv.key),
-  revision: kv.modRevision,
-  created: type === 'PUT' && kv.createRevision === kv.modRevision,
-  text: type === 'DELETE' ? '' : textOf(kv.value),
-  before: prevKv === undefined || prevKv === null ? undefined : entryOf(prevKv),
-});

@@ -1,4 +1,5 @@
-import { type EtcdClient, isOpen, type TxnAnswer } from './client.ts';
+import { type EtcdClient, isOpen } from './client.ts';
+import type { TxnAnswer } from './messages.ts';
 
 interface OnceOnly {
   readonly key: string;

@@ -5,7 +5,8 @@ import { readAnswer } from '../../base/http-answer.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { familyHead, familyOf } from '../../base/series.ts';
-import { type Alarm, alarmTypes, type EtcdClient, type EtcdEndpoint, type EtcdStatus, type EtcdTls } from './client.ts';
+import type { EtcdClient, EtcdEndpoint, EtcdTls } from './client.ts';
+import { type Alarm, alarmTypes, type EtcdStatus } from './messages.ts';
 
 /** Looks at etcd until it is stopped. */
 export interface EtcdHealth {

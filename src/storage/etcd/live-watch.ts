@@ -1,7 +1,8 @@
 import type { Clock } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
 import { StatusError } from '../../machinery/status-error.ts';
-import type { EtcdClient, EtcdEvent, WatchAnswer, WatchStream } from './client.ts';
+import type { EtcdClient, WatchAnswer, WatchStream } from './client.ts';
+import type { EtcdEvent } from './messages.ts';
 
 /**
  * The one watch of all keys of the store. Its position is the revision up to which this process knows everything; writes are acknowledged

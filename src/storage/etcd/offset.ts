@@ -1,4 +1,5 @@
-import type { EtcdClient, EtcdEvent, KeyValue } from './client.ts';
+import type { EtcdClient } from './client.ts';
+import type { EtcdEvent, KeyValue } from './messages.ts';
 
 /**
  * A client whose revisions are those of etcd plus a constant. A store that was filled from another one goes on above all revisions that

@@ -1,7 +1,8 @@
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import { StorageError } from '../storage-error.ts';
-import { type EtcdClient, type EtcdEndpoint, isOfCertificates, type KeyValue } from './client.ts';
+import { type EtcdClient, type EtcdEndpoint, isOfCertificates } from './client.ts';
 import type { StoreKeys } from './keys.ts';
+import type { KeyValue } from './messages.ts';
 
 /** etcd before it may say in a progress answer that nothing is missing while something is. (etcd-io/etcd#15220) */
 const oldestVersion = '3.5.8';

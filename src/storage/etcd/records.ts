@@ -1,6 +1,7 @@
-import { type EtcdClient, type EtcdEvent, isOpen, type KeyValue } from './client.ts';
+import { type EtcdClient, isOpen } from './client.ts';
 import { createOnce } from './create-once.ts';
 import type { StoreKeys } from './keys.ts';
+import type { EtcdEvent, KeyValue } from './messages.ts';
 
 /** `bootstrap`: the keys of the cluster, encrypted. `git-home`: the server that has the built-in Git remote. */
 export type RecordName = 'bootstrap' | 'git-home';

@@ -2,9 +2,10 @@ import type { Clock } from '../../base/clock.ts';
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
 import { insufficientStorage, isInsufficientStorage, StatusError, tooLarge } from '../../machinery/status-error.ts';
 import type { Value, WriteResult } from '../storage.ts';
-import { type EtcdClient, type EtcdEvent, isOpen, type TxnAnswer, type TxnRequest } from './client.ts';
+import { type EtcdClient, isOpen } from './client.ts';
 import type { StoreKeys } from './keys.ts';
 import { type LiveWatch, settleMs } from './live-watch.ts';
+import type { EtcdEvent, TxnAnswer, TxnRequest } from './messages.ts';
 
 /**
  * Writes of one key each. etcd puts what is in flight into one fsync, so there are no groups. The writes of one key go one after the
