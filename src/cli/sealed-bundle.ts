@@ -11,7 +11,7 @@ export interface Bundle {
 
 /** Changes when an earlier version could not read what is written. */
 const format = 1;
-/** 64 MiB and 0.1 s for a try: a secret that a person chose must not be guessed from a copy of the store. */
+/** 64 MiB and 0.2 s of a processor for a try: a secret that a person chose must not be guessed from a copy of the store. */
 const cost = { N: 65_536, r: 8, p: 1 } as const;
 const maxScryptBytes = 128 * 1024 * 1024;
 const cipher = 'aes-256-gcm';
@@ -37,6 +37,28 @@ interface SealedRecord extends Sealed {
 export interface SealingKey {
   readonly secret: string;
   readonly prefix: string;
+  /** Made of the secret before; used where its salt fits. */
+  readonly derived?: DerivedKey | undefined;
+}
+
+/** What `deriveKey` makes of a secret, in base64. */
+export interface DerivedKey {
+  readonly salt: string;
+  readonly key: string;
+}
+
+/** @param salt  that of a record; by default a new one, for a record that is to be written */
+export async function deriveKey(secret: string, salt = randomBytes(16).toString('base64')): Promise<DerivedKey> {
+  return { salt, key: (await keyOf(secret, Buffer.from(salt, 'base64'))).toString('base64') };
+}
+
+/** Undefined for a text that `openBundle` refuses. */
+export function saltOf(text: string): string | undefined {
+  try {
+    return parseRecord(text).salt;
+  } catch {
+    return undefined;
+  }
 }
 
 /** An opened record. */
@@ -68,9 +90,10 @@ export class BundleError extends Error {
 /** Encrypts with a key made of the secret. */
 export async function sealBundle(
   bundle: Bundle,
-  { secret, prefix, rotation }: SealingKey & { readonly rotation?: { readonly former: string; readonly at: string } },
+  { rotation, ...key }: SealingKey & { readonly rotation?: { readonly former: string; readonly at: string } },
 ): Promise<string> {
-  const record: SealedRecord = { format, ...(await seal(JSON.stringify(bundle), { secret, prefix })) };
+  const { secret, prefix } = key;
+  const record: SealedRecord = { format, ...(await seal(JSON.stringify(bundle), key)) };
   if (rotation === undefined) return JSON.stringify(record);
   const handover = await seal(secret, { secret: rotation.former, prefix: handoverPlace(prefix) });
   return JSON.stringify({ ...record, handover, rotatedAt: rotation.at } satisfies SealedRecord);
@@ -99,8 +122,8 @@ export async function openBundle(text: string, key: SealingKey): Promise<OpenedB
   const { handover, rotatedAt } = record;
   const opened = await tryOpen(record, key);
   if (opened !== undefined) return { bundle: JSON.parse(opened) as Bundle, secret: key.secret, rotatedAt };
-  const secret = handover === undefined ? undefined : await tryOpen(handover, { ...key, prefix: handoverPlace(key.prefix) });
-  const after = secret === undefined ? undefined : await tryOpen(record, { ...key, secret });
+  const secret = handover === undefined ? undefined : await tryOpen(handover, { secret: key.secret, prefix: handoverPlace(key.prefix) });
+  const after = secret === undefined ? undefined : await tryOpen(record, { secret, prefix: key.prefix });
   if (secret === undefined || after === undefined) throw new BundleError('secret', 'the secret does not open it', { rotatedAt });
   return { bundle: JSON.parse(after) as Bundle, secret, rotatedAt };
 }
@@ -108,20 +131,25 @@ export async function openBundle(text: string, key: SealingKey): Promise<OpenedB
 /** The name keeps a sealed text from taking the place of the other. */
 const handoverPlace = (prefix: string): string => `${prefix} handover`;
 
-async function seal(text: string, { secret, prefix }: SealingKey): Promise<Sealed> {
-  const [salt, nonce] = [randomBytes(16), randomBytes(12)];
-  const encryption = createCipheriv(cipher, await keyOf(secret, salt), nonce).setAAD(Buffer.from(prefix));
+async function seal(text: string, { secret, prefix, derived }: SealingKey): Promise<Sealed> {
+  const { salt, key } = derived ?? (await deriveKey(secret));
+  const nonce = randomBytes(12);
+  const encryption = createCipheriv(cipher, Buffer.from(key, 'base64'), nonce).setAAD(Buffer.from(prefix));
   const data = Buffer.concat([encryption.update(text, 'utf8'), encryption.final()]);
-  const [encodedSalt, encodedNonce, tag, encoded] = [salt, nonce, encryption.getAuthTag(), data].map((bytes) => bytes.toString('base64'));
-  return { salt: encodedSalt ?? '', nonce: encodedNonce ?? '', tag: tag ?? '', data: encoded ?? '' };
+  const [encodedNonce, tag, encoded] = [nonce, encryption.getAuthTag(), data].map((bytes) => bytes.toString('base64'));
+  return { salt, nonce: encodedNonce ?? '', tag: tag ?? '', data: encoded ?? '' };
 }
 
 /** Undefined when another secret sealed it, for another place, or when it was changed. */
-async function tryOpen(sealed: Sealed, { secret, prefix }: SealingKey): Promise<string | undefined> {
-  const [salt, nonce, tag, data] = [sealed.salt, sealed.nonce, sealed.tag, sealed.data].map((part) => Buffer.from(part, 'base64'));
-  const key = await keyOf(secret, salt as Buffer);
+async function tryOpen(sealed: Sealed, { secret, prefix, derived }: SealingKey): Promise<string | undefined> {
+  const opened = derived?.salt === sealed.salt ? decrypt(sealed, derived, prefix) : undefined;
+  return opened ?? decrypt(sealed, await deriveKey(secret, sealed.salt), prefix);
+}
+
+function decrypt(sealed: Sealed, { key }: DerivedKey, prefix: string): string | undefined {
+  const [keyBytes, nonce, tag, data] = [key, sealed.nonce, sealed.tag, sealed.data].map((part) => Buffer.from(part, 'base64'));
   try {
-    const decryption = createDecipheriv(cipher, key, nonce as Buffer, { authTagLength: 16 });
+    const decryption = createDecipheriv(cipher, keyBytes as Buffer, nonce as Buffer, { authTagLength: 16 });
     decryption.setAAD(Buffer.from(prefix)).setAuthTag(tag as Buffer);
     return Buffer.concat([decryption.update(data as Buffer), decryption.final()]).toString('utf8');
   } catch {

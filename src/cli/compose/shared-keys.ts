@@ -14,7 +14,17 @@ import type { Storage } from '../../storage/storage.ts';
 import { authoritiesOf, filesOf, type MachinesSettings } from '../configuration.ts';
 import { ensureToken } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
-import { type Bundle, BundleError, type OpenedBundle, openBundle, sealBundle } from '../sealed-bundle.ts';
+import {
+  type Bundle,
+  BundleError,
+  type DerivedKey,
+  deriveKey,
+  type OpenedBundle,
+  openBundle,
+  type SealingKey,
+  saltOf,
+  sealBundle,
+} from '../sealed-bundle.ts';
 import { formatServerToken, type ServerToken, tryParseServerToken } from '../server-token.ts';
 import { authoritiesIn, authorityPath, newKeysPrefix, readShared } from '../shared-files.ts';
 import { type ClusterKeys, followStoredKeys, type OpenedKeys, writeShared } from './cluster-keys.ts';
@@ -40,24 +50,27 @@ export interface SharedKeysOptions {
  * @throws Failure for a wrong token, for keys of another cluster, and for other ranges of addresses than the cluster has
  */
 export async function shareKeys(options: SharedKeysOptions): Promise<ClusterKeys> {
-  const opened = await openOrMake(options);
+  const { derived, ...opened } = await openOrMake(options);
   await adopt(options, opened);
+  if (derived !== undefined) await keepDerived(options.dataDirectory, derived);
   const { records, prefix, log } = options;
   return followStoredKeys({ records, prefix, opened, adopt: (next) => adopt(options, next), log });
 }
 
-/** The keys in the store; made when there are none. */
-async function openOrMake(options: SharedKeysOptions): Promise<OpenedKeys> {
+/** The keys in the store; made when there are none. `derived` is the key that opened them, which the next start is spared to make. */
+async function openOrMake(options: SharedKeysOptions): Promise<OpenedKeys & { readonly derived: DerivedKey | undefined }> {
   const { dataDirectory, records, prefix } = options;
   const { serverToken: tokenPath } = filesOf(dataDirectory);
   const kept = tryParseServerToken((await tryReadText(tokenPath)) ?? '');
   const token = options.token ?? kept;
   const stored = (await records.get('bootstrap')) ?? (await refuseObjectsWithoutKeys(options));
   if (stored === undefined) {
-    const made = await makeBundle(options);
     const { secret } = token ?? { secret: randomBytes(32).toString('base64url') };
-    const record = await records.create('bootstrap', await sealBundle(made, { secret, prefix }));
-    return { record, ...(await openSharedKeys(record.text, { authorityHash: token?.authorityHash, secret }, prefix)) };
+    // Both take 0.2 s of a processor, on threads of their own.
+    const [made, derived] = await Promise.all([makeBundle(options), deriveKey(secret)]);
+    const record = await records.create('bootstrap', await sealBundle(made, { secret, prefix, derived }));
+    const opened = await openSharedKeys(record.text, { authorityHash: token?.authorityHash, secret, derived }, prefix);
+    return { record, derived: derived.salt === saltOf(record.text) ? derived : undefined, ...opened };
   }
   if (token === undefined) {
     throw new Failure('missing flag: --token-file', {
@@ -65,7 +78,21 @@ async function openOrMake(options: SharedKeysOptions): Promise<OpenedKeys> {
       fix: `Copy the file server-token of the data directory of another server, and name the copy: --token-file FILE`,
     });
   }
-  return { record: stored, ...(await openSharedKeys(stored.text, token, prefix)) };
+  // What is kept was made of the secret beside it; another secret has to be tried.
+  const known = token.secret === kept?.secret ? await readDerived(dataDirectory) : undefined;
+  const salt = saltOf(stored.text);
+  const derived = salt === undefined ? undefined : known?.salt === salt ? known : await deriveKey(token.secret, salt);
+  const opened = await openSharedKeys(stored.text, { ...token, derived }, prefix);
+  return { record: stored, derived: opened.secret === token.secret ? derived : undefined, ...opened };
+}
+
+async function readDerived(dataDirectory: string): Promise<DerivedKey | undefined> {
+  const [salt = '', key = ''] = (await tryReadText(filesOf(dataDirectory).derivedKey))?.split('\n') ?? [];
+  return key === '' ? undefined : { salt, key };
+}
+
+async function keepDerived(dataDirectory: string, { salt, key }: DerivedKey): Promise<void> {
+  if ((await readDerived(dataDirectory))?.salt !== salt) await writeDurableFile(filesOf(dataDirectory).derivedKey, `${salt}\n${key}\n`);
 }
 
 /** An earlier version kept the keys in the data directory of its one server. New ones could not read what is there. */
@@ -104,8 +131,12 @@ async function makeBundle({ dataDirectory, machines, clock }: SharedKeysOptions)
 }
 
 /** Opens the keys in a store, or in a backup of it. @throws Failure for a wrong token, and for keys of another cluster */
-export async function openSharedKeys(text: string, { authorityHash, secret }: ServerToken, prefix: string): Promise<OpenedBundle> {
-  const opened = await openBundle(text, { secret, prefix }).catch((cause: unknown) => {
+export async function openSharedKeys(
+  text: string,
+  { authorityHash, secret, derived }: ServerToken & Pick<SealingKey, 'derived'>,
+  prefix: string,
+): Promise<OpenedBundle> {
+  const opened = await openBundle(text, { secret, prefix, derived }).catch((cause: unknown) => {
     if (!(cause instanceof BundleError)) throw cause;
     throw explain(cause, prefix);
   });

@@ -85,6 +85,25 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
     expect(await textsOf(directory)).toEqual(before);
   });
 
+  it('are opened at later starts by the key that an earlier one made of the same token', async () => {
+    const { share, storage } = await newStore();
+    const directory = await temporaryDirectory('server');
+    const kept = join(directory, 'pki/server-token.key');
+    await share(directory);
+    const { salt } = JSON.parse((await storage.records.get('bootstrap'))?.text ?? '{}') as { readonly salt: string };
+    const text = await readFile(kept, 'utf8');
+    expect(text.split('\n')).toEqual([salt, expect.stringMatching(/^.{44}$/), '']);
+    await expect(share(directory, { token: tryParseServerToken('another-secret-of-16') })).rejects.toThrow('does not open the keys');
+    await share(directory, { token: undefined });
+    expect(await readFile(kept, 'utf8')).toBe(text);
+    // A server that joins keeps the same, and the key of another record is replaced.
+    const late = await temporaryDirectory('server');
+    await mkdir(join(late, 'pki'));
+    await writeFile(join(late, 'pki/server-token.key'), 'c2FsdA==\na2V5\n');
+    await share(late);
+    expect(await readFile(join(late, 'pki/server-token.key'), 'utf8')).toBe(text);
+  });
+
   it('are given to no server with another token, or without one, and nothing is written', async () => {
     const { share, storage } = await newStore();
     await share(await temporaryDirectory('server'));

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { openBundle, sealBundle } from '../../../src/cli/sealed-bundle.ts';
+import { deriveKey, openBundle, saltOf, sealBundle } from '../../../src/cli/sealed-bundle.ts';
 
 const bundle = {
   createdAt: '2026-01-01T00:00:00.000Z',
@@ -14,6 +14,15 @@ describe('the keys of a cluster in its store', () => {
     expect(text).not.toContain('private');
     expect(text).not.toContain(Buffer.from('very private').toString('base64').slice(0, 12));
     expect(await openBundle(text, place)).toEqual({ bundle, secret: place.secret, rotatedAt: undefined });
+  });
+
+  it('open with a key that was made of the secret before, which spares making it', async () => {
+    const derived = await deriveKey(place.secret);
+    const text = await sealBundle(bundle, { ...place, derived });
+    expect(saltOf(text)).toBe(derived.salt);
+    expect((await openBundle(text, { ...place, secret: 'is not looked at', derived })).bundle).toEqual(bundle);
+    expect((await openBundle(text, { ...place, derived: { ...derived, key: 'damaged' } })).bundle).toEqual(bundle);
+    expect(saltOf('{}')).toBeUndefined();
   });
 
   it('open with no other secret, at no other place, and not when a bit of them is another', async () => {
