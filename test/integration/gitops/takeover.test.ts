@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { jobs } from '../../../src/api/batch/v1/job.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { persistentVolumeClaims } from '../../../src/api/core/v1/persistent-volume-claim.ts';
@@ -9,6 +10,7 @@ import { kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import { networkPolicies } from '../../../src/api/networking/v1/network-policy.ts';
 import { clusterRoles } from '../../../src/api/rbac/v1/cluster-role.ts';
 import type { Client } from '../../../src/client/client.ts';
+import { tryGet } from '../../../src/client/try-get.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
 import type { DynamicObject, KubeObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
@@ -324,5 +326,49 @@ rules: []
     expect(await people.get(clusterRoles, { name: 'monitoring' })).toMatchObject({ metadata: { labels: { team: 'b' } }, rules });
     expect(await messagesOf(people, 'DriftCorrected')).toEqual([]);
     expect(await messagesOf(people, 'FieldConflict')).toEqual([]);
+  });
+});
+
+describe('a Job with a time to live', () => {
+  const job = `apiVersion: batch/v1
+kind: Job
+metadata: {name: migrate}
+spec:
+  ttlSecondsAfterFinished: 60
+  template:
+    spec: {restartPolicy: Never, containers: [{name: a, image: host/true}]}
+`;
+  const time = '2026-01-01T00:00:00Z';
+  const endedWith = (type: string, status: object) => ({
+    status: {
+      startTime: time,
+      ...status,
+      conditions: [type === 'Complete' ? 'SuccessCriteriaMet' : 'FailureTarget', type].map((each) => ({
+        type: each,
+        status: 'True',
+        lastProbeTime: time,
+        lastTransitionTime: time,
+      })),
+    },
+  });
+
+  it('is not run again when it completed and is gone, and is when it failed', async () => {
+    const { people, commit, applied } = await startMemoryProject({ files: { 'web/job.yaml': job } });
+    await applied('web');
+    const { uid } = (await people.get(jobs, ref('migrate'))).metadata;
+    const end = async (body: object): Promise<void> => {
+      await people.patch(jobs, ref('migrate'), { type: 'merge', body }, { subresource: 'status' });
+      await people.delete(jobs, ref('migrate'), { propagationPolicy: 'Background' });
+    };
+    await end(endedWith('Failed', { failed: 1 }));
+    await until(async () => ![undefined, uid].includes((await tryGet(people, jobs, ref('migrate')))?.metadata.uid), {
+      what: 'it is made again',
+    });
+    await end(endedWith('Complete', { succeeded: 1, completionTime: time }));
+    commit({ 'web/job.yaml': job, 'web/config.yaml': configMap('config', 'a: "1"') });
+    await applied('web');
+    expect(await tryGet(people, jobs, ref('migrate'))).toBeUndefined();
+    expect(await messagesOf(people, 'DriftCorrected')).toEqual([`Job ${namespace}/migrate: deleted, put back`]);
+    expect(await conditionIn(people, 'Healthy')).toBe('');
   });
 });

@@ -119,7 +119,9 @@ export function createAppHealth({ clock, log, wake, feed, gitops }: AppHealthOpt
       };
       const healthOfApplied = ({ desired: { resource, ref, object }, skipped }: AppliedObject): Health =>
         // An ignored object may have any state, and may be missing.
-        skipped === 'suspended' ? healthy : ofApp(resource, healthOfLive(resource, ref, object.kind), app.spec.wait === true);
+        skipped === 'suspended' || skipped === 'expired'
+          ? healthy
+          : ofApp(resource, healthOfLive(resource, ref, object.kind), app.spec.wait === true);
       const healthOfChecked = ({ resource, ref, kind }: CheckedObject): Health =>
         resource === undefined
           ? { status: 'Missing', reason: `${describe(kind, ref)} is of a kind that the cluster does not have` }

@@ -1,8 +1,11 @@
+import { type Job, jobs } from '../../../api/batch/v1/job.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { labels } from '../../../api/well-known.ts';
 import type { Clock } from '../../../base/clock.ts';
 import type { Redactor } from '../../../base/redactor.ts';
+import { isConditionTrue } from '../../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual } from '../../../machinery/object.ts';
+import { parseApiVersion } from '../../../machinery/resource.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
 import {
   changedFields,
@@ -89,6 +92,13 @@ const maxUnhealedWaitMs = 60_000;
 /** A look that is due now comes after this time. */
 const minRetryMs = 100;
 
+/** A Job with a time to live has done its work once it completed; one that failed has not. */
+const isDoneForGood = (object: DynamicObject): boolean =>
+  object.kind === jobs.kind &&
+  parseApiVersion(object.apiVersion).group === jobs.group &&
+  typeof (object as Partial<Job>).spec?.ttlSecondsAfterFinished === 'number' &&
+  isConditionTrue((object as Partial<Job>).status?.conditions, 'Complete');
+
 export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   const { clock, recorder, owned, onDrift } = options;
   const comparison = createComparison(options);
@@ -99,7 +109,7 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     const applied = state.ownership.applied.get(id);
     if (applied === undefined || state.ownership.isWriting(id)) return;
     if (object === undefined) {
-      observeDeletion(state, id, applied);
+      observeDeletion(state, seen, applied);
       return;
     }
     // A cache that is behind our own write shows the state before that write.
@@ -125,8 +135,15 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     report(state, { id, ...difference, detectedAt: clock.now() });
   }
 
-  function observeDeletion(state: DriftRecords, id: ObjectId, { desired, uid, resourceVersion }: AppliedObject): void {
+  function observeDeletion(state: DriftRecords, { id, before }: ObservedObject, applied: AppliedObject): void {
+    const { desired, uid, resourceVersion } = applied;
     state.drifts.forgetNotes(id);
+    if (applied.skipped === 'expired') return;
+    // Made again it would run again, each time that it has expired.
+    if (before !== undefined && isDoneForGood(before)) {
+      state.ownership.amend(id, { skipped: 'expired' });
+      return;
+    }
     // An object that Git says to leave alone is not made either.
     if (isSuspended(desired.policy, clock.now())) return;
     if (!owned.isGoneSince(desired.resource, desired.ref, resourceVersion)) return;

@@ -12,8 +12,11 @@ export interface AppliedObject {
   readonly uid: string | undefined;
   /** Version of our own write. */
   readonly resourceVersion: number;
-  /** It was not written: its annotations say that it is left alone for now, or that it is only to be there. */
-  readonly skipped?: 'suspended' | 'exists';
+  /**
+   * It was not written: its annotations say that it is left alone for now, or that it is only to be there. `expired`: it was, and is a Job
+   * that completed and that its time to live took away.
+   */
+  readonly skipped?: 'suspended' | 'exists' | 'expired';
   /** Fields of others that the server did not let go when they were taken over: they stay until Git changes the object. */
   readonly refused?: FieldSet;
   /** A later write was not answered with success: the server may hold what that one said, and its event is one of our own. */

@@ -78,7 +78,8 @@ export function createWaves(options: WavesOptions): Waves {
 /** Names the objects that are not healthy yet. */
 function unsettledIn({ state, rules }: Run, objects: readonly DesiredObject[], owned: WavesOptions['owned']): readonly string[] {
   return objects.flatMap(({ id, resource, ref, object }) => {
-    if (state.ownership.applied.get(id)?.skipped === 'suspended') return [];
+    const skipped = state.ownership.applied.get(id)?.skipped;
+    if (skipped === 'suspended' || skipped === 'expired') return [];
     const live = owned.live(resource, ref);
     if (live === undefined) return [describeObject(object)];
     const { status, reason } = rules.healthOf(live);
