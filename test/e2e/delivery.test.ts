@@ -104,6 +104,8 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
 
   it('runs five pods after a push of replicas 3 to 5, and three after its revert', async () => {
     await quiet();
+    // One is not enough for its load, and two are what Git allows.
+    await readyPods('pricer', 2);
     const before = await get('deploy,svc,cm', '-n', 'web');
     // The same commit changes a StatefulSet, whose volume goes from pod to pod.
     const backup = join(clone.directory, 'apps/cache/backup.yaml');
@@ -115,6 +117,33 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
       until(async () => (await readyPods('cache-backup', 1))[0]?.spec.terminationGracePeriodSeconds === seconds, {
         what: () => `the backup with ${seconds} s; ${cluster.output()}`,
       });
+    // So it does with a DaemonSet, the times of a CronJob, and how far an autoscaler may go under its load.
+    const changeFile = async (file: string, from: string, to: string): Promise<void> => {
+      const text = await readFile(join(clone.directory, file), 'utf8');
+      expect(text).toContain(from);
+      await writeFile(join(clone.directory, file), text.replace(from, to));
+    };
+    await changeFile('apps/storefront/check.yaml', 'terminationGracePeriodSeconds: 5', 'terminationGracePeriodSeconds: 4');
+    await changeFile('apps/storefront/pricer.yaml', 'maxReplicas: 2', 'maxReplicas: 3');
+    await changeFile('jobs/migrate/restock.yaml', '"0 3 * * *"', '"@every 2s"');
+    const checksWith = (seconds: number) =>
+      until(
+        async () => {
+          const all = await pods('storefront-check');
+          return all.length >= 2 && all.every((pod) => isReady(pod) && pod.spec.terminationGracePeriodSeconds === seconds);
+        },
+        { timeoutMs: 60_000, what: () => `a check on each node with ${seconds} s; ${cluster.output()}` },
+      );
+    const restocked = () =>
+      until(
+        async () =>
+          (await get('jobs', '-n', 'web')).items.some(
+            ({ metadata, status }) =>
+              metadata.name.startsWith('restock-') &&
+              status.conditions?.some(({ type, status: is }) => type === 'Complete' && is === 'True'),
+          ),
+        { timeoutMs: 60_000, what: () => `a Job of the CronJob; ${cluster.output()}` },
+      );
     // And the port of a load balancer, which answers people outside the cluster.
     const service = join(clone.directory, 'apps/storefront/service.yaml');
     await writeFile(service, (await readFile(service, 'utf8')).replace('port: 8088', 'port: 8089'));
@@ -138,8 +167,15 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
     await backupWith(4);
     await balancerAt(8089);
     expect(await balancerAnswers(8088)).toBe(false);
+    await checksWith(4);
+    await restocked();
+    await readyPods('pricer', 3);
     await revert();
     await readyPods('storefront', 3);
+    await readyPods('pricer', 2);
+    await checksWith(5);
+    const { stdout: times } = await cluster.kubectl('get', 'cronjob', '-n', 'web', 'restock', '-o', 'jsonpath={.spec.schedule}');
+    expect(times).toBe('0 3 * * *');
     await backupWith(5);
     await balancerAt(8088);
     const { stdout: log } = await cluster.kubectl('logs', '-n', 'web', 'cache-backup-0');
