@@ -5,8 +5,9 @@ import { createLog } from '../base/log.ts';
 import { boundHeapGrowth } from '../base/memory-budget.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { isStatusError } from '../machinery/status-error.ts';
+import type { LeaderElectionTiming } from '../reconcile/leader-election.ts';
 import { readSchedulerConfiguration } from './compose/control-plane-inputs.ts';
-import { controllersFor, type LedComponents, schedulerFor, startLedComponents } from './compose/led-components.ts';
+import { type ComponentName, controllersFor, type LedComponents, schedulerFor, startLedComponents } from './compose/led-components.ts';
 import { explainKubeconfig } from './connect.ts';
 import { holderOf } from './explain.ts';
 import { Failure } from './failure.ts';
@@ -16,13 +17,20 @@ import { createStopRequests } from './stop-requests.ts';
 export interface ComponentsOptions {
   readonly kubeconfig: string;
   readonly context: string | undefined;
-  /** Several may run on one cluster: one works, the others wait. */
-  readonly leaderElect: boolean;
+  /** Several may run on one cluster: one works, the others wait. Undefined: this is the only one. */
+  readonly election: LeaderElectionFlags | undefined;
   /** For its state and metrics; undefined: nothing listens. */
   readonly listensOn: { readonly address: string; readonly port: number } | undefined;
   readonly logLevel: string;
   readonly output: NodeJS.WritableStream;
   readonly version: string;
+}
+
+/** Flags of an election; absent: the Lease of Kubernetes' own component, in `kube-system`. */
+export interface LeaderElectionFlags {
+  readonly timing: LeaderElectionTiming;
+  readonly resourceNamespace: string | undefined;
+  readonly resourceName: string | undefined;
 }
 
 export interface ControllersOptions extends ComponentsOptions {
@@ -52,13 +60,15 @@ export async function runScheduler(options: SchedulerOptions): Promise<number> {
 type Create = Parameters<typeof startLedComponents>[0]['create'];
 
 async function run(
-  { kubeconfig, context, leaderElect, listensOn, logLevel, output, version }: ComponentsOptions,
-  name: 'kube-controller-manager' | 'kube-scheduler',
+  { kubeconfig, context, election, listensOn, logLevel, output, version }: ComponentsOptions,
+  name: ComponentName,
   createWith: (caCertificate: string | undefined) => Create,
 ): Promise<number> {
   boundHeapGrowth();
   const { namespace: _, ...connection } = await loadKubeconfig(kubeconfig, context).catch(explainKubeconfig);
   const log = createLog({ level: logLevel });
+  const lease = { namespace: election?.resourceNamespace ?? 'kube-system', name: election?.resourceName ?? name };
+  const leaseName = `${lease.namespace}/${lease.name}`;
   const abort = new AbortController();
   setMaxListeners(100, abort.signal);
   const stopped = createStopRequests(abort);
@@ -68,15 +78,15 @@ async function run(
       connection,
       name,
       create: createWith(connection.caCertificate),
-      identity: leaderElect ? `${hostname()}_${randomUUID()}` : undefined,
+      election: election && { identity: `${hostname()}_${randomUUID()}`, lease, timing: election.timing },
       log,
       version,
       signal: abort.signal,
       listensOn,
       onListening: (url) => void output.write(`  state and metrics at ${url}\n`),
-      onStandby: (holder) => void output.write(`  stands by: ${holder} holds the lease kube-system/${name}\n`),
+      onStandby: (holder) => void output.write(`  stands by: ${holder} holds the lease ${leaseName}\n`),
     });
-    output.write(`  works on ${connection.server}${leaderElect ? `, by the lease kube-system/${name}` : ''}\n`);
+    output.write(`  works on ${connection.server}${election === undefined ? '' : `, by the lease ${leaseName}`}\n`);
     const { lost } = components;
     const isLost = new Promise<void>((resolve) => {
       if (lost.aborted) resolve();

@@ -14,6 +14,7 @@ import { type Configuration, type DisablePart, defaultDataDirectory, disablePart
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
 import { type IngressFlags, ingressSettingsOf, parsePort, withIngressFlags } from './ingress-flags.ts';
+import { electionOf, type LeaderElectFlags, withLeaderElectFlags } from './leader-elect-flags.ts';
 import { defaultMachineDirectory, machineDirectory } from './machine-directory.ts';
 import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, parseNetworkBackend, withNodeFlags } from './node-flags.ts';
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
@@ -306,7 +307,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
     });
 }
 
-interface ComponentFlags {
+interface ComponentFlags extends LeaderElectFlags {
   readonly kubeconfig: string;
   readonly context?: string;
   readonly leaderElect: 'true' | 'false';
@@ -322,18 +323,20 @@ interface ControllersFlags extends ComponentFlags {
 /** The commands that run one component of a control plane by itself. */
 export function addComponentCommands(program: Command, { environment, stdout, version, done }: RunCommandContext): void {
   const component = (name: string, description: string, securePort: number): Command =>
-    program
-      .command(name)
-      .description(description)
-      .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
-      .option('--context <name>', 'context of the kubeconfig')
-      .addOption(leaderElectOption())
+    withLeaderElectFlags(
+      program
+        .command(name)
+        .description(description)
+        .requiredOption('--kubeconfig <file>', 'of the cluster', environment.KUBECONFIG || undefined)
+        .option('--context <name>', 'context of the kubeconfig')
+        .addOption(leaderElectOption()),
+    )
       .option('--bind-address <address>', 'address of /healthz, /livez, /readyz and /metrics', '127.0.0.1')
       .addOption(new Option('--secure-port <port>', 'their port, for HTTPS; 0: not served').argParser(parsePort).default(securePort));
   const optionsOf = (flags: ComponentFlags): ComponentsOptions => ({
     kubeconfig: resolve(flags.kubeconfig),
     context: flags.context,
-    leaderElect: flags.leaderElect === 'true',
+    election: flags.leaderElect === 'true' ? electionOf(flags) : undefined,
     listensOn: flags.securePort === 0 ? undefined : { address: flags.bindAddress, port: flags.securePort },
     logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
     output: stdout,

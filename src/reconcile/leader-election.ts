@@ -93,7 +93,7 @@ export interface LeaderElectionTiming {
 const defaultTiming: LeaderElectionTiming = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 };
 
 /** Jitter, so that many candidates do not ask at once. */
-const jitterFactor = 1.2;
+export const jitterFactor = 1.2;
 
 /** Metrics of the electors of one registry; all electors that report there share them. */
 export interface LeaderElectionMetrics {

@@ -42,7 +42,8 @@ it('up with an empty built-in remote waits for the first push, without an error'
 
 /** A component in a process of its own. */
 function startComponent(name: 'controllers' | 'scheduler', kubeconfig: string) {
-  const child: ChildProcess = spawn(process.execPath, [program, name, '--kubeconfig', kubeconfig, '--secure-port', '0'], {
+  const times = ['--leader-elect-lease-duration', '9s', '--leader-elect-retry-period', '1s'];
+  const child: ChildProcess = spawn(process.execPath, [program, name, '--kubeconfig', kubeconfig, '--secure-port', '0', ...times], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
   let text = '';
@@ -64,7 +65,7 @@ function startComponent(name: 'controllers' | 'scheduler', kubeconfig: string) {
 }
 
 it('controllers and scheduler work from processes of their own, of which another one goes on when the leader is killed', async () => {
-  const { endpoints } = await start('--simulate-nodes', '1', '--disable', 'controllers,scheduler,gitops');
+  const { endpoints } = await start('--simulate-nodes', '1', '--disable', 'controllers,scheduler,gitops,node');
   const client = await clientOf(endpoints);
   onTestFinished(() => client.close());
   const web = { namespace: 'default', name: 'web' };

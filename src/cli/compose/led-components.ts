@@ -29,16 +29,26 @@ export interface LedComponents extends Running {
 
 export interface LedComponentsOptions extends Omit<Surroundings, 'clock' | 'random'> {
   readonly connection: Omit<HttpClientOptions, 'userAgent'>;
-  /** The Lease, and the name in the API's log: those of Kubernetes' own component, which may compete for it. */
-  readonly name: 'kube-controller-manager' | 'kube-scheduler';
+  /** The name in the API's log: that of Kubernetes' own component. */
+  readonly name: ComponentName;
   /** Makes the components once this process leads. */
   create(parts: ComponentParts): readonly Component[];
-  /** `HOST_UUID`, another one for each process; undefined: whoever starts it sees to it that it is the only one. */
-  readonly identity: string | undefined;
+  /** Undefined: whoever starts it sees to it that it is the only one. */
+  readonly election: ElectionSettings | undefined;
   /** For its state and metrics; undefined: nothing listens. */
   readonly listensOn: Pick<ComponentEndpointsOptions, 'address' | 'port'> | undefined;
   onListening(url: string): void;
   onStandby(holder: string): void;
+}
+
+export type ComponentName = 'kube-controller-manager' | 'kube-scheduler';
+
+export interface ElectionSettings {
+  /** `HOST_UUID`, another one for each process. */
+  readonly identity: string;
+  /** By default it has the name of Kubernetes' own component, which may compete for it. */
+  readonly lease: { readonly namespace: string; readonly name: string };
+  readonly timing: LeaderElectionTiming;
 }
 
 /** Parts that components of one process share. */
@@ -68,7 +78,7 @@ export const schedulerFor =
 
 /** Waits until this process leads, then starts the components, with the same code as in a server. @throws Failure when it leads no more */
 export function startLedComponents(options: LedComponentsOptions): Promise<LedComponents> {
-  const { connection, name, create, identity, log, version, signal, listensOn, onListening, onStandby } = options;
+  const { connection, name, create, election, log, version, signal, listensOn, onListening, onStandby } = options;
   const clock: Clock = systemClock;
   const random = Math.random;
   return startPart({ clock, log, signal }, async ({ start, onClose }) => {
@@ -84,13 +94,11 @@ export function startLedComponents(options: LedComponentsOptions): Promise<LedCo
       onListening(endpoints.url);
     }
     const leadership =
-      identity === undefined
+      election === undefined
         ? undefined
         : await createLeaderElector({
+            ...election,
             client,
-            lease: { namespace: 'kube-system', name },
-            identity,
-            timing: leaseTiming,
             metrics: createLeaderElectionMetrics(metrics),
             clock,
             log: log.child({ component: 'leader-election' }),
