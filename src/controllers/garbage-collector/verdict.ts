@@ -53,7 +53,7 @@ export const isDeletingForeground = (object: KubeObject): boolean =>
 /** Longer chains of owners are no cycle that anybody made by mistake. */
 const maxAncestors = 1_000;
 
-/** True when the uid is that of an owner of `object`, or of an owner of one; in a cycle also that of the object itself. */
+/** True when the uid is that of an owner of `object`, or of an owner of one. In a cycle this is so for its own uid, too. */
 export function isBelow(
   object: KubeObject,
   uid: string,
