@@ -153,7 +153,7 @@ export const filesOf = (dataDirectory: string) => ({
   joinToken: join(dataDirectory, 'token'),
   /** The token by which further servers join a store in etcd. */
   serverToken: join(dataDirectory, 'server-token'),
-  /** What was made of it by `deriveKey`: salt and key, a line each. */
+  /** Salt and key, a line each, as `deriveKey` made them of that token. */
   derivedKey: join(dataDirectory, 'pki', 'server-token.key'),
   /** The servers of the cluster that a machine joined. */
   servers: join(dataDirectory, 'servers.json'),

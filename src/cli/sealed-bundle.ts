@@ -11,7 +11,7 @@ export interface Bundle {
 
 /** Changes when an earlier version could not read what is written. */
 const format = 1;
-/** 64 MiB and 0.2 s of a processor for a try: a secret that a person chose must not be guessed from a copy of the store. */
+/** 64 MiB and 0.2 s of a processor for a try, against guesses of a chosen secret from a copy of the store. */
 const cost = { N: 65_536, r: 8, p: 1 } as const;
 const maxScryptBytes = 128 * 1024 * 1024;
 const cipher = 'aes-256-gcm';
@@ -41,7 +41,7 @@ export interface SealingKey {
   readonly derived?: DerivedKey | undefined;
 }
 
-/** What `deriveKey` makes of a secret, in base64. */
+/** The result of `deriveKey`, in base64. */
 export interface DerivedKey {
   readonly salt: string;
   readonly key: string;

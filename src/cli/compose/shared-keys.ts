@@ -78,7 +78,7 @@ async function openOrMake(options: SharedKeysOptions): Promise<OpenedKeys & { re
       fix: `Copy the file server-token of the data directory of another server, and name the copy: --token-file FILE`,
     });
   }
-  // What is kept was made of the secret beside it; another secret has to be tried.
+  // The kept key was made of the secret beside it; another secret has to be tried.
   const known = token.secret === kept?.secret ? await readDerived(dataDirectory) : undefined;
   const salt = saltOf(stored.text);
   const derived = salt === undefined ? undefined : known?.salt === salt ? known : await deriveKey(token.secret, salt);
