@@ -62,11 +62,11 @@ export async function startContainer(options: StartOptions): Promise<void> {
     if (context.runtime.runsPrograms) context.recorder.record(pod, { type, reason, message, fieldPath: fieldPathOf(pod, container.name) });
   };
   try {
-    const containerId = await createAndStart(options, event);
+    const { id, hasBegun } = await createAndStart(options, event);
     const { previous } = start;
     memory.failure = undefined;
     if (previous?.finishedAt !== undefined) memory.backoff = nextBackoff(memory.backoff, previous.finishedAt, context.clock.now());
-    await afterStart(options, containerId, event);
+    if (hasBegun) await afterStart(options, id, event);
   } catch (err) {
     memory.failure = failureOf(err, memory.failure, container, context.clock.now());
     if (memory.failure === undefined) throw err;
@@ -84,7 +84,13 @@ export async function startContainer(options: StartOptions): Promise<void> {
 
 type RecordEvent = (type: 'Normal' | 'Warning', reason: string, message: string) => void;
 
-async function createAndStart(options: StartOptions, event: RecordEvent): Promise<string> {
+interface Run {
+  readonly id: string;
+  /** False when the run has ended before its program began: the restart policy decides what comes next, as after any exit. */
+  readonly hasBegun: boolean;
+}
+
+async function createAndStart(options: StartOptions, event: RecordEvent): Promise<Run> {
   const { context, pod, sandbox, start } = options;
   const { runtime, metrics } = context;
   const { container, attempt, previous } = start;
@@ -117,7 +123,13 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
     }),
   );
   event('Normal', 'Created', 'Container created');
-  await metrics.runtimeOperation('start_container', () => runtime.startContainer(containerId));
+  try {
+    await metrics.runtimeOperation('start_container', () => runtime.startContainer(containerId));
+  } catch (err) {
+    if (!(err instanceof ContainerError) || !(await hasEnded(options, containerId))) throw err;
+    event('Warning', 'Failed', `Error: ${err.message}`);
+    return { id: containerId, hasBegun: false };
+  }
   event('Normal', 'Started', 'Container started');
   if (previous !== undefined && previous.attempt < attempt) {
     context.log.info(
@@ -125,7 +137,12 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
       'Restarted container',
     );
   }
-  return containerId;
+  return { id: containerId, hasBegun: true };
+}
+
+async function hasEnded({ context, sandbox }: StartOptions, containerId: string): Promise<boolean> {
+  const known = await context.runtime.list({ podUid: sandbox.uid });
+  return known.some(({ containers }) => containers.some(({ id, state }) => id === containerId && state === 'exited'));
 }
 
 /** @throws ContainerError when the container that this one is to look at is not there */

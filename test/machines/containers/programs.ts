@@ -41,6 +41,15 @@ export function programTests(world: ContainerWorld): void {
     expect(seen).toMatch(/CapEff:\s+0000000000000000\nCapBnd:\s+0000000000000000\nNoNewPrivs:\s+1\nSeccomp:\s+2\nx\n/);
   });
 
+  it('fail their pod when they are not there and it never restarts them', async () => {
+    const main = { name: 'main', image: busyboxImage, command: ['/no-such-program'] };
+    await apply({ apiVersion: 'v1', kind: 'Pod', metadata: { name: 'absent' }, spec: { restartPolicy: 'Never', containers: [main] } });
+    await kubectl('wait', 'pod/absent', '--for=jsonpath={.status.phase}=Failed', '--timeout=30s');
+    expect(await fieldOf('absent', '.status.containerStatuses[0].state.terminated.reason')).toBe('StartError');
+    expect(await fieldOf('absent', '.status.containerStatuses[0].restartCount')).toBe('0');
+    await kubectl('delete', 'pod', 'absent');
+  });
+
   it('run the command of their image or their own, and print to their log', async () => {
     const image = { image: entrypointImage };
     const seen = await outputsOf(
