@@ -1,5 +1,5 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect, constants, type IncomingHttpHeaders } from 'node:http2';
-import { type Duplex, PassThrough } from 'node:stream';
+import type { Duplex } from 'node:stream';
 import type { Clock } from './clock.ts';
 
 /**
@@ -31,7 +31,8 @@ export interface GrpcClient {
 export interface GrpcExchange<Request, Response> {
   /** Does nothing when the stream has ended: the end of the answers says why. */
   send(request: Request): void;
-  readonly answers: AsyncIterable<Response>;
+  /** In order; what arrives in one turn of the event loop comes together. */
+  readonly batches: AsyncIterable<readonly Response[]>;
 }
 
 export interface GrpcMethod<Request, Response> {
@@ -94,6 +95,8 @@ export class GrpcError extends Error {
 }
 
 const defaultMaxMessageBytes = 16 * 1024 * 1024;
+/** Answers of a stream that wait for its reader; then the server is held back. */
+const maxHeldAnswers = 256;
 const headBytes = 5;
 
 export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
@@ -172,31 +175,49 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
   }
 
   /** Reads from now on, so that the stream fails with whoever reads the answers, and with nobody when they are not read. */
-  function answersOf<Response>(
+  function batchesOf<Response>(
     stream: ClientHttp2Stream,
     method: GrpcMethod<never, Response>,
     signal: AbortSignal,
-  ): AsyncGenerator<Response> {
-    const answers = new PassThrough({ objectMode: true, highWaterMark: 256 });
-    answers.on('error', () => undefined);
+  ): AsyncGenerator<readonly Response[]> {
+    let held: Response[] = [];
+    let end: { readonly error: unknown } | undefined;
+    let wake = (): void => undefined;
     const onAbort = (): void => stream.close(constants.NGHTTP2_CANCEL);
     signal.addEventListener('abort', onAbort, { once: true });
+    const settle = (error: unknown): void => {
+      end = { error };
+      wake();
+    };
     run(stream, (bytes) => {
+      held.push(method.decode(bytes));
       // Flow control of HTTP/2 holds the server back while the reader of the answers is slow.
-      if (!answers.write({ value: method.decode(bytes) })) stream.pause();
-    }).then(
-      () => answers.end(),
-      (err: unknown) => answers.destroy(err as Error),
-    );
-    answers.on('drain', () => stream.resume());
+      if (held.length >= maxHeldAnswers) stream.pause();
+      wake();
+    }).then(() => settle(undefined), settle);
     return read();
-    async function* read(): AsyncGenerator<Response> {
+    async function* read(): AsyncGenerator<readonly Response[]> {
       try {
-        for await (const { value } of answers as AsyncIterable<{ value: Response }>) yield value;
+        for (;;) {
+          if (held.length === 0 && end === undefined) {
+            await new Promise<void>((resolve) => {
+              wake = resolve;
+            });
+            await new Promise((resolve) => setImmediate(resolve));
+          }
+          if (held.length > 0) {
+            const batch = held;
+            held = [];
+            stream.resume();
+            yield batch;
+          } else if (end !== undefined) {
+            if (end.error !== undefined) throw end.error;
+            return;
+          }
+        }
       } finally {
         signal.removeEventListener('abort', onAbort);
         stream.close(constants.NGHTTP2_CANCEL);
-        answers.destroy();
       }
     }
   }
@@ -236,7 +257,7 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
       signal.throwIfAborted();
       const stream = start(method.path, undefined);
       stream.end(frame(method.encode(request)));
-      yield* answersOf(stream, method, signal);
+      for await (const batch of batchesOf(stream, method, signal)) yield* batch;
     },
 
     open(method, { signal }) {
@@ -246,7 +267,7 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
         send(request) {
           if (!stream.closed && !stream.destroyed) stream.write(frame(method.encode(request)));
         },
-        answers: answersOf(stream, method, signal),
+        batches: batchesOf(stream, method, signal),
       };
     },
 

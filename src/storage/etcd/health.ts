@@ -14,7 +14,7 @@ export interface EtcdHealth {
 }
 
 export interface EtcdHealthOptions {
-  readonly client: Pick<EtcdClient, 'status' | 'alarms'>;
+  readonly client: Pick<EtcdClient, 'status' | 'alarms' | 'preferLeader'>;
   readonly endpoints: readonly EtcdEndpoint[];
   readonly tls: EtcdTls | undefined;
   readonly clock: Clock;
@@ -22,6 +22,8 @@ export interface EtcdHealthOptions {
   readonly metrics: Metrics | undefined;
   /** Called after each look that etcd answered, with the alarms that are raised. */
   onLook(alarms: readonly Alarm[]): void;
+  /** Another member leads than answered before, and calls go to it. */
+  onMoved(): void;
 }
 
 /** An alarm that a person clears is gone here within this time. */
@@ -37,7 +39,7 @@ const metricsTimeMs = 5_000;
  * Looks at the size, the leader and the alarms of etcd itself from time to time. They become metrics under the names that etcd has for
  * them. An alarm stops all writes of the cluster, so that servers which write nothing should know of it, too.
  */
-export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLook }: EtcdHealthOptions): EtcdHealth {
+export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLook, onMoved }: EtcdHealthOptions): EtcdHealth {
   let status: EtcdStatus | undefined;
   let alarms: readonly Alarm[] = [];
   let quota: { readonly bytes: number; readonly atMs: number } | undefined;
@@ -49,6 +51,7 @@ export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLoo
     try {
       status = await client.status();
       alarms = await client.alarms();
+      if (status.hasLeader && !status.isLeader && (await client.preferLeader())) onMoved();
       if (metrics !== undefined && clock.monotonicMs() >= (quota?.atMs ?? Number.NEGATIVE_INFINITY) + quotaMs)
         quota = { bytes: status.quotaBytes > 0 ? status.quotaBytes : await readQuota(endpoints, tls, clock), atMs: clock.monotonicMs() };
       isRefused = false;

@@ -25,6 +25,8 @@ export interface LiveWatch {
   /** Called with changes in the order of revisions, complete revisions only. */
   subscribe(handler: LiveHandler): () => void;
   start(afterRevision: number): void;
+  /** Goes on with the watch at the member that the client asks now. */
+  reopen(): void;
   stop(reason: Error): void;
 }
 
@@ -59,6 +61,7 @@ export const retryMs = 200;
 
 interface Waiter {
   readonly revision: number;
+  readonly sinceMs: number;
   resolve(): void;
   reject(err: Error): void;
 }
@@ -73,6 +76,28 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
   let stream: WatchStream | undefined;
   let failure: Error | undefined;
   let ended: Error | undefined;
+  /** Ends the stream for one at another member. */
+  let reopening: AbortController | undefined;
+  let cancelTick: (() => void) | undefined;
+  let askedAtMs = Number.NEGATIVE_INFINITY;
+
+  /** Runs while somebody waits: one timer for all of them. */
+  function tick(): void {
+    cancelTick = undefined;
+    const nowMs = clock.monotonicMs();
+    for (const waiter of waiters) {
+      if (nowMs - waiter.sinceMs < settleMs) break;
+      waiters.delete(waiter);
+      waiter.reject(unseen(waiter.revision, failure));
+    }
+    const [oldest] = waiters;
+    if (oldest === undefined) return;
+    if (nowMs - oldest.sinceMs >= askAfterMs && nowMs - askedAtMs >= askAgainMs) {
+      askedAtMs = nowMs;
+      stream?.askProgress();
+    }
+    cancelTick = clock.after(askAfterMs, tick);
+  }
 
   function end(reason: Error): void {
     if (ended !== undefined) return;
@@ -82,6 +107,7 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
     handlers.clear();
     for (const waiter of waiters) waiter.reject(reason);
     waiters.clear();
+    cancelTick?.();
   }
 
   function moveTo(revision: number): void {
@@ -97,12 +123,16 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
 
   async function follow(): Promise<void> {
     while (ended === undefined) {
+      const own = new AbortController();
+      reopening = own;
       try {
-        stream = client.watch({ key, rangeEnd, startRevision: lastChange + 1, withBefore: false }, abort.signal);
-        await read(stream.answers);
+        const signal = AbortSignal.any([abort.signal, own.signal]);
+        stream = client.watch({ key, rangeEnd, startRevision: lastChange + 1, withBefore: false }, signal);
+        await read(stream.batches);
       } catch (err) {
         stream = undefined;
         if (ended !== undefined) return;
+        if (own.signal.aborted) continue;
         if (failure === undefined) log.warn({ err }, 'The watch of etcd broke');
         else await new Promise<void>((resolve) => void clock.after(retryMs, resolve));
         failure = err as Error;
@@ -112,34 +142,47 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
   }
 
   /** Returns when a new watch has to begin, at another revision. */
-  async function read(answers: AsyncIterable<WatchAnswer>): Promise<void> {
-    for await (const { revision, created, canceled, compactRevision, events } of answers) {
-      if (compactRevision > 0) {
-        // No change of ours lies between the last one and the position, so a compaction up to there lost nothing.
-        if (compactRevision > position) {
-          log.warn({ position, compactedRevision: compactRevision }, 'Missed changes that etcd has compacted');
-          for (const handler of handlers) handler.onGap?.(compactRevision);
+  async function read(batches: AsyncIterable<readonly WatchAnswer[]>): Promise<void> {
+    for await (const batch of batches) {
+      const fresh: EtcdEvent[] = [];
+      for (const { revision, created, canceled, compactRevision, events } of batch) {
+        if (events.length > 0 && compactRevision === 0 && canceled === undefined) {
+          // A stream that was replaced, or a member that lags, may send what is known.
+          for (const event of events) if (event.revision > lastChange) fresh.push(event);
+          lastChange = Math.max(lastChange, events.at(-1)?.revision ?? 0);
+          continue;
         }
-        lastChange = compactRevision;
-        moveTo(compactRevision);
-        return;
+        hand(fresh.splice(0));
+        if (compactRevision > 0) {
+          skipTo(compactRevision);
+          return;
+        }
+        if (canceled !== undefined) throw new Error(`etcd canceled the watch: ${canceled}`);
+        failure = undefined;
+        if (!created) moveTo(revision);
       }
-      if (canceled !== undefined) throw new Error(`etcd canceled the watch: ${canceled}`);
-      failure = undefined;
-      if (created) continue;
-      if (events.length === 0) {
-        moveTo(revision);
-        continue;
-      }
-      // A stream that was replaced, or a member that lags, may send what is known.
-      const fresh = events.filter((event) => event.revision > lastChange);
-      const newest = fresh.at(-1);
-      if (newest === undefined) continue;
-      lastChange = newest.revision;
-      for (const handler of handlers) handler.onEvents(fresh);
-      moveTo(newest.revision);
+      hand(fresh);
     }
     throw new Error('etcd ended the watch');
+  }
+
+  /** Delivers changes of complete revisions. */
+  function hand(events: readonly EtcdEvent[]): void {
+    const newest = events.at(-1);
+    if (newest === undefined) return;
+    failure = undefined;
+    for (const handler of handlers) handler.onEvents(events);
+    moveTo(newest.revision);
+  }
+
+  function skipTo(compacted: number): void {
+    // No change of ours lies between the last one and the position, so a compaction up to there lost nothing.
+    if (compacted > position) {
+      log.warn({ position, compactedRevision: compacted }, 'Missed changes that etcd has compacted');
+      for (const handler of handlers) handler.onGap?.(compacted);
+    }
+    lastChange = compacted;
+    moveTo(compacted);
   }
 
   return {
@@ -152,31 +195,10 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
     async reach(revision) {
       if (revision <= position) return;
       if (ended !== undefined) throw ended;
-      const timers = new Set<() => void>();
-      const later = (delayMs: number, action: () => void): void => {
-        const cancel = clock.after(delayMs, () => {
-          timers.delete(cancel);
-          action();
-        });
-        timers.add(cancel);
-      };
-      const ask = (): void => {
-        stream?.askProgress();
-        later(askAgainMs, ask);
-      };
-      try {
-        await new Promise<void>((resolve, reject) => {
-          const waiter: Waiter = { revision, resolve, reject };
-          waiters.add(waiter);
-          later(askAfterMs, ask);
-          later(settleMs, () => {
-            waiters.delete(waiter);
-            reject(unseen(revision, failure));
-          });
-        });
-      } finally {
-        for (const cancel of timers) cancel();
-      }
+      await new Promise<void>((resolve, reject) => {
+        waiters.add({ revision, sinceMs: clock.monotonicMs(), resolve, reject });
+        cancelTick ??= clock.after(askAfterMs, tick);
+      });
     },
     subscribe(handler) {
       handlers.add(handler);
@@ -187,6 +209,7 @@ export function createLiveWatch({ client, key, rangeEnd, clock, log }: LiveWatch
       lastChange = afterRevision;
       void follow();
     },
+    reopen: () => reopening?.abort(new Error('the watch moves to another member')),
     stop: end,
   };
 }

@@ -84,6 +84,8 @@ export interface EtcdStatus {
   /** 0 before etcd 3.6, which does not say it here. */
   readonly quotaBytes: number;
   readonly hasLeader: boolean;
+  /** The member that answers leads. */
+  readonly isLeader: boolean;
 }
 
 export const alarmTypes = ['NOSPACE', 'CORRUPT'] as const;
@@ -251,18 +253,32 @@ function readToken(reader: FieldReader): string {
   return token;
 }
 
-function readStatus(reader: FieldReader): EtcdStatus {
-  const status = { version: '', sizeBytes: 0, inUseBytes: 0, quotaBytes: 0, hasLeader: false };
+/** Ids of members have 64 bits, which a number would round. */
+const noId = '00';
+
+function readMemberId(reader: FieldReader): string {
+  let id = noId;
   for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 2) status.version = reader.text();
+    if (field === 2) id = reader.rawInteger();
+    else reader.skip();
+  }
+  return id;
+}
+
+function readStatus(reader: FieldReader): EtcdStatus {
+  const status = { version: '', sizeBytes: 0, inUseBytes: 0, quotaBytes: 0 };
+  let [member, leader] = [noId, noId];
+  for (let field = reader.next(); field !== 0; field = reader.next()) {
+    if (field === 1) member = readMemberId(reader.message());
+    else if (field === 2) status.version = reader.text();
     else if (field === 3) status.sizeBytes = reader.integer();
-    // The id of the leader has 64 bits, of which a number keeps too few to name it.
-    else if (field === 4) status.hasLeader = reader.flag();
+    else if (field === 4) leader = reader.rawInteger();
     else if (field === 9) status.inUseBytes = reader.integer();
     else if (field === 12) status.quotaBytes = reader.integer();
     else reader.skip();
   }
-  return status;
+  const hasLeader = leader !== noId;
+  return { ...status, hasLeader, isLeader: hasLeader && leader === member };
 }
 
 function readAlarms(reader: FieldReader): readonly Alarm[] {

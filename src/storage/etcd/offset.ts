@@ -31,10 +31,6 @@ export function withOffset(client: EtcdClient, offset: number): EtcdClient {
     events: answer.events.map(eventOf),
   });
 
-  async function* translated<Answer extends Parameters<typeof answerOf>[0]>(answers: AsyncIterable<Answer>): AsyncGenerator<Answer> {
-    for await (const answer of answers) yield answerOf(answer);
-  }
-
   return {
     ...client,
     async range(request) {
@@ -54,7 +50,10 @@ export function withOffset(client: EtcdClient, offset: number): EtcdClient {
     },
     watch(request, signal) {
       const stream = client.watch({ ...request, startRevision: Math.max(1, stored(request.startRevision)) }, signal);
-      return { ...stream, answers: translated(stream.answers) };
+      async function* translated(): typeof stream.batches {
+        for await (const batch of stream.batches) yield batch.map(answerOf);
+      }
+      return { ...stream, batches: translated() };
     },
     async *past(request, signal) {
       const startRevision = stored(request.startRevision);
@@ -62,7 +61,7 @@ export function withOffset(client: EtcdClient, offset: number): EtcdClient {
         yield { revision: 0, created: false, canceled: 'compacted', compactRevision: offset + 1, events: [] };
         return;
       }
-      yield* translated(client.past({ ...request, startRevision }, signal));
+      for await (const answer of client.past({ ...request, startRevision }, signal)) yield answerOf(answer);
     },
   };
 }

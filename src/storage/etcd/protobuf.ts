@@ -135,6 +135,13 @@ export class FieldReader {
     }
   }
 
+  /** A number as it is encoded, in hexadecimal digits. */
+  rawInteger(): string {
+    const start = this.#at;
+    this.integer();
+    return this.#bytes.toString('hex', start, this.#at);
+  }
+
   flag(): boolean {
     return this.integer() !== 0;
   }

@@ -64,6 +64,7 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Etcd
   const keys = createStoreKeys(prefix);
   let client: EtcdClient;
   try {
+    await direct.preferLeader();
     await checkVersion(direct);
     await checkFormat(direct, keys);
     client = withOffset(direct, await offsetIn(direct, keys));
@@ -79,7 +80,14 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Etcd
     // Writes of an earlier process of this server are done by now, or never.
     await writes.raiseFence();
     const compacted = await compactedIn(client, keys);
-    const health = watchHealth({ ...options, client, clock, metrics, onLook: (alarms) => writes.noteFull(alarms.includes('NOSPACE')) });
+    const health = watchHealth({
+      ...options,
+      client,
+      clock,
+      metrics,
+      onLook: (alarms) => writes.noteFull(alarms.includes('NOSPACE')),
+      onMoved: live.reopen,
+    });
     return createStorage({ client, keys, live, writes, health, clock, compacted });
   } catch (err) {
     live.stop(err as Error);
@@ -450,7 +458,7 @@ async function compactedIn(client: EtcdClient, keys: StoreKeys): Promise<Compact
   return { revision: written, writtenAt };
 }
 
-/** A watch of the past says where the past begins, and takes up to 0.1 s for it; a read says only whether it is later than that. */
+/** A watch of the past says where it begins, and takes up to 0.1 s. A read says only whether `revision` is later than that. */
 async function isReadable(client: EtcdClient, keys: StoreKeys, revision: number): Promise<boolean> {
   try {
     await client.range({ key: keys.compaction, revision });

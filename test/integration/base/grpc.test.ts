@@ -214,7 +214,7 @@ describe('a stream', () => {
     const exchange = client.open(echo, { signal: abort.signal });
     exchange.send('a');
     const answers: string[] = [];
-    for await (const text of exchange.answers) {
+    for await (const [text = ''] of exchange.batches) {
       answers.push(text);
       if (answers.length === 2) break;
       exchange.send('b');

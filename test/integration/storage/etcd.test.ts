@@ -65,6 +65,14 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
       }
       await etcd.restart(member);
     }
+    for (const first of etcd.endpoints) {
+      const endpoints = [first, ...etcd.endpoints.filter((other) => other !== first)];
+      const client = createEtcdClient({ endpoints, tls: undefined, login: undefined, clock: systemClock });
+      ends.push(async () => client.close());
+      const led = (await client.status()).isLeader;
+      expect(await client.preferLeader()).toBe(!led);
+      expect((await client.status()).isLeader).toBe(true);
+    }
     expect((await storage.range({ prefix: 'k' })).entries).toHaveLength(15);
     await until(() => seen.length === 15, { what: 'all writes were delivered' });
     expect(seen).toEqual(revisions);
