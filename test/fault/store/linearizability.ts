@@ -90,7 +90,9 @@ class Search {
     this.#key = key;
     this.#maxSteps = maxSteps;
     this.#steps = calls
-      .filter(({ verb, outcome }) => outcome.kind !== 'refused' && outcome.kind !== 'unsent' && !(verb === 'get' && outcome.kind === 'unknown'))
+      .filter(
+        ({ verb, outcome }) => outcome.kind !== 'refused' && outcome.kind !== 'unsent' && !(verb === 'get' && outcome.kind === 'unknown'),
+      )
       // A patch that gave up among other writers has no effect, and says nothing of the state.
       .filter(({ verb, outcome }) => !((verb === 'patch' || verb === 'apply') && outcome.kind === 'conflict'))
       .map((call) => stepOf(call, revisions))

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Answer, Api, ApiRequest, Thing } from './api.ts';
-import { type Call, colorOf, type History, isAnswered, type Item, type Outcome, resourceOf } from './history.ts';
+import { type Call, colorOf, type History, type Item, isAnswered, type Outcome, resourceOf } from './history.ts';
 
 export const resources = ['configmaps', 'secrets'] as const;
 const kinds: Readonly<Record<string, string>> = { configmaps: 'ConfigMap', secrets: 'Secret' };
