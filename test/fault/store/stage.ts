@@ -134,6 +134,9 @@ async function untilRoom(start: () => Promise<ServerProcess>): Promise<ServerPro
   }
 }
 
+/** Another cluster on this machine would take the default ones while a server is away. */
+const clusterCidr = `10.${100 + (process.pid % 100)}.0.0/16`;
+
 interface ServerParts {
   readonly index: number;
   readonly directory: string;
@@ -149,7 +152,7 @@ async function createServer({ index, directory, clockDirectory, etcd, history, i
   if (clockDirectory !== undefined) await mkdir(clockDirectory);
   const time = clockDirectory !== undefined && hasFakeTime ? createFakeTime(clockDirectory, 0) : undefined;
   const store = etcd === undefined ? 'sqlite' : `etcd://${back.map(({ host, port }) => `${host}:${port}`).join(',')}`;
-  const flags = ['--store', store, '--node-name', `server-${index}`, '--disable', allDisabled];
+  const flags = ['--store', store, '--node-name', `server-${index}`, '--disable', allDisabled, '--cluster-cidr', clusterCidr];
   const args = etcd === undefined ? flags : [...flags, '--token', firstToken];
   const start = async (): Promise<ServerProcess> => {
     const started = await startServer({ dataDirectory: directory, args, environment: time?.environment ?? {}, timeoutMs: startMs });
