@@ -78,6 +78,27 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(seen).toEqual(revisions);
   });
 
+  it('does not open without a quorum, nor where nothing listens, and says what to check', async () => {
+    const etcd = await start({ members: 3 });
+    const refusal = {
+      name: 'StorageError',
+      message: expect.stringMatching(/^etcd at 127\.33\.\S+:2379,\S+ does not answer: /),
+      hint: expect.stringContaining('has a quorum: etcdctl endpoint status --cluster'),
+    };
+    await etcd.signal(0, 'SIGKILL');
+    await etcd.signal(1, 'SIGKILL');
+    const dead = etcd.endpoints.slice(0, 2);
+    await Promise.all([
+      expect(open(etcd)).rejects.toMatchObject(refusal),
+      expect(open({ endpoints: dead })).rejects.toMatchObject(refusal),
+    ]);
+    await Promise.all([0, 1].map((member) => etcd.restart(member)));
+    // Neither try has written anything: no format, no object.
+    const client = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
+    ends.push(async () => client.close());
+    expect((await client.range({ key: '/', rangeEnd: '0', limit: 10 })).entries).toEqual([]);
+  });
+
   it('reaches etcd by certificates alone', async () => {
     const directory = await temporaryDirectory('etcd-pki');
     ends.push(() => rm(directory, { recursive: true, force: true }));
