@@ -6,6 +6,7 @@ import type { Nominator } from './nominator.ts';
 import type { PodRecord } from './pod-record.ts';
 import { createPreparations, type Preparations, type Prepared } from './preparations.ts';
 import type { Profile } from './profile.ts';
+import { RejectionTally } from './rejection-memory.ts';
 import { Sample } from './sample.ts';
 import type { Unfit } from './unfit.ts';
 
@@ -149,29 +150,39 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
     return node !== undefined && feasibility.rejectionOf(pod, filters, node) === undefined ? node : undefined;
   }
 
-  function find(pod: PodRecord, { filters }: Prepared): Found {
+  function find(pod: PodRecord, prepared: Prepared): Found {
+    const { filters } = prepared;
+    const known = prepared.filtersByNodeAlone() ? prepared.rejections : undefined;
     const { nodes } = cluster;
     const total = nodes.length;
     const enough = nodesToFind(total, profile.percentageOfNodesToScore);
     const feasible: NodeRecord[] = [];
     const resolvable: NodeRecord[] = [];
-    const reasons = new Map<string, number>();
-    const plugins = new Set<string>();
+    const tally = new RejectionTally();
     let looked = 0;
     while (looked < total && feasible.length < enough) {
-      const node = nodes[(start + looked) % total];
+      const index = (start + looked) % total;
+      const node = nodes[index];
       looked += 1;
       if (node === undefined) continue;
-      const rejection = feasibility.rejectionOf(pod, filters, node);
+      // Pods that are nominated for the node count too: its version does not follow them.
+      const memory = nominator.isAwaited(node.name) ? undefined : known;
+      let rejection = memory?.of(index, node);
+      let plugin = memory?.pluginAt(index) ?? '';
       if (rejection === undefined) {
-        feasible.push(node);
-        continue;
+        rejection = feasibility.rejectionOf(pod, filters, node);
+        if (rejection === undefined) {
+          feasible.push(node);
+          continue;
+        }
+        plugin = feasibility.rejectedBy;
+        memory?.keep(index, node, { rejection, plugin });
       }
-      plugins.add(feasibility.rejectedBy);
       if (rejection.resolvable) resolvable.push(node);
-      for (const reason of rejection.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
+      tally.add(rejection, plugin);
     }
     if (total > 0) start = (start + looked) % total;
+    const { reasons, plugins } = tally.end();
     return { feasible, unfit: { ...emptyUnfit(), reasons, resolvable, plugins } };
   }
 

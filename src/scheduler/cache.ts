@@ -14,6 +14,8 @@ export class NodeRecord {
   readonly name: string;
   /** Rises with every change; a score is valid while it is unchanged. */
   version = 0;
+  /** Rises when a pod here became a newer version of itself that is the same for filters and scores. */
+  podsVersion = 0;
   /** False for a node whose object is gone, or not there yet, while pods name it. */
   present = false;
   unschedulable = false;
@@ -114,6 +116,12 @@ export class NodeRecord {
   remove(pod: PodRecord): void {
     if (!this.pods.delete(pod.key)) return;
     this.#count(pod, -1);
+  }
+
+  /** A newer version of a pod that is here. */
+  renew(pod: PodRecord): void {
+    this.pods.set(pod.key, pod);
+    this.podsVersion += 1;
   }
 
   /** A pod here has one of these ports already. */
@@ -367,7 +375,7 @@ export function createSchedulerCache(options: SchedulerCacheOptions): SchedulerC
           known.assumed = false;
           known.expiresAt = undefined;
           assumed.delete(pod.key);
-          known.node.pods.set(pod.key, pod);
+          known.node.renew(pod);
           known.pod = pod;
           return;
         }

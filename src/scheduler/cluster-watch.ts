@@ -132,6 +132,8 @@ function isSameForUs(before: Pod, after: Pod): boolean {
     before.metadata.deletionTimestamp === after.metadata.deletionTimestamp &&
     before.status?.nominatedNodeName === after.status?.nominatedNodeName &&
     before.status?.resourceClaimStatuses === after.status?.resourceClaimStatuses &&
-    before.status?.phase === after.status?.phase
+    before.status?.phase === after.status?.phase &&
+    // Preemption spares the pod that has run for longer.
+    before.status?.startTime === after.status?.startTime
   );
 }

@@ -12,6 +12,8 @@ export interface Nominator {
   /** Gives the name of the node that the pod was nominated for. */
   clear(key: string): string | undefined;
   nodeOf(key: string): string | undefined;
+  /** Some pod is nominated for the node. */
+  isAwaited(nodeName: string): boolean;
   /** Other pods nominated for the node that come before `pod`, or are as important. */
   before(pod: PodRecord, nodeName: string): readonly PodRecord[];
   /** Pods nominated for the node that are less important than `pod`. */
@@ -55,6 +57,7 @@ export function createNominator(): Nominator {
     },
     clear,
     nodeOf: (key) => byKey.get(key)?.nodeName,
+    isAwaited: (nodeName) => byNode.size > 0 && byNode.has(nodeName),
     before: (pod, nodeName) => {
       if (!byNode.has(nodeName)) return none;
       return on(nodeName).filter(({ key, shape }) => key !== pod.key && shape.priority >= pod.shape.priority);

@@ -10,6 +10,7 @@ import type { Prepared } from './preparations.ts';
 import type { Profile } from './profile.ts';
 import { Trial } from './trial.ts';
 import { textOfCounts, type Unfit } from './unfit.ts';
+import { createVictimMemory, type TrialOutcome } from './victim-memory.ts';
 import { byImportance, pickBest, type StartOf, splitByBudgets, type Victims } from './victims.ts';
 
 /** Finds the pods to remove so that a pod fits which no node can take as things are. It changes nothing. */
@@ -37,7 +38,7 @@ export interface PreemptionOptions {
   /** Chooses where to begin among the nodes; [0, 1). */
   readonly random: () => number;
   readonly budgets: () => readonly PodDisruptionBudget[];
-  /** The pod as the API has it now: a record does not follow its status. */
+  /** The pod as the API has it now: a record does not follow its conditions. */
   readonly podOf: (record: PodRecord) => Pod;
 }
 
@@ -50,11 +51,12 @@ const notHelpful = 'Preemption is not helpful for scheduling';
 
 export function createPreemption(options: PreemptionOptions): Preemption {
   const { profile, cluster, feasibility, nominator, clock, random, budgets, podOf } = options;
+  const remembered = createVictimMemory();
 
   function startTimes(): StartOf {
     const now = clock.now();
     return (record) => {
-      const at = podOf(record).status?.startTime;
+      const at = record.pod.status?.startTime;
       return at === undefined ? now : Date.parse(at as unknown as string);
     };
   }
@@ -72,6 +74,8 @@ export function createPreemption(options: PreemptionOptions): Preemption {
     const { resolvable } = unfit;
     const startOf = startTimes();
     const protecting = budgets();
+    const memory = remembered.under(protecting);
+    const isAlone = prepared.filtersByNodeAlone();
     const offset = Math.floor(random() * resolvable.length);
     const enough = candidatesToFind(resolvable.length, profile);
     const found: Victims[] = [];
@@ -82,7 +86,9 @@ export function createPreemption(options: PreemptionOptions): Preemption {
       if (withoutViolation > 0 && found.length >= enough) break;
       const node = resolvable[(offset + index) % resolvable.length];
       if (node === undefined) continue;
-      const outcome = selectVictims({ pod, node, prepared, startOf, protecting });
+      const tryOut = (): TrialOutcome => selectVictims({ pod, node, prepared, startOf, protecting });
+      // Pods elsewhere, or nominated for the node, count too: no version of the node tells of those.
+      const outcome = isAlone && !nominator.isAwaited(node.name) ? memory.of(pod, node, tryOut) : tryOut();
       if ('reasons' in outcome) {
         for (const reason of outcome.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
         continue;
@@ -94,7 +100,7 @@ export function createPreemption(options: PreemptionOptions): Preemption {
   }
 
   /** Removes all less important pods of the node, then takes back as many as possible, the most important first. */
-  function selectVictims({ pod, node, prepared, startOf, protecting }: NodeTrial): Victims | { readonly reasons: readonly string[] } {
+  function selectVictims({ pod, node, prepared, startOf, protecting }: NodeTrial): TrialOutcome {
     const lesser = [...node.pods.values()].filter(({ shape }) => shape.priority < pod.shape.priority);
     if (lesser.length === 0) return { reasons: [noVictims] };
     const trial = new Trial(prepared.filters, node);

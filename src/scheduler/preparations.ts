@@ -4,6 +4,7 @@ import type { NamedFilter } from './feasibility.ts';
 import type { PreparedScore, Shift } from './plugin.ts';
 import type { PodRecord, PodShape } from './pod-record.ts';
 import type { Profile } from './profile.ts';
+import { createRejectionMemory, type RejectionMemory } from './rejection-memory.ts';
 
 /** Filters and scores made for a shape of pods. */
 export interface Prepared {
@@ -15,6 +16,10 @@ export interface Prepared {
   readonly shifts: readonly Shift[];
   /** Nodes are judged by pods elsewhere, so a scored sample is stale as soon as one pod is placed. */
   looksAround(): boolean;
+  /** Nodes are filtered by what their records say, and by nothing else: an answer holds for as long as the version of the record. */
+  filtersByNodeAlone(): boolean;
+  /** Rejections by these filters while `filtersByNodeAlone`. */
+  readonly rejections: RejectionMemory;
 }
 
 /**
@@ -65,11 +70,14 @@ function prepare(profile: Profile, pod: PodRecord, cluster: SchedulerCache): Pre
     return prepared === undefined ? [] : [{ weight: plugin.weight, prepared }];
   });
   const all = [...filters, ...scores].map(({ prepared }) => prepared);
+  const forThisPod = all.some((one) => one.forThisPod);
   return {
     filters,
     scores,
     shifts: all.flatMap(({ shift }) => shift ?? []),
-    forThisPod: all.some(({ forThisPod }) => forThisPod),
+    forThisPod,
     looksAround: () => all.some(({ looksAround }) => looksAround),
+    filtersByNodeAlone: () => !forThisPod && filters.every(({ prepared: { looksAround } }) => looksAround !== true),
+    rejections: createRejectionMemory(cluster.nodes.length),
   };
 }

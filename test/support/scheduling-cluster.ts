@@ -6,7 +6,7 @@ import { createSchedulerCache } from '../../src/scheduler/cache.ts';
 import { defaultProfile } from '../../src/scheduler/configuration/configuration.ts';
 import { createFeasibility } from '../../src/scheduler/feasibility.ts';
 import { createNominator } from '../../src/scheduler/nominator.ts';
-import { createShapeReader } from '../../src/scheduler/pod-record.ts';
+import { createShapeReader, type PodRecord } from '../../src/scheduler/pod-record.ts';
 import { createPreemption } from '../../src/scheduler/preemption.ts';
 import { createProfile, type Profile } from '../../src/scheduler/profile.ts';
 import { describeUnfit } from '../../src/scheduler/unfit.ts';
@@ -16,14 +16,23 @@ import { detachedHandle } from './scheduler-profile.ts';
 interface Around {
   readonly namespaceLabels?: Readonly<Record<string, Record<string, string>>>;
   readonly serviceSelectors?: Readonly<Record<string, readonly Record<string, string>[]>>;
-  readonly budgets?: readonly PodDisruptionBudget[];
+  readonly budgets?: readonly PodDisruptionBudget[] | (() => readonly PodDisruptionBudget[]);
+  /** The pod as the API has it now; absent: as it was read. */
+  readonly podOf?: (record: PodRecord) => Pod;
   readonly random?: () => number;
   readonly profileOf?: (profile: Profile) => Profile;
 }
 
 /** The part of the scheduler that decides, over these nodes and pods, with no API and no queue. */
 export function schedulingCluster(nodes: readonly Node[], placed: readonly (readonly [Pod, string])[] = [], around: Around = {}) {
-  const { namespaceLabels = {}, serviceSelectors = {}, budgets = [], random = () => 0.5, profileOf = (profile) => profile } = around;
+  const {
+    namespaceLabels = {},
+    serviceSelectors = {},
+    budgets = [],
+    podOf = ({ pod }) => pod,
+    random = () => 0.5,
+    profileOf = (profile) => profile,
+  } = around;
   const clock = createManualClock();
   const shapes = createShapeReader();
   const cache = createSchedulerCache({
@@ -44,8 +53,8 @@ export function schedulingCluster(nodes: readonly Node[], placed: readonly (read
     nominator,
     clock,
     random,
-    budgets: () => budgets,
-    podOf: ({ pod }) => pod,
+    budgets: () => (typeof budgets === 'function' ? budgets() : budgets),
+    podOf,
   });
   const planFor = (pod: Pod) => {
     const record = shapes.read(pod);

@@ -261,6 +261,70 @@ const podArbitrary = fc.record({
   node: fc.integer({ min: 0, max: 3 }),
 });
 
+describe('trials that are remembered', () => {
+  it('give what new ones would, after any change of pods, budgets, nominations and nodes', () => {
+    const change = fc.record({
+      kind: fc.constantFrom('add', 'remove', 'start', 'budget', 'nominate', 'clear', 'cordon', 'again'),
+      pod: podArbitrary,
+      which: fc.nat(20),
+      amount: fc.integer({ min: 0, max: 2 }),
+    });
+    fc.assert(
+      fc.property(fc.array(change, { minLength: 5, maxLength: 25 }), fc.double({ min: 0, max: 0.99, noNaN: true }), (changes, random) => {
+        const nodes = ['n0', 'n1', 'n2', 'n3'];
+        const pods = new Map<string, readonly [Pod, string]>();
+        const cordoned = new Set<string>();
+        let nominated: readonly [Pod, string] | undefined;
+        let budgets = [budget('a', 0), budget('b', 0)];
+        const nodeAsIs = (name: string) => nodeOf(name, { spec: { unschedulable: cordoned.has(name) } });
+        const make = (around: readonly (readonly [Pod, string])[]) =>
+          schedulingCluster(nodes.map(nodeAsIs), around, {
+            budgets: () => budgets,
+            podOf: ({ key }) => pods.get(key)![0],
+            random: () => random,
+          });
+        const old = make([]);
+        for (const { kind, pod, which, amount } of changes) {
+          const node = nodes[which % nodes.length]!;
+          const found = [...pods.entries()][which % Math.max(1, pods.size)];
+          if (kind === 'add') {
+            const { cpu, priority, app } = pod;
+            const made = placed(`p${pods.size}-${which}`, {
+              cpu: String(cpu),
+              priority,
+              ...(app === undefined ? {} : { labels: { app } }),
+            });
+            pods.set(`shop/${made.metadata.name}`, [made, node]);
+            old.cache.setPod(old.shapes.read(made), node);
+          } else if (kind === 'remove' && found !== undefined) {
+            pods.delete(found[0]);
+            old.cache.removePod(found[0]);
+          } else if (kind === 'start' && found !== undefined) {
+            const [key, [was, at]] = found;
+            const begun = { ...was, status: { startTime: `2026-01-0${amount + 1}T00:00:00Z` } } as unknown as Pod;
+            pods.set(key, [begun, at]);
+            old.cache.setPod(old.shapes.read(begun, old.cache.recordOf(key)), at);
+          } else if (kind === 'budget') budgets = [budget('a', amount), budget('b', 0)];
+          else if (kind === 'nominate') nominated = [placed('waiting', { cpu: String(pod.cpu), priority: 5 }), node];
+          else if (kind === 'clear') nominated = undefined;
+          else if (kind === 'cordon') {
+            if (!cordoned.delete(node)) cordoned.add(node);
+            old.cache.setNode(nodeAsIs(node));
+          }
+          const fresh = make([...pods.values()]);
+          for (const { nominator, shapes } of [old, fresh]) {
+            if (nominated === undefined) nominator.clear('shop/waiting');
+            else nominator.nominate(shapes.read(nominated[0]), nominated[1]);
+          }
+          const important = podOf('important', { cpu: '3', priority: 4 });
+          expect(old.preempt(important)).toEqual(fresh.preempt(important));
+        }
+      }),
+      { numRuns: 150 },
+    );
+  });
+});
+
 describe('preemption over random clusters', () => {
   const clusters = fc.record({
     nodes: fc.integer({ min: 1, max: 4 }),
