@@ -129,7 +129,10 @@ function checkSuccessPolicy(errors: FieldError[], field: string, { successPolicy
     let ofWhat = 'the number of specified completions';
     if (!isAbsent(succeededIndexes)) {
       try {
-        total = sizeOf(parseIndexSet(succeededIndexes, total));
+        const indexes = parseIndexSet(succeededIndexes, Number.POSITIVE_INFINITY);
+        const tooLarge = indexes.flat().find((index) => index >= (completions ?? 0));
+        if (tooLarge !== undefined) throw new IndexSetError(`too large index: "${tooLarge}"`);
+        total = sizeOf(indexes);
         ofWhat = 'the number of indexes in the specified succeededIndexes field';
       } catch (err) {
         if (!(err instanceof IndexSetError)) throw err;

@@ -94,6 +94,11 @@ describe('an Indexed job', () => {
       'spec.successPolicy.rules[0].succeededIndexes: Invalid value: "3-1": error parsing succeededIndexes: non-increasing order, previous: 3, current: 1',
     ],
     [
+      'an index that is no completion',
+      { ...indexed, successPolicy: { rules: [{ succeededIndexes: '0-9' }] } },
+      'spec.successPolicy.rules[0].succeededIndexes: Invalid value: "0-9": error parsing succeededIndexes: too large index: "9"',
+    ],
+    [
       'more successes than indexes',
       { ...indexed, successPolicy: { rules: [{ succeededIndexes: '0-1', succeededCount: 3 }] } },
       'spec.successPolicy.rules[0].succeededCount: Invalid value: 3: must be less than or equal to 2 (the number of indexes in the specified succeededIndexes field)',
