@@ -15,10 +15,11 @@ it('the behaviours of nodes name tests that exist', () => {
 it.each([
   ['apps', 100],
   ['autoscaling', 20],
+  ['scheduling', 25],
   ['storage', 60],
 ])('the behaviours of %s name tests that exist', (name, least) => {
   const files = readdirSync(test, { recursive: true, encoding: 'utf8' }).filter((file) =>
-    /^(integration|unit|machines|e2e)\/.*\.ts$/.test(file),
+    /^(integration|unit|machines|e2e|conformance)\/.*\.ts$/.test(file),
   );
   const sources = files.map((file) => readFileSync(`${test}${file}`, 'utf8').replaceAll("\\'", "'")).join('\n');
   const rows = [...readFileSync(`${test}conformance/behaviours/${name}.md`, 'utf8').matchAll(/^\| ([^|]+) \| ([^|]+) \|$/gm)].slice(1);
