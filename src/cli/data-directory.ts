@@ -312,6 +312,8 @@ async function networksInUse(kind: NetworkKind): Promise<ReadonlySet<number>> {
 
 /** The file by which scripts find a running cluster. */
 export interface Endpoints extends KnownProcess {
+  /** True from the request to stop on: the process still runs, and its addresses answer no more. */
+  readonly isStopping?: boolean;
   readonly api: string;
   /** Page, metrics and Git remote, for programs on this machine. */
   readonly http: string;
@@ -343,7 +345,7 @@ const isAgent = (running: Endpoints | RunningAgent): running is RunningAgent => 
 /** The running cluster of a data directory; undefined when none runs, and for that of an agent. */
 export async function tryEndpoints(dataDirectory: string): Promise<Endpoints | undefined> {
   const running = await tryProcess(dataDirectory);
-  return running === undefined || isAgent(running) ? undefined : running;
+  return running === undefined || isAgent(running) || running.isStopping === true ? undefined : running;
 }
 
 async function tryProcess(dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> {
@@ -364,6 +366,12 @@ export async function refuseRunning(dataDirectory: string): Promise<void> {
 /** The same. @throws Failure when none runs, and for the data directory of an agent, whose server has the answers */
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
   const running = await readProcess(dataDirectory);
+  if (!isAgent(running) && running.isStopping === true) {
+    throw new Failure(`the cluster of ${dataDirectory} is stopping`, {
+      why: `Process ${running.pid} ends its pods.`,
+      fix: 'Wait for it with "midship down", then start it again.',
+    });
+  }
   if (!isAgent(running)) return running;
   throw new Failure(`${dataDirectory} is that of an agent`, {
     why: `It runs pods for ${running.agentOf} and knows nothing of the cluster.`,

@@ -83,12 +83,15 @@ export async function runCluster(configuration: Configuration, options: RunOptio
   } finally {
     if (cluster !== undefined) {
       terminal.line(`\n  stopping the pods; the data stays in ${configuration.dataDirectory}`);
-      // A client cannot do right by a half-stopped cluster, so the addresses go first; those of another process are not ours.
-      await rm(files.endpoints, { force: true });
+      // A client cannot do right by a half-stopped cluster, so the file says so first. "midship down" waits for the process in it.
+      await writeDurableFile(files.endpoints, `${JSON.stringify({ ...cluster.endpoints, isStopping: true }, undefined, 2)}\n`).catch(
+        (err: unknown) => log.warn({ err }, 'Could not note that the cluster stops'),
+      );
       const problem = await cluster.stop().then(
         () => undefined,
         (err: unknown) => err ?? new Error('unknown'),
       );
+      await rm(files.endpoints, { force: true });
       if (problem === undefined) terminal.line('  stopped');
       else {
         log.error({ err: problem }, 'Could not stop cleanly');

@@ -7,7 +7,7 @@ import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
 import { endSquatters } from '../../../src/cli/compose/leftovers.ts';
-import { claimNetwork, readEndpoints } from '../../../src/cli/data-directory.ts';
+import { claimNetwork, readEndpoints, tryEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
 import { noteBackup } from '../../../src/cli/purge.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
@@ -93,6 +93,18 @@ it('stops the cluster that the file names, and waits for its end', async () => {
   await noteEndpoints({ pid, startTime: await startTimeOf(pid), bootId: await bootId() });
   expect(await ask(false)).toBe(0);
   expect(stranger.signalCode).toBe('SIGTERM');
+  expect(printed).toBe('stopped\n');
+});
+
+it('waits for a cluster that stops already, which other commands refuse', async () => {
+  const pid = stranger.pid ?? 0;
+  await noteEndpoints({ pid, startTime: await startTimeOf(pid), bootId: await bootId(), isStopping: true });
+  await expect(readEndpoints(cluster.directory)).rejects.toMatchObject({
+    message: `the cluster of ${cluster.directory} is stopping`,
+    fix: expect.stringContaining('midship down'),
+  });
+  expect(await tryEndpoints(cluster.directory)).toBeUndefined();
+  expect(await ask(false)).toBe(0);
   expect(printed).toBe('stopped\n');
 });
 
