@@ -25,16 +25,25 @@ export interface StoreClaimsOptions {
 
 interface Claim {
   readonly owner: string;
-  /** Milliseconds since the epoch, by the clock of the server that made it. */
+  /** Milliseconds since the epoch, by the clock of the server that made it. Only servers of earlier versions read it. */
   readonly at: number;
 }
 
+/** A claim without its object, as this server found it first. */
+interface Sighting {
+  readonly revision: number;
+  /** By the monotonic clock of this server, in milliseconds. */
+  readonly sinceMs: number;
+}
+
 /**
- * A claim without its object is of a write under way, or of a server that died in between. Upstream's repair of addresses waits as long.
- * Clocks of servers differ by less.
+ * A claim without its object is of a write under way, or of a server that died in between. It is void when this server has seen it
+ * unchanged for so long. Clocks of servers differ, so the time in the claim decides nothing. Upstream's repair of addresses waits as long.
  */
 const graceMs = 60_000;
 const maxTries = 4;
+/** A sighting that is dropped for a newer one costs its value another time of grace. */
+const maxSightings = 4096;
 
 /** Undefined where this server alone writes to the store: what is taken is then in its memory. */
 export function createStoreClaims({ registry, clock, what, holds }: StoreClaimsOptions): StoreClaims | undefined {
@@ -49,6 +58,8 @@ interface SharedParts extends Omit<StoreClaimsOptions, 'registry'> {
 
 class SharedClaims implements StoreClaims {
   readonly #parts: SharedParts;
+  /** By key; the oldest first. */
+  readonly #sightings = new Map<string, Sighting>();
 
   constructor(parts: SharedParts) {
     this.#parts = parts;
@@ -67,13 +78,35 @@ class SharedClaims implements StoreClaims {
       const found = await storage.get(key);
       if (found === undefined) continue;
       const claim = JSON.parse(found.text) as Claim;
-      if (claim.owner === owner) return true;
-      if (clock.now() - claim.at < graceMs) return false;
-      // Its object may have been stored by a server that is ahead of this one.
-      await freshness.barrier();
-      if (holds(claim.owner, String(value))) return false;
+      if (claim.owner !== owner) {
+        // Its object may have been stored by a server that is ahead of this one.
+        await freshness.barrier();
+        if (holds(claim.owner, String(value))) {
+          this.#sightings.delete(key);
+          return false;
+        }
+        if (!this.#isVoid(key, found.revision)) return false;
+      }
+      // An owner's second claim is written, too: servers that saw the first one without its object wait from its revision on.
       const taken = await storage.update(key, { text }, found.revision);
-      if (taken.ok) return true;
+      if (taken.ok) {
+        this.#sightings.delete(key);
+        return true;
+      }
+    }
+    return false;
+  }
+
+  /** Notes that the claim has no object now, and tells whether it has been so, unchanged, for the time of grace. */
+  #isVoid(key: string, revision: number): boolean {
+    const nowMs = this.#parts.clock.monotonicMs();
+    const seen = this.#sightings.get(key);
+    if (seen?.revision === revision) return nowMs - seen.sinceMs >= graceMs;
+    this.#sightings.delete(key);
+    this.#sightings.set(key, { revision, sinceMs: nowMs });
+    if (this.#sightings.size > maxSightings) {
+      const [oldest = key] = this.#sightings.keys();
+      this.#sightings.delete(oldest);
     }
     return false;
   }
@@ -87,7 +120,7 @@ class SharedClaims implements StoreClaims {
       await freshness.barrier();
       if (!holds(owner, String(value))) await storage.delete(this.#keyOf(value), found.revision);
     } catch {
-      // The claim stays, and is void after its time of grace.
+      // The claim stays, and is void once a server has seen it for the time of grace.
     }
   }
 }
