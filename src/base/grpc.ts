@@ -225,8 +225,10 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
   return {
     async call(method, request, { timeoutMs, signal }) {
       signal?.throwIfAborted();
+      // A request that cannot be encoded opens no stream, which nobody would listen to.
+      const message = frame(method.encode(request));
       const stream = start(method.path, timeoutMs);
-      stream.end(frame(method.encode(request)));
+      stream.end(message);
       let broken: GrpcError | undefined;
       const breakOff = (error: GrpcError): void => {
         broken ??= error;
@@ -255,8 +257,9 @@ export function createGrpcClient(options: GrpcClientOptions): GrpcClient {
 
     async *stream(method, request, { signal }) {
       signal.throwIfAborted();
+      const message = frame(method.encode(request));
       const stream = start(method.path, undefined);
-      stream.end(frame(method.encode(request)));
+      stream.end(message);
       for await (const batch of batchesOf(stream, method, signal)) yield* batch;
     },
 

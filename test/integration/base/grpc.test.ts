@@ -138,6 +138,20 @@ describe('a call', () => {
     expect(await failure(call())).toMatchObject({ code: grpcCodes.unavailable });
   });
 
+  it('opens nothing for a request that cannot be encoded', async () => {
+    answer = reply([frame('fine')]);
+    expect(await client.call(echo, 'hello', { timeoutMs: 5_000 })).toBe('fine');
+    const broken = {
+      ...echo,
+      encode: (): Buffer => {
+        throw new Error('no such field');
+      },
+    };
+    await expect(client.call(broken, 'hello', { timeoutMs: 5_000 })).rejects.toThrow('no such field');
+    // A stream that nobody listens to would end the process here.
+    client.close();
+  });
+
   it('fails when the connection ends within the answer, when nobody listens, and after close', async () => {
     answer = (stream) => {
       stream.respond({ ':status': 200 });
