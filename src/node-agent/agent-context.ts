@@ -7,6 +7,7 @@ import type { StepLog } from '../reconcile/step-log.ts';
 import type { ConfigSource } from './config-source.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
+import type { NodePressure } from './node-pressure.ts';
 import type { ClusterDns } from './pod-dns.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { Volumes } from './volumes.ts';
@@ -33,6 +34,8 @@ export interface AgentContext {
   readonly dns: NodeDns | undefined;
   /** The machine goes down: no pod begins any more. */
   readonly shutdown: { readonly isUnderWay: boolean };
+  /** The shortage of memory or disk for which new pods are refused. */
+  readonly pressure: Pick<NodePressure, 'refusalOf'>;
   /** Aborted when the agent stops. */
   readonly signal: AbortSignal;
 }

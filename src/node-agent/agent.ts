@@ -13,13 +13,14 @@ import { containerLines, countsOf, createMeasurements, type PodOnNode } from './
 import type { ContainerRuntime } from './container-runtime.ts';
 import { createNodeCsi } from './csi/node-csi.ts';
 import type { VolumeStats } from './csi/volume-stats.ts';
-import { createDiskPressure, type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
+import { type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { createImageVolumes } from './image-volumes.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { endPodsInOrder, type ShutdownPeriods } from './machine-shutdown.ts';
 import { allocatableOf, capacityOf } from './node-object.ts';
+import { createNodePressure, measureMemory, type ResourceSpace } from './node-pressure.ts';
 import { createNodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { PodQueue } from './pod-queue.ts';
@@ -64,6 +65,8 @@ export interface NodeAgentOptions {
   readonly kubeletDirectory?: string;
   /** Space of the file system of `directory`; defaults to what the machine says. */
   readonly diskSpace?: () => Promise<FileSystemSpace>;
+  /** Memory of the node; defaults to what the machine says. */
+  readonly memorySpace?: () => Promise<ResourceSpace>;
   /** Absent: pods resolve names as the machine does. */
   readonly dns?: NodeDns;
   /** Defaults to the machine's. */
@@ -148,6 +151,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const unsubscribe: (() => void)[] = [];
   const shutdown = { isUnderWay: false };
 
+  const pressure = createNodePressure({
+    clock,
+    measureMemory: options.memorySpace ?? measureMemory,
+    measureDisk: options.diskSpace ?? (() => measureFileSystem(options.directory)),
+    onProblem: (err, resource) => log.warn({ err, resource }, 'Could not measure a resource of the node'),
+  });
   const context: AgentContext = {
     nodeName,
     hostIP: options.address.internalIP,
@@ -165,9 +174,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     dns: options.dns,
     endpoints: options.endpoints,
     shutdown,
+    pressure,
     signal: abort.signal,
   };
-  const disk = createDiskPressure({ clock, measure: options.diskSpace ?? (() => measureFileSystem(options.directory)) });
   let isStarted = false;
   const heartbeat = createHeartbeat({
     client: options.client,
@@ -189,7 +198,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       runtimeVersion: runtime.version,
       isolation: runtime.isolation,
       volumesInUse: csi?.volumes.inUse(),
-      disk: disk.condition,
+      pressures: pressure.conditions,
       conditions: runtime.conditions,
       notReady: shutdown.isUnderWay
         ? 'node is shutting down'
@@ -201,7 +210,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   const storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...context, ...options.storage });
   const workers = createPodWorkers(context, queue);
-  const upkeep = createNodeUpkeep({ context, workers, tokens, disk, csi: csi?.volumes });
+  const upkeep = createNodeUpkeep({ context, workers, tokens, pressure, csi: csi?.volumes });
   const measurements = createMeasurements(context);
 
   const podsOnNode = (): readonly PodOnNode[] => workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));
@@ -241,8 +250,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       // No pod has made it on a new machine, and its disk is measured now.
       await mkdir(options.directory, { recursive: true, mode: 0o700 });
       // The node's first report has the condition already.
-      if (runtime.runsPrograms) await upkeep.lookAtDisk();
-      upkeep.watchDisk();
+      if (runtime.runsPrograms) await upkeep.lookAtPressure();
+      upkeep.watchPressure();
       isStarted = true;
       // Last: with the node in the API pods are assigned to it.
       const node = await heartbeat.start(signal);

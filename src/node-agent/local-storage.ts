@@ -72,7 +72,21 @@ async function excessOf(
     }
   }
   // Containers without a limit add nothing to it, as upstream.
-  return used > allowed ? `Pod ephemeral local storage usage exceeds the total limit of containers ${textOf(allowed)}. ` : undefined;
+  return used > allowed ? `Pod ephemeral local storage usage exceeds the total limit of containers ${byteText(allowed)}. ` : undefined;
+}
+
+/** Bytes on the disk of a pod's emptyDirs and logs, with and without bounds. The containers have the logs alone. */
+export async function localUsage(pod: Pod, { volumes, logs, maxEntries = defaultMaxEntries }: LocalStorageOptions) {
+  let bytes = 0;
+  const containers: { readonly name: string; readonly bytes: number }[] = [];
+  for (const { name, emptyDir } of pod.spec.volumes ?? [])
+    if (emptyDir !== undefined) bytes += (await diskUsage(join(volumes, name), maxEntries)).bytes;
+  for (const { name } of pod.spec.containers) {
+    const used = await diskUsage(join(logs, name), maxEntries);
+    containers.push({ name, bytes: used.bytes });
+    bytes += used.bytes;
+  }
+  return { bytes, containers };
 }
 
 /** True when `findExcess` has anything to check. */
@@ -87,7 +101,9 @@ function amountOf(value: unknown): { readonly bytes: number; readonly text: stri
   return bytes > 0 ? { bytes, text: String(value) } : undefined;
 }
 
-function textOf(bytes: number): string {
+/** `100Mi`: with the largest unit that leaves a whole number. */
+export function byteText(bytes: number): string {
+  if (bytes === 0) return '0';
   const unit = (['Gi', 'Mi', 'Ki'] as const).find((_, index) => bytes % 1024 ** (3 - index) === 0);
   return unit === undefined ? String(bytes) : `${bytes / 1024 ** { Gi: 3, Mi: 2, Ki: 1 }[unit]}${unit}`;
 }

@@ -44,7 +44,7 @@ export async function endPodsInOrder({ workers, periods: { allMs, criticalMs }, 
   }
 }
 
-const isCritical = ({ spec }: Pod): boolean => (spec.priority ?? 0) >= criticalPriority;
+export const isCritical = ({ spec }: Pod): boolean => (spec.priority ?? 0) >= criticalPriority;
 
 /**
  * True when systemd takes the machine down, so that this program is ended with it. False where there is no systemd.

@@ -30,8 +30,8 @@ export interface NodeDescription {
   readonly isolation: PodIsolation | undefined;
   /** Names of the volumes that no controller may take from the node. Absent: the node has no drivers of volumes. */
   readonly volumesInUse?: readonly string[] | undefined;
-  /** The condition DiskPressure. */
-  readonly disk: NodeConditionReport;
+  /** The conditions MemoryPressure and DiskPressure. */
+  readonly pressures: readonly NodeConditionReport[];
   /** The conditions by which the runtime says how it runs pods. */
   readonly conditions: readonly NodeConditionReport[];
   /** Absent: the node takes pods. */
@@ -77,10 +77,10 @@ export function nodeTaintsOf({ taints: own, simulated }: NodeDescription): reado
 /** The status as its agent reports it; conditions that others keep stay, and a condition that stays the same keeps its time. */
 export function nodeStatusOf(description: NodeDescription, before: NodeStatus | undefined, now: number): NodeStatus {
   const { kubeletPort, capacity, allocatable, machine, kubeletVersion, runtimeVersion } = description;
-  const { isolation, disk, conditions, notReady, volumesInUse = [] } = description;
+  const { isolation, pressures, conditions, notReady, volumesInUse = [] } = description;
   const own = [
-    report('MemoryPressure', 'False', 'KubeletHasSufficientMemory', 'kubelet has sufficient memory available'),
-    report(disk.type, disk.status, disk.reason, disk.message),
+    ...pressures.map(({ type, status, reason, message }) => report(type, status, reason, message)),
+    // No threshold is set for it, as in a kubelet without a configuration.
     report('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
     notReady === undefined
       ? report('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status')

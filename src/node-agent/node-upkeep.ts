@@ -1,10 +1,12 @@
 import type { Node } from '../api/core/v1/node.ts';
 import type { AgentContext } from './agent-context.ts';
+import type { NodeConditionReport } from './container-runtime.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
-import type { DiskPressure } from './disk-pressure.ts';
 import { volumeImagesOf } from './image-volumes.ts';
+import type { NodePressure } from './node-pressure.ts';
 import { endOrphans } from './orphans.ts';
 import type { PodWorkers } from './pod-workers.ts';
+import { createPressureEviction } from './pressure-eviction.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 import { evictThoseOverStorage } from './storage-eviction.ts';
 
@@ -12,7 +14,7 @@ export interface NodeUpkeepOptions {
   readonly context: AgentContext;
   readonly workers: PodWorkers;
   readonly tokens: TokenSource;
-  readonly disk: DiskPressure;
+  readonly pressure: NodePressure;
   /** Absent: the node has no drivers of volumes. */
   readonly csi?: CsiVolumes | undefined;
 }
@@ -21,10 +23,10 @@ export interface NodeUpkeepOptions {
 export interface NodeUpkeep {
   /** Ends what earlier agents left, and repeats that and the rest every minute. */
   start(): Promise<void>;
-  /** Measures the disk once. */
-  lookAtDisk(): Promise<void>;
-  /** Repeats that, and evicts pods that fill more of it than they may. */
-  watchDisk(): void;
+  /** Measures memory and disk once. */
+  lookAtPressure(): Promise<void>;
+  /** Repeats that, and evicts pods while either runs out, and those that fill more of the disk than they may. */
+  watchPressure(): void;
   /** The Node of the API, for Events about it. */
   registered(node: Node): void;
   /** Pods that wait for a driver of their volumes, or for an attachment, try again. */
@@ -36,35 +38,43 @@ const housekeepingMs = 60_000;
 /** Between two looks at the disk that pods use, as upstream. */
 const storageLookMs = 10_000;
 
-export function createNodeUpkeep({ context, workers, tokens, disk, csi }: NodeUpkeepOptions): NodeUpkeep {
+export function createNodeUpkeep({ context, workers, tokens, pressure, csi }: NodeUpkeepOptions): NodeUpkeep {
   const { runtime, clock, config, recorder, log, nodeName, signal } = context;
   let node: Node | undefined;
   let cancelHousekeeping: (() => void) | undefined;
   let cancelStorageLook: (() => void) | undefined;
+  const eviction = createPressureEviction(context, pressure);
   const orphans = { context, isKnown: (uid: string) => workers.has(uid) };
 
-  function recordDiskPressure(): void {
+  function recordPressure({ reason: ofCondition }: NodeConditionReport): void {
     if (node === undefined) return;
-    const reason = disk.condition.status === 'True' ? 'NodeHasDiskPressure' : 'NodeHasNoDiskPressure';
+    const reason = ofCondition.replace('Kubelet', 'Node');
     recorder.record(node, { type: 'Normal', reason, message: `Node ${nodeName} status is now: ${reason}` });
   }
 
-  async function lookAtDisk(): Promise<void> {
-    try {
-      if (await disk.look()) recordDiskPressure();
-    } catch (err) {
-      log.warn({ err }, 'Could not measure the disk of the node');
-    }
+  async function lookAtPressure(): Promise<void> {
+    for (const condition of await pressure.look()) recordPressure(condition);
   }
 
-  function watchDisk(): void {
+  /** Images that no pod uses go before pods do. Processes of a machine that its user fills are left alone. */
+  async function relieve(): Promise<void> {
+    if (!runtime.hasContainers || pressure.shortages.length === 0) return;
+    if (pressure.shortages[0]?.resource === 'ephemeral-storage') {
+      await collectImages();
+      await lookAtPressure();
+    }
+    await eviction.relieve(workers.all());
+  }
+
+  function watchPressure(): void {
     if (signal.aborted || !runtime.runsPrograms) return;
     cancelStorageLook = clock.after(storageLookMs, () => {
       renewWaiting();
-      lookAtDisk()
+      lookAtPressure()
+        .then(relieve)
         .then(() => evictThoseOverStorage(context, workers.all()))
         .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
-        .finally(watchDisk);
+        .finally(watchPressure);
     });
   }
 
@@ -103,12 +113,12 @@ export function createNodeUpkeep({ context, workers, tokens, disk, csi }: NodeUp
       await endOrphans(orphans);
       scheduleHousekeeping();
     },
-    lookAtDisk,
-    watchDisk,
+    lookAtPressure,
+    watchPressure,
     renewWaiting,
     registered(registered) {
       node = registered;
-      if (disk.condition.status === 'True') recordDiskPressure();
+      for (const condition of pressure.conditions) if (condition.status === 'True') recordPressure(condition);
     },
     stop() {
       cancelHousekeeping?.();

@@ -34,7 +34,7 @@ export function createPodVerdict(context: AgentContext): PodVerdict {
       if (evicted === undefined && context.shutdown.isUnderWay)
         end({ reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' });
       if (!context.runtime.hasContainers || evicted !== undefined) return;
-      const rejection = rejectionOf(pod);
+      const rejection = rejectionOf(pod) ?? context.pressure.refusalOf(pod);
       if (rejection === undefined) return;
       end({ ...rejection, message: `Pod was rejected: ${rejection.message}` });
       recordPodEvent(context, pod, { type: 'Warning', ...rejection });

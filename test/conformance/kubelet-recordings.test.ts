@@ -62,7 +62,15 @@ it('a Node is registered with the fields of a kubelet', () => {
       kubeletVersion: nodeInfo?.kubeletVersion ?? '',
       runtimeVersion: nodeInfo?.containerRuntimeVersion ?? '',
       isolation: undefined,
-      disk: { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
+      pressures: [
+        {
+          type: 'MemoryPressure',
+          status: 'False',
+          reason: 'KubeletHasSufficientMemory',
+          message: 'kubelet has sufficient memory available',
+        },
+        { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
+      ],
       conditions: [],
       notReady: 'CSINode is not yet initialized',
     },

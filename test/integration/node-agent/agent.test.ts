@@ -56,13 +56,18 @@ it('registers its node and keeps it alive', async () => {
   expect(lease.spec).toMatchObject({ holderIdentity: testNodeName, leaseDurationSeconds: 40 });
 });
 
-it('says on its node that the disk is nearly full', async () => {
-  const full = await startTestNode({ agent: { diskSpace: async () => ({ sizeBytes: 1_000, availableBytes: 99 }) } });
+it('says on its node that disk and memory are nearly full', async () => {
+  const space = async () => ({ sizeBytes: 1_000, availableBytes: 99 });
+  const full = await startTestNode({ agent: { diskSpace: space, memorySpace: space } });
   const found = await full.client.get(nodes, { name: testNodeName });
   expect(found.status?.conditions?.find(({ type }) => type === 'DiskPressure')).toMatchObject({
     status: 'True',
     reason: 'KubeletHasDiskPressure',
     message: 'kubelet has disk pressure',
+  });
+  expect(found.status?.conditions?.find(({ type }) => type === 'MemoryPressure')).toMatchObject({
+    status: 'True',
+    reason: 'KubeletHasInsufficientMemory',
   });
   const event = 'NodeHasDiskPressure: Node node-a status is now: NodeHasDiskPressure';
   await until(async () => (await full.client.list(events, {})).items.some(({ reason, message }) => `${reason}: ${message}` === event), {
