@@ -1,9 +1,10 @@
 import pc from 'picocolors';
 import { plain } from '../base/plain-text.ts';
 import { type AppCommand, withClient } from './connect.ts';
-import { tryEndpoints } from './data-directory.ts';
+import { readEndpoints, tryEndpoints } from './data-directory.ts';
 import { checkCluster } from './doctor-cluster.ts';
 import { checkDirectory } from './doctor-directory.ts';
+import { checkEtcd } from './doctor-etcd.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { wrapText, writeResult } from './output.ts';
 import type { RepairContext } from './repair.ts';
@@ -51,11 +52,16 @@ export async function examine(options: DoctorOptions): Promise<readonly Finding[
 
 /** A cluster that does not answer is a finding, too. */
 async function askCluster(options: DoctorOptions): Promise<readonly Finding[]> {
+  let ofEtcd: readonly Finding[] = [];
   try {
-    return await withClient({ ...options, context: undefined, namespace: undefined }, (client) => checkCluster(client, options.now));
+    return await withClient({ ...options, context: undefined, namespace: undefined }, async (client) => {
+      // First: without etcd the other answers fail.
+      ofEtcd = await checkEtcd(options.kubeconfig ?? (await readEndpoints(options.dataDirectory)).kubeconfig);
+      return [...ofEtcd, ...(await checkCluster(client, options.now))];
+    });
   } catch (err) {
     if (!(err instanceof Failure)) throw err;
-    return [{ check: 'cluster', result: 'problem', what: err.message, why: err.why, fix: err.fix }];
+    return [...ofEtcd, { check: 'cluster', result: 'problem', what: err.message, why: err.why, fix: err.fix }];
   }
 }
 

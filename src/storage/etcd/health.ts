@@ -5,7 +5,7 @@ import { readAnswer } from '../../base/http-answer.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import { familyHead, familyOf } from '../../base/series.ts';
-import type { EtcdClient, EtcdEndpoint, EtcdTls } from './client.ts';
+import type { EtcdClient, EtcdEndpoint, EtcdTls, MemberState } from './client.ts';
 import { type Alarm, alarmTypes, type EtcdStatus } from './messages.ts';
 
 /** Looks at etcd until it is stopped. */
@@ -14,7 +14,7 @@ export interface EtcdHealth {
 }
 
 export interface EtcdHealthOptions {
-  readonly client: Pick<EtcdClient, 'status' | 'alarms' | 'preferLeader'>;
+  readonly client: Pick<EtcdClient, 'status' | 'alarms' | 'members' | 'preferLeader'>;
   readonly endpoints: readonly EtcdEndpoint[];
   readonly tls: EtcdTls | undefined;
   readonly clock: Clock;
@@ -45,7 +45,15 @@ export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLoo
   let quota: { readonly bytes: number; readonly atMs: number } | undefined;
   let isStopped = false;
   let isRefused = false;
+  let members: readonly MemberState[] = [];
   let cancel = clock.after(0, () => void look());
+  let cancelMembers = clock.after(0, () => void askMembers());
+
+  /** Apart from `look`, which waits for seconds while no member has a leader. */
+  async function askMembers(): Promise<void> {
+    members = await client.members();
+    if (!isStopped) cancelMembers = clock.after(lookMs, () => void askMembers());
+  }
 
   async function look(): Promise<void> {
     try {
@@ -66,13 +74,13 @@ export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLoo
   }
 
   metrics?.addCollector(function* () {
+    yield* memberLines(members);
     if (status === undefined) return;
-    const { sizeBytes, inUseBytes, hasLeader } = status;
+    const { sizeBytes, inUseBytes } = status;
     yield gauge('etcd_mvcc_db_total_size_in_bytes', 'Size of the database of the member that answers.', sizeBytes);
     yield gauge('etcd_mvcc_db_total_size_in_use_in_bytes', 'The same without what a defragmentation would free.', inUseBytes);
     if (quota !== undefined && quota.bytes > 0)
       yield gauge(quotaName, 'Size of the database at which etcd refuses writes; absent when unknown.', quota.bytes);
-    yield gauge('etcd_server_has_leader', '1 while the member that answers knows a leader.', hasLeader ? 1 : 0);
     yield familyHead('etcd_alarm', '1 while an alarm of etcd is raised, by type.', 'gauge');
     for (const type of alarmTypes) yield `etcd_alarm{type="${type}"} ${alarms.includes(type) ? 1 : 0}\n`;
   });
@@ -81,8 +89,21 @@ export function watchHealth({ client, endpoints, tls, clock, log, metrics, onLoo
     stop() {
       isStopped = true;
       cancel();
+      cancelMembers();
     },
   };
+}
+
+function* memberLines(members: readonly MemberState[]): Iterable<string> {
+  if (members.length === 0) return;
+  yield familyHead('etcd_endpoint_up', '1 while the endpoint of etcd answers this server.', 'gauge');
+  for (const { endpoint, answers } of members) yield `etcd_endpoint_up{endpoint="${endpoint.host}:${endpoint.port}"} ${answers ? 1 : 0}\n`;
+  const versions = new Set(members.flatMap(({ version }) => version ?? []));
+  if (versions.size > 0) yield familyHead('etcd_server_version', '1 for each version of the members that answer.', 'gauge');
+  for (const version of versions) yield `etcd_server_version{server_version="${version}"} 1\n`;
+  const known = members.flatMap(({ hasLeader }) => hasLeader ?? []);
+  if (known.length > 0)
+    yield gauge('etcd_server_has_leader', '1 while a member that answers knows a leader.', known.includes(true) ? 1 : 0);
 }
 
 const gauge = (name: string, help: string, value: number): string => familyOf({ name, help, type: 'gauge' }, value);

@@ -1,4 +1,5 @@
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
+import { isOlder } from '../../base/version-order.ts';
 import { StorageError } from '../storage-error.ts';
 import { type EtcdClient, type EtcdEndpoint, isOfCertificates } from './client.ts';
 import type { StoreKeys } from './keys.ts';
@@ -51,16 +52,6 @@ export async function checkVersion(client: EtcdClient): Promise<void> {
       hint: `Upgrade etcd to ${oldestVersion} or later: earlier ones lose changes of watches.`,
     });
   }
-}
-
-/** Versions are three numbers, perhaps with a suffix. */
-function isOlder(version: string, than: string): boolean {
-  const [ours = [], theirs = []] = [version, than].map((text) => text.split('-')[0]?.split('.').map(Number) ?? []);
-  for (const [at, part] of theirs.entries()) {
-    const own = ours[at] ?? 0;
-    if (own !== part) return own < part;
-  }
-  return false;
 }
 
 /** Says how a store is written that begins now. */

@@ -9,15 +9,21 @@ import { type Lease, leases } from '../../../src/api/coordination/v1/lease.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { annotations } from '../../../src/api/well-known.ts';
-import { systemClock } from '../../../src/base/clock.ts';
+import { type Clock, systemClock } from '../../../src/base/clock.ts';
+import { createLog } from '../../../src/base/log.ts';
+import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki } from '../../../src/base/pki.ts';
 import { checkMachine } from '../../../src/cli/compose/machine.ts';
 import { openStoppedStore } from '../../../src/cli/compose/stopped-cluster.ts';
 import { authoritiesOf } from '../../../src/cli/configuration.ts';
 import { type DoctorOptions, doctor, type Finding } from '../../../src/cli/doctor.ts';
+import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
+import { watchHealth } from '../../../src/storage/etcd/health.ts';
 import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+import { until } from '../../support/until.ts';
 
 let dataDirectory: string;
 
@@ -248,6 +254,75 @@ describe('midship doctor on a cluster', () => {
     expect([code, of('cluster')]).toEqual([
       1,
       [expect.objectContaining({ result: 'problem', what: 'https://127.0.0.1:1 does not answer' })],
+    ]);
+  });
+});
+
+describe.skipIf(!hasEtcd)('midship doctor on a cluster whose store is in etcd (needs etcd)', () => {
+  it('names an old version, a full database, a member that does not answer and the lost quorum', async () => {
+    const quick = ['--heartbeat-interval', '50', '--election-timeout', '500'];
+    const etcd = await startEtcd({ members: 2, flags: [...quick, '--quota-backend-bytes', String(4 * 1024 * 1024)] });
+    onTestFinished(() => etcd.stop());
+    const common = { endpoints: etcd.endpoints, tls: undefined };
+    const client = createEtcdClient({ ...common, login: undefined, clock: systemClock });
+    onTestFinished(() => client.close());
+    const metrics = createMetrics();
+    const clock: Clock = { ...systemClock, after: (ms, action) => systemClock.after(ms / 20, action) };
+    const callbacks = { onLook: () => undefined, onMoved: () => undefined };
+    const health = watchHealth({ ...common, ...callbacks, client, clock, metrics, log: createLog({ level: 'silent' }) });
+    onTestFinished(() => health.stop());
+    const shows = (line: string) => until(async () => (await metrics.text()).includes(line), { what: `the metrics have ${line}` });
+    let lagSeconds = 0;
+    const lag = () => `store_lag_seconds ${lagSeconds}\n`;
+    const server = await startTestApiServer({}, { metricsText: async () => (await metrics.text()) + lag() });
+    onTestFinished(() => server.stop());
+    const { kubeconfig } = server;
+    const dead = etcd.endpoints[1];
+    // The server keeps its page of metrics for a second.
+    const foundWith = (what: string) =>
+      until(
+        async () => {
+          const result = await examine({ kubeconfig });
+          return result.of('etcd').some((finding) => finding.what === what) && result;
+        },
+        { what: `doctor says "${what}"` },
+      );
+
+    await shows('etcd_server_quota_backend_bytes 4194304');
+    await shows('etcd_server_has_leader 1');
+    const first = await examine({ kubeconfig });
+    expect(first.of('etcd').filter(({ result }) => result === 'problem')).toEqual([]);
+    expect(first.of('etcd')[0]).toMatchObject({ result: 'ok', what: '2 members answer, with a leader' });
+    const version = /version: (\S+)/.exec(await etcd.ctl(0, 'version'))?.[1] ?? '';
+    if (version === '3.5.16')
+      expect(first.of('etcd')[1]).toMatchObject({ result: 'note', fix: 'Upgrade etcd to 3.5.28 or later, one member after the other.' });
+
+    const text = 'x'.repeat(400_000);
+    const put = (n: number) => client.txn({ compare: [], success: { put: { key: `/k${n}`, text } }, read: '/none' });
+    await expect(
+      (async () => {
+        for (let n = 0; n < 40; n += 1) await put(n);
+      })(),
+    ).rejects.toThrow('database space exceeded');
+    await shows('etcd_alarm{type="NOSPACE"} 1');
+    lagSeconds = 7;
+    const full = await foundWith('the server has not caught up with the store for 7 s');
+    expect(full.of('etcd').filter(({ result }) => result === 'problem')).toEqual([
+      expect.objectContaining({ what: 'the alarm NOSPACE is raised', fix: expect.stringContaining('etcdctl alarm disarm') }),
+      expect.objectContaining({ what: expect.stringMatching(/^the database has \d+ % of its quota of 4 MiB/) }),
+      expect.objectContaining({ what: 'the server has not caught up with the store for 7 s' }),
+    ]);
+
+    await etcd.signal(1, 'SIGKILL');
+    await shows(`etcd_endpoint_up{endpoint="${dead?.host}:${dead?.port}"} 0`);
+    await shows('etcd_server_has_leader 0');
+    const { code, of } = await foundWith('it has no leader');
+    expect([code, of('etcd').slice(0, 2)]).toEqual([
+      1,
+      [
+        expect.objectContaining({ what: 'it has no leader', fix: expect.stringContaining('etcdctl endpoint status') }),
+        expect.objectContaining({ what: `${dead?.host}:${dead?.port} does not answer the server` }),
+      ],
     ]);
   });
 });
