@@ -27,6 +27,7 @@ import {
   squaresOf,
 } from './app-objects.ts';
 import { commitLine, type LineMark } from './commit-line.ts';
+import type { GitOpsLeaderSource } from './gitops-leader.ts';
 import { countHealedDrifts } from './healed-drifts.ts';
 import { branchOf, createOverviewSource, podsByNode } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
@@ -206,6 +207,8 @@ export interface PageModelOptions {
   readonly activity: ActivityFeed;
   /** Steps of lifecycle machines; absent when nobody records them. */
   readonly steps?: Pick<StepLog, 'recent'> | undefined;
+  /** Absent when this server is alone. */
+  readonly gitOpsLeader?: GitOpsLeaderSource | undefined;
   /** The engine's knowledge of apps; absent before it starts, and where none runs. */
   inspection?(): AppInspection | undefined;
 }
@@ -217,7 +220,8 @@ const pageSize = 100;
 const maxFound = 10;
 const maxWords = 10;
 
-export function createPageModel({ informers, activity, steps, inspection = () => undefined }: PageModelOptions): PageModel {
+export function createPageModel(options: PageModelOptions): PageModel {
+  const { informers, activity, steps, gitOpsLeader, inspection = () => undefined } = options;
   const source = createOverviewSource(informers, publicApp);
   const ownersSource = createOverviewSource(informers);
   const objects = createAppObjects(informers, inspection);
@@ -257,6 +261,8 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
       squares: onNode.map((pod) => ({ name: pod.metadata.name, namespace: pod.metadata.namespace ?? '', state: squareState(pod) })),
     };
   };
+  const withLeader = (overview: Overview): Overview =>
+    gitOpsLeader === undefined ? overview : { ...overview, gitops: gitOpsLeader.read() };
   const eventRows = (max: number): readonly EventRow[] => recent.list().slice(0, max).map(eventRow);
   /** Ids of objects that have every word of `text` in their id or the key of their app: a state costs more than a name. */
   const idsWith = (text: string): { readonly app: Kustomization; readonly id: string }[] => {
@@ -268,10 +274,10 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
   };
 
   return {
-    overview: () => source.read(),
-    overviewOfOwner: () => ownersSource.read(),
+    overview: () => withLeader(source.read()),
+    overviewOfOwner: () => withLeader(ownersSource.read()),
     home() {
-      const overview = source.read();
+      const overview = withLeader(source.read());
       const sorted = [...overview.apps].sort((a, b) => appStateNames.indexOf(a.state) - appStateNames.indexOf(b.state));
       const rows = sorted.map(rowOf);
       const squares = rows.flatMap((row) => row.squares);
@@ -401,7 +407,8 @@ export function createPageModel({ informers, activity, steps, inspection = () =>
       return repository === undefined ? undefined : sourceModel(repository);
     },
     onChange(listener) {
-      const removers = [source.onChange(listener), activity.onAdded(listener), recent.onChange(listener)];
+      const removers = [source, recent, ...(gitOpsLeader === undefined ? [] : [gitOpsLeader])].map((each) => each.onChange(listener));
+      removers.push(activity.onAdded(listener));
       return () => {
         for (const remove of removers) remove();
       };

@@ -8,6 +8,7 @@ import type { ActivityFeed } from '../base/contracts/activity.ts';
 import type { AppInspection } from '../base/contracts/app-inspection.ts';
 import type { HttpMount } from '../base/contracts/http-mount.ts';
 import type { Log } from '../base/log.ts';
+import { isLoopback } from '../base/loopback.ts';
 import type { TurnGate } from '../base/turn-gate.ts';
 import { createTurns } from '../base/turns.ts';
 import { withoutSchemas } from '../base/without-schemas.ts';
@@ -19,6 +20,7 @@ import { addActions } from './actions.ts';
 import { contentTypes, pack, refuse, type SharedText, sendPacked, sendShared, sendText, sharedText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
 import { boundConnections } from './connections.ts';
+import { followGitOpsLeader, type GitOpsElection } from './gitops-leader.ts';
 import { addLogin, loginPath, refuseLogin } from './login.ts';
 import { Busy, createPace } from './pace.ts';
 import { createPageModel } from './page-model.ts';
@@ -56,6 +58,8 @@ export interface WebOptions {
   readonly users?: WebUsers;
   /** The engine's knowledge of apps; gives undefined before it starts. */
   inspection?(): AppInspection | undefined;
+  /** Among several servers on one store: which of them has GitOps. Absent: this server does what is done. */
+  readonly gitOpsElection?: GitOpsElection | undefined;
   /** Address of Grafana with the dashboards of this program; absent: no links. */
   readonly grafanaUrl?: string | undefined;
   /** Speaks TLS alone, with this certificate. */
@@ -170,12 +174,13 @@ class HttpWeb implements Web {
 
   #createApp(assets: Assets): FastifyInstance<Server> {
     const { informers, activity, steps, mounts, metrics, log, clock, ready, address, names = [], gate, tls, token } = this.#options;
-    const { redact = unchanged, inspection } = this.#options;
+    const { redact = unchanged, inspection, gitOpsElection } = this.#options;
     const access = this.#access;
     const userApi = this.#userApi;
     const turns = createTurns({ gate, maxWaiting: 2 * maxConnections });
     const takeTurn = (flow: string): Promise<void> => turns.take(flow) ?? Promise.reject(new Busy());
-    const model = createPageModel({ informers, activity, steps, ...(inspection === undefined ? {} : { inspection }) });
+    const gitOpsLeader = gitOpsElection === undefined ? undefined : followGitOpsLeader(informers, gitOpsElection, clock);
+    const model = createPageModel({ informers, activity, steps, gitOpsLeader, ...(inspection === undefined ? {} : { inspection }) });
     const http = { headersTimeout: headersTimeoutMs, connectionsCheckingInterval: checkConnectionsMs, requireHostHeader: true };
     const scheme = this.#scheme;
     const app = fastify({
@@ -297,10 +302,6 @@ function localAddressOf(address: string): string {
   if (address === '0.0.0.0') return '127.0.0.1';
   return address === '::' ? '::1' : address;
 }
-
-/** True when only this machine reaches a server that listens on `address`. */
-export const isLoopback = (address: string): boolean =>
-  address === 'localhost' || address === '::1' || /^127\.\d+\.\d+\.\d+$/.test(address);
 
 const pathOf = (url: string): string => url.split('?', 1)[0] ?? '/';
 

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deployments } from '../../src/api/apps/v1/deployment.ts';
 import { type ConfigMap, configMaps } from '../../src/api/core/v1/config-map.ts';
 import { systemClock } from '../../src/base/clock.ts';
+import type { Overview } from '../../src/base/contracts/overview.ts';
 import { createLog } from '../../src/base/log.ts';
 import type { HttpClient } from '../../src/client/http-client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
@@ -86,6 +87,16 @@ describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a ba
       });
       expect(found.metadata.managedFields?.filter(({ operation }) => operation === 'Apply')).toHaveLength(1);
     }
+    // The page of each says whose page has the commits.
+    const said = await Promise.all(
+      servers.all.map(async ({ endpoints: { git } }) => {
+        const http = new URL(git).origin;
+        return { http, ...((await (await fetch(`${http}/status.json`)).json()) as Overview).gitops };
+      }),
+    );
+    const leading = said.filter(({ here }) => here);
+    expect(leading).toHaveLength(1);
+    for (const { page } of said) expect(page).toBe(leading[0]?.http);
   });
 
   it('take other keys while they run, and serve without an error while each is started again in turn', { timeout: 180_000 }, async () => {

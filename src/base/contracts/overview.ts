@@ -12,6 +12,17 @@ export interface Overview {
   readonly branch: string;
   readonly apps: readonly AppOverview[];
   readonly nodes: readonly NodeOverview[];
+  /** The server, among several on one store, that GitOps runs on; absent when this server is alone. */
+  readonly gitops?: GitOpsOverview;
+}
+
+export interface GitOpsOverview {
+  /** Host name of the server that leads; empty while none does. */
+  readonly leader: string;
+  /** This server leads. */
+  readonly here: boolean;
+  /** Address of the leader's page, which has the activity; empty when it is not known, or other machines do not reach it. */
+  readonly page: string;
 }
 
 export interface AppOverview {

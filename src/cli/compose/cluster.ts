@@ -17,7 +17,7 @@ import type { Endpoints } from '../data-directory.ts';
 import { explainStartFailure } from '../explain.ts';
 import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
-import type { Led } from './elections.ts';
+import { type Led, serverLeaseOf } from './elections.ts';
 import { createPassedRemote, findGitHome } from './git-home.ts';
 import { startGitRemote } from './git-remote.ts';
 import { createGitOps } from './gitops.ts';
@@ -170,6 +170,7 @@ async function compose(
   const isHome = home === undefined || home.serverId === controlPlane.shared?.serverId;
   const gitMount = isHome ? remote.mount : createPassedRemote({ home, informers, caCertificate: pki.caCertificate });
   const mounts = [gitMount, ...(gitOps === undefined ? [] : [gitOps.mount])];
+  const { elections } = controlPlane;
   const page: Page = await running(
     startPage({
       ...surroundings,
@@ -183,6 +184,7 @@ async function compose(
       gate,
       redactor,
       mounts,
+      gitOpsElection: elections && { lease: serverLeaseOf('midship-gitops'), identity: elections.identity },
       inspection: () => gitOps?.inspection(),
     }),
   );
@@ -197,7 +199,6 @@ async function compose(
         onRenamed: (note) => onStep('Renamed', note),
         onPathHint: onWarning,
       });
-    const { elections } = controlPlane;
     if (elections === undefined) await running(startGitOps());
     else if (isHome) await start([elections.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop))]);
     await start([gitOps.webhooks]);

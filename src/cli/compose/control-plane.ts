@@ -339,10 +339,11 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   };
   await learnSecrets({ client: ownClient, redactor, log });
   let pageUrl: string | undefined;
+  const uid = randomUUID();
   const identity = createIdentityLease({
     client: ownClient,
     hostname: hostname(),
-    uid: randomUUID(),
+    uid,
     ...(storage.shared === undefined
       ? {}
       : {
@@ -376,7 +377,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   const elections =
     storage.shared === undefined
       ? undefined
-      : createElections({ ...options, client: ownClient, informers, newInformers, metrics: metrics.controllerManager });
+      : createElections({ ...options, uid, client: ownClient, informers, newInformers, metrics: metrics.controllerManager });
 
   // 4. Controllers and the scheduler.
   await startWorks(

@@ -1,4 +1,3 @@
-import { randomUUID } from 'node:crypto';
 import { hostname } from 'node:os';
 import { type Lease, leases } from '../../api/coordination/v1/lease.ts';
 import { sleep } from '../../base/clock.ts';
@@ -20,7 +19,11 @@ import { type PartStart, type Surroundings, startPart } from './part.ts';
 /** The Leases of a cluster with several servers; each names the one that does the work. */
 export type ServerLease = 'kube-controller-manager' | 'kube-scheduler' | 'midship-housekeeping' | 'midship-gitops';
 
-const namespaceOf = (name: ServerLease): string => (name === 'midship-gitops' ? 'flux-system' : 'kube-system');
+/** The place of a Lease in the API. */
+export const serverLeaseOf = (name: ServerLease): { readonly namespace: string; readonly name: ServerLease } => ({
+  namespace: name === 'midship-gitops' ? 'flux-system' : 'kube-system',
+  name,
+});
 
 /** The surroundings of a part that runs only while this server leads. */
 export interface Led {
@@ -40,10 +43,14 @@ export interface ElectionsOptions extends Surroundings {
   readonly informers: InformerSet;
   newInformers(): InformerSet;
   readonly metrics: Metrics;
+  /** Changes with each start; the identity Lease of this server has it, too. */
+  readonly uid: string;
 }
 
 /** Lets one of several servers do the work of each Lease. */
 export interface Elections {
+  /** `HOST_UID`, by which this server holds Leases. */
+  readonly identity: string;
   /** A component that competes for the Lease, and starts the part each time this server leads. It competes again after a loss. */
   led(name: ServerLease, start: (led: Led) => Promise<void>): Component;
   /** Ends the work by all Leases, and gives them to other servers. */
@@ -57,14 +64,14 @@ const pauseForEachMs = 80;
 
 export function createElections(options: ElectionsOptions): Elections {
   const { client, informers, newInformers, clock, log, random } = options;
-  const identity = `${hostname()}_${randomUUID()}`;
+  const identity = `${hostname()}_${options.uid}`;
   const metrics = createLeaderElectionMetrics(options.metrics);
   const known = informers.get(leases);
   const leading = new Set<ServerLease>();
   const components: Component[] = [];
 
   function followedOf(name: ServerLease): FollowedLease {
-    const namespace = namespaceOf(name);
+    const { namespace } = serverLeaseOf(name);
     return {
       onChange: (listener) =>
         known.addHandler(({ before, after }: { readonly before?: Lease; readonly after?: Lease }) => {
@@ -91,6 +98,7 @@ export function createElections(options: ElectionsOptions): Elections {
   }
 
   return {
+    identity,
     async retire() {
       await Promise.all(components.map((component) => component.stop()));
     },
@@ -99,7 +107,7 @@ export function createElections(options: ElectionsOptions): Elections {
       let ended: Promise<void> = Promise.resolve();
       const elector = createLeaderElector({
         client,
-        lease: { namespace: namespaceOf(name), name },
+        lease: serverLeaseOf(name),
         identity,
         timing: leaseTiming,
         metrics,

@@ -6,12 +6,14 @@ import type { ActivityFeed } from '../../base/contracts/activity.ts';
 import type { AppInspection } from '../../base/contracts/app-inspection.ts';
 import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Log } from '../../base/log.ts';
+import { isLoopback } from '../../base/loopback.ts';
 import type { Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import type { StepLog } from '../../reconcile/step-log.ts';
-import { createWeb, isLoopback, type WebCertificate } from '../../web/server.ts';
+import type { GitOpsElection } from '../../web/gitops-leader.ts';
+import { createWeb, type WebCertificate } from '../../web/server.ts';
 import { createStateCollector } from '../../web/state-metrics.ts';
 import { followCertificate } from '../certificate-files.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
@@ -32,6 +34,8 @@ export interface PageOptions extends Surroundings {
   readonly redactor: Redactor;
   /** Further handlers of the port: the Git remote and the webhooks. */
   readonly mounts: readonly HttpMount[];
+  /** Undefined for a server that is alone. */
+  readonly gitOpsElection: GitOpsElection | undefined;
   /** The engine's knowledge of apps; gives undefined before it starts. */
   inspection(): AppInspection | undefined;
 }
@@ -46,7 +50,8 @@ export interface Page extends Running {
 }
 
 export function startPage(options: PageOptions): Promise<Page> {
-  const { configuration, pki, api, informers, activity, steps, metrics, gate, redactor, mounts, inspection, clock, log, version } = options;
+  const { configuration, pki, api, informers, activity, steps, metrics, gate, redactor, mounts } = options;
+  const { gitOpsElection, inspection, clock, log, version } = options;
   const { httpAddress, tlsNames } = configuration;
   const files = filesOf(configuration.dataDirectory);
   return startPart(options, async ({ start }) => {
@@ -68,6 +73,7 @@ export function startPage(options: PageOptions): Promise<Page> {
         ownerToken,
       },
       inspection,
+      gitOpsElection,
       grafanaUrl: configuration.grafanaUrl,
       informers,
       activity,

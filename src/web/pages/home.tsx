@@ -1,5 +1,6 @@
 import type { VNode } from 'preact';
 import { appStates } from '../../base/contracts/app-states.ts';
+import type { GitOpsOverview } from '../../base/contracts/overview.ts';
 import type { LineMark } from '../commit-line.ts';
 import { type AppRow, appPath, type EventRow, type HomeModel, logsPath, type NodeCard } from '../page-model.ts';
 import type { State } from '../state.ts';
@@ -17,7 +18,7 @@ export function homeView(model: HomeModel, filter: string): View {
     regions: [
       { id: 'verdict', content: <Verdict model={model} /> },
       { id: 'apps', content: <Apps apps={shown} total={model.apps.length} /> },
-      { id: 'line', content: <Line marks={model.line} /> },
+      { id: 'line', content: <Line marks={model.line} gitops={overview.gitops} /> },
       { id: 'nodes', content: <Nodes nodes={model.nodes} /> },
       { id: 'events', content: <Events events={model.events} /> },
     ],
@@ -185,7 +186,9 @@ export function Reason({ app }: { readonly app: AppRow }): VNode | null {
   );
 }
 
-function Line({ marks }: { readonly marks: readonly LineMark[] }): VNode {
+/** A server that led GitOps earlier has old commits: they are not shown as the newest. */
+function Line({ marks, gitops }: { readonly marks: readonly LineMark[]; readonly gitops: GitOpsOverview | undefined }): VNode {
+  if (gitops !== undefined && !gitops.here) return <Elsewhere gitops={gitops} />;
   if (marks.length === 0) return <p class="empty">No commit seen yet.</p>;
   return (
     <ol class="line">
@@ -207,6 +210,23 @@ function Line({ marks }: { readonly marks: readonly LineMark[] }): VNode {
         </li>
       ))}
     </ol>
+  );
+}
+
+/** Says which server has the commits. */
+function Elsewhere({ gitops: { leader, page } }: { readonly gitops: GitOpsOverview }): VNode {
+  if (leader === '') return <p class="empty">No server leads GitOps now: commits are not applied until one does.</p>;
+  return (
+    <p class="empty">
+      GitOps runs on the server {leader}.{' '}
+      {page === '' ? (
+        'The commits are on its page, for which this server knows no address that other machines reach.'
+      ) : (
+        <>
+          Its page has the commits: <a href={page}>{page}</a>
+        </>
+      )}
+    </p>
   );
 }
 
