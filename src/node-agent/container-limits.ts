@@ -1,4 +1,5 @@
 import type { Container, Pod } from '../api/core/v1/pod.ts';
+import { podLevelResources } from '../api/core/v1/pod-resources.ts';
 import { type QosClass, qosClassOf } from '../api/core/v1/qos.ts';
 import { milliValueOf, tryQuantity, wholeValueOf } from '../machinery/quantity.ts';
 import type { ContainerLimits } from './container-runtime.ts';
@@ -23,7 +24,9 @@ export function oomScoreOf(qosClass: QosClass, requestBytes: number, capacityByt
 
 /** Reads what a container may use. The API validates amounts; a text that is no amount bounds nothing. */
 export function limitsOf(pod: Pod, { resources }: Container, capacity: string | undefined): ContainerLimits {
-  const { limits = {}, requests = {} } = resources ?? {};
+  const { requests = {} } = resources ?? {};
+  // As the kubelet does: a container without a limit may use what its pod may.
+  const limits = { ...podLevelResources(pod.spec)?.limits, ...resources?.limits };
   const bytesOf = (amount: unknown): number | undefined => {
     const quantity = tryQuantity(amount);
     return quantity === undefined ? undefined : Math.min(wholeValueOf(quantity), Number.MAX_SAFE_INTEGER);

@@ -1,5 +1,5 @@
 import type { Pod } from '../api/core/v1/pod.ts';
-import { podResources } from '../api/core/v1/pod-resources.ts';
+import { podLevelResources, podResources } from '../api/core/v1/pod-resources.ts';
 import { qosClassOf } from '../api/core/v1/qos.ts';
 import { milliValueOf, wholeValueOf } from '../machinery/quantity.ts';
 import type { PodLinux, PodResources, PortMapping } from './container-runtime.ts';
@@ -32,15 +32,17 @@ function portsOf(pod: Pod): readonly PortMapping[] {
 }
 
 /**
- * The share of the machine that a pod has as a whole, as the kubelet counts it. A limit counts when every container has one.
+ * The share of the machine that a pod has as a whole, as the kubelet counts it. A limit counts when the pod or every
+ * container has one.
  *
  * @see Kubernetes documentation, "Pod Quality of Service Classes"
  */
 export function podResourcesOf({ spec }: Pod): PodResources {
   const requests = podResources(spec, 'requests', { overhead: true });
   const limits = podResources(spec, 'limits', { overhead: true });
+  const whole = podLevelResources(spec)?.limits ?? {};
   const isLimited = (name: 'cpu' | 'memory'): boolean =>
-    spec.containers.every(({ resources }) => resources?.limits?.[name] !== undefined) && limits.has(name);
+    limits.has(name) && (whole[name] !== undefined || spec.containers.every(({ resources }) => resources?.limits?.[name] !== undefined));
   const [cpuRequest, cpuLimit, memoryLimit] = [requests.get('cpu'), limits.get('cpu'), limits.get('memory')];
   return {
     qosClass: qosClassOf(spec),

@@ -7,6 +7,15 @@ export type ResourceAmounts = ReadonlyMap<string, Quantity>;
 type Part = 'requests' | 'limits';
 
 /**
+ * Resources that the containers of a pod share; the published types of the API lack the field. A limit counts as request where nobody
+ * requests any.
+ *
+ * @see KEP-2837, Pod Level Resource Specifications
+ */
+export const podLevelResources = (spec: PodSpec): Readonly<Partial<Record<Part, Readonly<Record<string, string>>>>> | undefined =>
+  (spec as { readonly resources?: Readonly<Partial<Record<Part, Readonly<Record<string, string>>>>> }).resources ?? undefined;
+
+/**
  * Requests or limits of a pod as admission counts them: the sum of its containers and sidecars. The largest init
  * container with the sidecars started before it counts instead when that is more. Resources at the level of the pod replace the sum.
  *
@@ -31,7 +40,8 @@ export function podResources(spec: PodSpec, part: Part, { overhead }: { readonly
     }
   }
   raise(total, peak);
-  const { resources } = spec as { readonly resources?: Readonly<Partial<Record<Part, Readonly<Record<string, string>>>>> };
+  const resources = podLevelResources(spec);
+  if (part === 'requests') for (const [name, quantity] of readAmounts(resources?.limits)) if (!total.has(name)) total.set(name, quantity);
   for (const [name, quantity] of readAmounts(resources?.[part])) total.set(name, quantity);
   if (overhead) {
     for (const [name, quantity] of readAmounts(spec.overhead)) {

@@ -15,6 +15,7 @@ import {
 } from '../../formats.ts';
 import { checkContainers, checkHostNetworkPorts, checkInitContainers } from './container-validation.ts';
 import type { PodSpec, PodTemplateSpec } from './pod.ts';
+import { podLevelResources } from './pod-resources.ts';
 import { checkResources } from './resource-validation.ts';
 import { checkAffinity, checkTolerations, checkTopologySpread } from './scheduling-validation.ts';
 import { checkHostUsers, checkOperatingSystem, checkPodSecurityContext } from './security-validation.ts';
@@ -116,6 +117,7 @@ export function checkPodSpec(errors: FieldError[], field: string, spec: PodSpec,
   if (!isAbsent(preemptionPolicy)) {
     checkEnum(errors, `${field}.preemptionPolicy`, preemptionPolicy, ['PreemptLowerPriority', 'Never']);
   }
+  checkResources(errors, `${field}.resources`, podLevelResources(spec));
   if (!isAbsent(spec.overhead)) checkResources(errors, `${field}.overhead`, { limits: spec.overhead });
   checkOperatingSystem(errors, field, spec);
   // Valid with claims is not valid in itself: another workload may hold the same spec without them.

@@ -1,5 +1,6 @@
-import { compareQuantities, tryQuantity } from '../../../machinery/quantity.ts';
+import { compareQuantities, formatQuantity, type Quantity, tryQuantity } from '../../../machinery/quantity.ts';
 import type { PodSpec } from './pod.ts';
+import { podLevelResources, podResources } from './pod-resources.ts';
 
 export type QosClass = 'Guaranteed' | 'Burstable' | 'BestEffort';
 
@@ -7,17 +8,17 @@ const counted = ['cpu', 'memory'] as const;
 
 /**
  * Class of a pod's protection when its node runs short. It depends on whether its containers request exactly their
- * limits, less, or nothing. Zero counts as nothing.
+ * limits, less, or nothing. Zero counts as nothing. Resources of the pod as a whole count instead where it has some.
  *
  * @see Kubernetes concepts, "Pod Quality of Service Classes"
  */
 export function qosClassOf(spec: PodSpec): QosClass {
   let asksForSomething = false;
   let guaranteed = true;
-  for (const { resources = {} } of [...(spec.containers ?? []), ...(spec.initContainers ?? [])]) {
+  for (const { limits, requests } of partsOf(spec)) {
     for (const name of counted) {
-      const limit = positive(resources.limits?.[name]);
-      const request = positive(resources.requests?.[name]) ?? limit;
+      const limit = positive(tryQuantity(limits?.[name]));
+      const request = positive(tryQuantity(requests?.[name])) ?? limit;
       if (limit !== undefined || request !== undefined) asksForSomething = true;
       if (limit === undefined || request === undefined || compareQuantities(limit, request) !== 0) guaranteed = false;
     }
@@ -26,7 +27,13 @@ export function qosClassOf(spec: PodSpec): QosClass {
   return guaranteed ? 'Guaranteed' : 'Burstable';
 }
 
-function positive(amount: string | undefined) {
-  const quantity = tryQuantity(amount);
-  return quantity === undefined || quantity.nanos <= 0n ? undefined : quantity;
+function partsOf(spec: PodSpec) {
+  const whole = podLevelResources(spec);
+  if (Object.keys({ ...whole?.limits, ...whole?.requests }).length === 0)
+    return [...(spec.containers ?? []), ...(spec.initContainers ?? [])].map(({ resources = {} }) => resources);
+  const requests = podResources(spec, 'requests', { overhead: false });
+  return [{ limits: whole?.limits, requests: Object.fromEntries([...requests].map(([name, amount]) => [name, formatQuantity(amount)])) }];
 }
+
+const positive = (quantity: Quantity | undefined): Quantity | undefined =>
+  quantity === undefined || quantity.nanos <= 0n ? undefined : quantity;
