@@ -262,6 +262,35 @@ const podArbitrary = fc.record({
 });
 
 describe('trials that are remembered', () => {
+  it('are made again when a pod turns out to have begun later', () => {
+    const cluster = schedulingCluster(
+      [nodeOf('n1'), nodeOf('n2')],
+      [
+        [placed('p1', { cpu: '4', startTime: '2026-01-02T00:00:00Z' }), 'n1'],
+        [placed('p2', { cpu: '4', startTime: '2026-01-01T00:00:00Z' }), 'n2'],
+      ],
+    );
+    expect(cluster.preempt(important('4'))).toMatchObject({ victims: ['p1'] });
+    const restarted = placed('p2', { cpu: '4', startTime: '2026-01-03T00:00:00Z' });
+    cluster.cache.setPod(cluster.shapes.read(restarted, cluster.cache.recordOf('shop/p2')), 'n2');
+    expect(cluster.preempt(important('4'))).toMatchObject({ victims: ['p2'] });
+  });
+
+  it('are made again when a budget allows another number of disruptions', () => {
+    let budgets = [budget('a', 1), budget('b', 0)];
+    const cluster = schedulingCluster(
+      [nodeOf('n1'), nodeOf('n2')],
+      [
+        [placed('p1', { cpu: '4', labels: { app: 'a' } }), 'n1'],
+        [placed('p2', { cpu: '4', labels: { app: 'b' } }), 'n2'],
+      ],
+      { budgets: () => budgets },
+    );
+    expect(cluster.preempt(important('4'))).toMatchObject({ victims: ['p1'], violations: 0 });
+    budgets = [budget('a', 0), budget('b', 1)];
+    expect(cluster.preempt(important('4'))).toMatchObject({ victims: ['p2'], violations: 0 });
+  });
+
   it('give what new ones would, after any change of pods, budgets, nominations and nodes', () => {
     const change = fc.record({
       kind: fc.constantFrom('add', 'remove', 'start', 'budget', 'nominate', 'clear', 'cordon', 'again'),
