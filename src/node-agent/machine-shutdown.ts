@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
 import type { Pod } from '../api/core/v1/pod.ts';
+import { configAnnotations } from '../api/well-known.ts';
 import { type Clock, sleep } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { PodWorker } from './pod-worker.ts';
@@ -44,7 +45,9 @@ export async function endPodsInOrder({ workers, periods: { allMs, criticalMs }, 
   }
 }
 
-export const isCritical = ({ spec }: Pod): boolean => (spec.priority ?? 0) >= criticalPriority;
+/** True for a pod that the node must not lose: one of high priority, or one that a file of the node says. */
+export const isCritical = ({ metadata, spec }: Pod): boolean =>
+  (spec.priority ?? 0) >= criticalPriority || (metadata.annotations?.[configAnnotations.source] ?? 'api') !== 'api';
 
 /**
  * True when systemd takes the machine down, so that this program is ended with it. False where there is no systemd.

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import type { Pod } from '../../../src/api/core/v1/pod.ts';
 import { createNodePressure, memorySpaceOf } from '../../../src/node-agent/node-pressure.ts';
-import { type Candidate, evictionMessage, rankForEviction } from '../../../src/node-agent/pressure-eviction.ts';
+import { type Candidate, createPressureEviction, evictionMessage, rankForEviction } from '../../../src/node-agent/pressure-eviction.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 
 const mi = 1024 * 1024;
@@ -80,4 +80,46 @@ it('memory is available as control groups of either version count it, or as the 
   expect(kib({ usage: `${600 * 1024}\n`, stat: `inactive_file 1\ntotal_inactive_file ${100 * 1024}\n` })).toBe(500);
   expect(kib({ stat: `inactive_file ${100 * 1024}\n` })).toBe(400);
   expect(kib({})).toBe(450);
+});
+
+it('pods are evicted one at a time: the next waits for the end of the one before, for 30 s at most', async () => {
+  const clock = createManualClock();
+  const evicted: string[] = [];
+  const workerOf = (pod: Pod) => ({
+    pod,
+    uid: pod.metadata.name,
+    logs: '',
+    hasEnded: false,
+    evict: (message: string) => evicted.push(`${pod.metadata.name}: ${message.slice(0, 38)}`),
+  });
+  const isStatic = podOf('static');
+  const workers = [
+    workerOf({ ...isStatic, metadata: { ...isStatic.metadata, annotations: { 'kubernetes.io/config.source': 'file' } } }),
+    ...['a', 'b', 'c'].map((name) => workerOf(podOf(name))),
+  ];
+  const usage: Readonly<Record<string, number>> = { static: 900, a: 10, b: 30, c: 20 };
+  const runtime = {
+    stats: async () => Object.entries(usage).map(([podUid, used]) => ({ podUid, container: 'main', memoryWorkingSetBytes: used * mi })),
+  };
+  const shortage = { resource: 'memory', thresholdBytes: 100 * mi, availableBytes: 50 * mi };
+  const pressure = { shortages: [shortage] as object[] };
+  const log = { warn: (_: object, text: string) => evicted.push(text) };
+  const eviction = createPressureEviction({ clock, log, runtime, volumes: {} } as never, pressure as never);
+  const relieve = async (): Promise<string[]> => {
+    await eviction.relieve(workers as never);
+    return evicted.splice(0);
+  };
+  expect(await relieve()).toEqual(['b: The node was low on resource: memory. ']);
+  expect(await relieve()).toEqual([]);
+  workers[2]!.hasEnded = true;
+  expect(await relieve()).toEqual(['c: The node was low on resource: memory. ']);
+  clock.advance(29_999);
+  expect(await relieve()).toEqual([]);
+  clock.advance(1);
+  // This one does not end in time, and the node still lacks memory.
+  expect(await relieve()).toEqual(['a: The node was low on resource: memory. ']);
+  for (const worker of workers.slice(1)) worker.hasEnded = true;
+  expect(await relieve()).toEqual(['Found no pod to evict']);
+  pressure.shortages = [];
+  expect(await relieve()).toEqual([]);
 });
