@@ -349,7 +349,7 @@ describe('trials that are remembered', () => {
           expect(old.preempt(important)).toEqual(fresh.preempt(important));
         }
       }),
-      { numRuns: 150 },
+      { numRuns: 60 },
     );
   });
 });
