@@ -67,7 +67,7 @@ export async function openClusterDns({
   log,
   metrics,
 }: ClusterDnsOptions): Promise<ClusterDnsPart> {
-  if (ownClient !== undefined) await publishService(ownClient, network);
+  if (ownClient !== undefined) await publishClusterDns(ownClient, network);
   const { spec } = await client.get(services, { namespace, name });
   const address = spec.clusterIP ?? '';
   const addresses = [address, network.nodeAddress(0)];
@@ -101,7 +101,7 @@ export async function openClusterDns({
 }
 
 /** The Service has the tenth address of its range, unless another had that before there was cluster DNS. */
-async function publishService(client: Client, network: Network): Promise<void> {
+export async function publishClusterDns(client: Client, network: Network): Promise<void> {
   const service = {
     apiVersion: 'v1',
     kind: 'Service',

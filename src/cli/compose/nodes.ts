@@ -204,14 +204,19 @@ interface RealNodes {
 
 type OnClose = (close: () => Promise<void>) => void;
 
-function openRealNodes(options: NodesOptions, agents: Agents, onClose: OnClose): Promise<RealNodes> {
+async function openRealNodes(options: NodesOptions, agents: Agents, onClose: OnClose): Promise<RealNodes> {
   switch (options.configuration.runtime) {
     case 'process':
       return openProcessNodes(options, agents);
     case 'containerd':
       return openContainers(options, agents, onClose);
     case 'simulated':
-      return Promise.resolve({ names: [], parts: [], isolation: undefined, servedElsewhere: [], text: '' });
+      if (options.network.kind === 'machines' && options.ownClient !== undefined) {
+        // Machines that join serve it themselves, and start with its address.
+        const { publishClusterDns } = await import('./cluster-dns.ts');
+        await publishClusterDns(options.ownClient, options.network);
+      }
+      return { names: [], parts: [], isolation: undefined, servedElsewhere: [], text: '' };
   }
 }
 
