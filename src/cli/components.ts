@@ -1,11 +1,11 @@
 import { randomUUID } from 'node:crypto';
 import { setMaxListeners } from 'node:events';
 import { hostname } from 'node:os';
+import type { LeaderElectionTiming } from '../base/leader-election-timing.ts';
 import { createLog } from '../base/log.ts';
 import { boundHeapGrowth } from '../base/memory-budget.ts';
 import { loadKubeconfig } from '../client/kubeconfig.ts';
 import { isStatusError } from '../machinery/status-error.ts';
-import type { LeaderElectionTiming } from '../reconcile/leader-election.ts';
 import { readSchedulerConfiguration } from './compose/control-plane-inputs.ts';
 import { type ComponentName, controllersFor, type LedComponents, schedulerFor, startLedComponents } from './compose/led-components.ts';
 import { explainKubeconfig } from './connect.ts';

@@ -1,6 +1,6 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { isDuration, parseDuration } from '../api/flux.ts';
-import { jitterFactor } from '../reconcile/leader-election.ts';
+import { jitterFactor } from '../base/leader-election-timing.ts';
 import type { LeaderElectionFlags } from './components.ts';
 import { Failure } from './failure.ts';
 

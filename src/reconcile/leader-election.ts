@@ -3,6 +3,7 @@ import { type Lease, leases } from '../api/coordination/v1/lease.ts';
 import { type Clock, microTimestampOf, sleep } from '../base/clock.ts';
 import { untilAborted } from '../base/concurrency.ts';
 import { invariant } from '../base/invariant.ts';
+import { jitterFactor, type LeaderElectionTiming } from '../base/leader-election-timing.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { Client } from '../client/client.ts';
@@ -80,20 +81,8 @@ export interface FollowedLease {
   pauseMs(): number;
 }
 
-export interface LeaderElectionTiming {
-  /** Others take the Lease when its record has not changed for so long; whole seconds. */
-  readonly leaseDurationMs: number;
-  /** A leader gives up so long after it sent the last renewal that was answered. */
-  readonly renewDeadlineMs: number;
-  /** Between two tries, to renew and, lengthened by up to `jitterFactor`, to acquire. */
-  readonly retryPeriodMs: number;
-}
-
 /** Those of kube-controller-manager and controller-runtime. */
 const defaultTiming: LeaderElectionTiming = { leaseDurationMs: 15_000, renewDeadlineMs: 10_000, retryPeriodMs: 2_000 };
-
-/** Jitter, so that many candidates do not ask at once. */
-export const jitterFactor = 1.2;
 
 /** Metrics of the electors of one registry; all electors that report there share them. */
 export interface LeaderElectionMetrics {

@@ -1,18 +1,13 @@
 import { type Clock, systemClock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
+import type { LeaderElectionTiming } from '../../base/leader-election-timing.ts';
 import { createMetrics, type Metrics } from '../../base/metrics.ts';
 import { createHttpClient, type HttpClient, type HttpClientOptions } from '../../client/http-client.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
 import { createControllerMetrics } from '../../reconcile/controller-metrics.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createEventQueue } from '../../reconcile/event-recorder.ts';
-import {
-  createLeaderElectionMetrics,
-  createLeaderElector,
-  guardByLeadership,
-  type LeaderElectionTiming,
-  LeadershipLost,
-} from '../../reconcile/leader-election.ts';
+import { createLeaderElectionMetrics, createLeaderElector, guardByLeadership, LeadershipLost } from '../../reconcile/leader-election.ts';
 import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
 import { createStepLog } from '../../reconcile/step-log.ts';
 import { createScheduler, type SchedulerOptions } from '../../scheduler/scheduler.ts';
