@@ -186,7 +186,7 @@ describe('the mounts of a container', () => {
     volumes.mountsOf(
       { name: 'main', volumeMounts: [{ name: 'v', mountPath: '/data', ...mount }] },
       paths,
-      (name) => ({ NAME: 'web' })[name],
+      (name) => ({ NAME: 'web', UP: '..', ROOT: '/tmp' })[name],
     );
 
   it('lead to the volume, and name the path in it, which the container finds', async () => {
@@ -205,6 +205,11 @@ describe('the mounts of a container', () => {
   it.each(['../other', '/etc', 'a/../../b'])('never lead out of the volume: %s', async (subPath) => {
     const paths = await prepare({ name: 'v', emptyDir: {} });
     await expect(mountsOf(paths, { subPath })).rejects.toMatchObject({ reason: 'CreateContainerConfigError' });
+  });
+
+  it.each(['$(UP)', '$(ROOT)', 'logs/$(UP)/$(UP)'])('never follow a variable out of the volume: %s', async (subPathExpr) => {
+    const paths = await prepare({ name: 'v', emptyDir: {} });
+    await expect(mountsOf(paths, { subPathExpr })).rejects.toMatchObject({ reason: 'CreateContainerConfigError' });
   });
 
   it('need a volume of their name', async () => {
