@@ -1,6 +1,10 @@
+import { spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
+import { connect } from 'node:net';
 import { join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { expect, it } from 'vitest';
 import { run } from '../../support/cluster.ts';
 import { busyboxImage } from '../../support/containerd.ts';
@@ -88,18 +92,13 @@ export function networkTests(world: ContainerWorld): void {
     const missing = await world.cluster.kubectl('exec', world.pod, '--', 'no-such-program');
     expect(missing).toMatchObject({ code: 1, stderr: expect.stringContaining('"no-such-program": executable file not found in $PATH') });
     const file = join(world.cluster.dataDirectory, 'big');
-    await writeFile(file, randomBytes(4 * 1024 * 1024));
+    await writeFile(file, randomBytes(20 * 1024 * 1024));
     const name = world.pod.replace('pod/', '');
     await kubectl('cp', file, `${name}:/scratch/big`);
     await kubectl('cp', `${name}:/scratch/big`, `${file}.back`);
     expect((await readFile(`${file}.back`)).equals(await readFile(file))).toBe(true);
-    // The port is one that kubectl chooses and prints.
-    const command = `kubectl port-forward "$0" :8080 > "$1" & until wget -qO- "http://$(sed -n 's/^Forwarding from \\(127[^ ]*\\) .*/\\1/p' "$1")/" 2>/dev/null || ! kill -0 $!; do sleep 0.1; done; kill $!`;
-    const forwarded = await run('sh', ['-c', command, world.pod, `${file}.log`], {
-      ...process.env,
-      KUBECONFIG: world.cluster.endpoints.kubeconfig,
-    });
-    expect(forwarded.stdout).toContain('hello from a container');
+    const page = expect.stringContaining('hello from a container');
+    expect(await forwardedAnswers(world)).toEqual(Array.from({ length: connections }, () => page));
     await until(async () => (await world.cluster.kubectl('top', 'pods')).stdout.includes(name), {
       what: 'a measurement',
       timeoutMs: 60_000,
@@ -139,4 +138,36 @@ export function networkTests(world: ContainerWorld): void {
     );
     await kubectl('delete', 'pod', 'host-port', '--wait=false');
   });
+}
+
+/** Connections through one `kubectl port-forward`. */
+const connections = 100;
+
+/** Answers of the web server of the pod to requests of which each is half sent before the first one is whole. */
+async function forwardedAnswers({ cluster, pod }: ContainerWorld): Promise<readonly string[]> {
+  const env = { ...process.env, KUBECONFIG: cluster.endpoints.kubeconfig };
+  const forward = spawn('kubectl', ['port-forward', pod, ':8080'], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    // The port is one that kubectl chooses and prints, before a line for each connection.
+    const port = await new Promise<number>((resolve, reject) => {
+      let printed = '';
+      forward.once('exit', () => reject(new Error(`kubectl ended: ${printed}`)));
+      forward.stdout.on('data', (chunk) => {
+        printed += String(chunk);
+        const [, found] = /127\.0\.0\.1:(\d+) /.exec(printed) ?? [];
+        if (found !== undefined) resolve(Number(found));
+      });
+    });
+    const sockets = Array.from({ length: connections }, () => connect(port, '127.0.0.1'));
+    await Promise.all(sockets.map((socket) => once(socket, 'connect')));
+    for (const socket of sockets) socket.write('GET / HTTP/1.0\r\n');
+    return await Promise.all(
+      sockets.map((socket) => {
+        socket.write('\r\n');
+        return text(socket);
+      }),
+    );
+  } finally {
+    forward.kill('SIGKILL');
+  }
 }
