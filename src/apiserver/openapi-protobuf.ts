@@ -1,3 +1,5 @@
+import { varintOf } from '../base/varint.ts';
+
 /**
  * Writes the protobuf form of OpenAPI documents. Before 1.35, kubectl accepts no other form of version 2. Its `apply` of a
  * List and its look-ups of a schema by name need that version. Both versions are written from the JSON document. The
@@ -31,13 +33,7 @@ class BackwardWriter {
 
   /** @param value  not negative, an integer up to 2^53 */
   varint(value: number): void {
-    const bytes: number[] = [];
-    let rest = value;
-    while (rest >= 0x80) {
-      bytes.push((rest % 0x80) + 0x80);
-      rest = Math.floor(rest / 0x80);
-    }
-    bytes.push(rest);
+    const bytes = varintOf(value);
     this.#reserve(bytes.length);
     this.#start -= bytes.length;
     this.#buffer.set(bytes, this.#start);

@@ -1,4 +1,5 @@
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
+import { varintOf } from '../../base/varint.ts';
 
 /**
  * The encoding of protobuf messages by hand: the store sends and reads few of them, thousands a second. A library that reads `.proto` files
@@ -28,7 +29,7 @@ const absent: Field = { length: 0, write: (_, at) => at };
  */
 export function integer(number: number, value: number, isThere = false): Field {
   if (value === 0 && !isThere) return absent;
-  const bytes = varintOf(value);
+  const bytes = integerOf(value);
   return {
     length: 1 + bytes.length,
     write(into, at) {
@@ -85,20 +86,13 @@ function writeAll(fields: readonly Field[], into: Buffer, from: number): number 
 /** Field numbers stay below 16, so that a tag is one byte. */
 const headOf = (number: number, size: number): readonly number[] => [number * 8 + delimited, ...varintOf(size)];
 
-function varintOf(value: number): readonly number[] {
+function integerOf(value: number): readonly number[] {
   // Two's complement of 64 bits.
   if (value < 0) {
     const bits = BigInt.asUintN(64, BigInt(value));
     return Array.from({ length: 10 }, (_, at) => Number((bits >> BigInt(7 * at)) & 0x7fn) + (at < 9 ? 0x80 : 0));
   }
-  const bytes: number[] = [];
-  let rest = value;
-  while (rest >= 0x80) {
-    bytes.push((rest % 0x80) + 0x80);
-    rest = Math.floor(rest / 0x80);
-  }
-  bytes.push(rest);
-  return bytes;
+  return varintOf(value);
 }
 
 /** Reads a message from front to end: the number of a field, then its value or `skip`. Unknown fields are skipped. */
