@@ -104,7 +104,7 @@ describe.skipIf(!hasNamespaces || !hasKubectl)('a running cluster (needs user na
 
   it('runs five pods after a push of replicas 3 to 5, and three after its revert', async () => {
     await quiet();
-    // One is not enough for its load, and two are what Git allows.
+    // Its load needs more than one replica, and Git allows two.
     await readyPods('pricer', 2);
     const before = await get('deploy,svc,cm', '-n', 'web');
     // The same commit changes a StatefulSet, whose volume goes from pod to pod.
