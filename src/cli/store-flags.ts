@@ -1,6 +1,6 @@
-import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { isLoopback } from '../base/loopback.ts';
 import type { EtcdSettings } from './configuration.ts';
 import { Failure } from './failure.ts';
 import { tryParseEtcdAddress } from './store-address.ts';
@@ -69,8 +69,6 @@ export function storeSettingsOf(flags: StoreFlags): EtcdSettings | undefined {
 const absolute = (file: string | undefined): string | undefined => (file === undefined ? undefined : resolve(file));
 
 const flagOf = (name: string): string => `--${name.replaceAll(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)}`;
-
-const isLoopback = (host: string): boolean => host === 'localhost' || host === '::1' || (isIP(host) === 4 && host.startsWith('127.'));
 
 function needsBoth([first, one]: readonly [string, string | undefined], [second, other]: readonly [string, string | undefined]): void {
   if ((one === undefined) === (other === undefined)) return;
