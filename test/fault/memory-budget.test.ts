@@ -33,7 +33,7 @@ async function prepare(cluster: RunningCluster): Promise<void> {
 async function openTenant(cluster: RunningCluster) {
   const { server, caCertificate } = await loadKubeconfig(cluster.endpoints.kubeconfig);
   const { stdout: token, code, stderr } = await cluster.kubectl('create', 'token', 'editor', '-n', namespace);
-  expect(code, stderr).toBe(0);
+  expect(code, `${stderr}\n${cluster.output().slice(-4_000)}`).toBe(0);
   const { hostname, port } = new URL(server);
   const agent = new Agent({ keepAlive: true, maxSockets: 20 });
   const send = (method: string, path: string, body?: unknown): Promise<Answer> =>

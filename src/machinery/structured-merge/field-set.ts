@@ -1,3 +1,5 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
+
 /**
  * Sets of field paths, in the very form in which `managedFields` carries them (FieldsV1). It is a tree of objects with path elements as
  * keys (`f:name` a field, `k:{…}` one of a keyed list, `v:…` one of a set). A node is in the set when it is empty or has the key `.`. The
@@ -115,13 +117,24 @@ function sharedNode(node: object, isRoot: boolean): MaybeFieldSet {
   return nodeOf(isMember || (!isRoot && children.length === 0), children);
 }
 
+/** Longer elements are rare, and a client can make them as long as an object. */
+const maxReadElement = 256;
+/** Elements named by values, as they were read and as they are written here. */
+const readElements = new BoundedMap<string, string | undefined>(sharedNodes);
+
 /** An element as it is written here, or undefined when it is none. */
 function tryElement(key: string): string | undefined {
+  if (key.startsWith('f:')) return key;
+  if (readElements.has(key)) return readElements.get(key);
+  const element = readElement(key);
+  if (key.length <= maxReadElement) readElements.set(key, element);
+  return element;
+}
+
+function readElement(key: string): string | undefined {
   const content = key.slice(2);
   try {
     switch (key.slice(0, 2)) {
-      case 'f:':
-        return key;
       case 'i:':
         return /^\d+$/.test(content) ? key : undefined;
       case 'v:':

@@ -43,4 +43,11 @@ describe('the text of an object', () => {
     expect(JSON.parse(spliceRevision(encode(object), 7))).toEqual({ ...object, metadata: { ...object.metadata, resourceVersion: '7' } });
     expect(decode(encode(object), 7).metadata.resourceVersion).toBe('7');
   });
+
+  it('is read back to objects that share the sets of their owners', () => {
+    const [one, other] = ['a', 'b'].map((text) => decode(encode(objectWith([first], { data: { text } })), 7));
+    const sets = [one, other].map((object) => object?.metadata.managedFields?.[0]?.fieldsV1);
+    expect(sets[0]).toEqual(first.fieldsV1);
+    expect(sets[0]).toBe(sets[1]);
+  });
 });
