@@ -3,6 +3,7 @@ import { debugTests } from './containers/debug.ts';
 import { imageTests } from './containers/images.ts';
 import { lifeTests } from './containers/lives.ts';
 import { networkTests } from './containers/network.ts';
+import { probeTests } from './containers/probes.ts';
 import { programTests } from './containers/programs.ts';
 import { resourceTests } from './containers/resources.ts';
 import { volumeTests } from './containers/volumes.ts';
@@ -18,6 +19,7 @@ describe.skipIf(whyNot !== undefined)(
 
     networkTests(world);
     programTests(world);
+    probeTests(world);
     volumeTests(world);
     resourceTests(world);
     debugTests(world);

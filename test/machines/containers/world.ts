@@ -110,6 +110,17 @@ configs:
   "${mirrorHost}": { auth: { username: ${mirrorLogin.username}, password: "${mirrorLogin.password}" } }
 `;
 
+/**
+ * A container that runs a script by the Node of the machine, with the files of the machine as its root. Its pod has them as the volume
+ * `machine`.
+ */
+export const onMachine = (name: string, script: string, ...args: readonly string[]) => ({
+  name,
+  image: busyboxImage,
+  command: ['/bin/busybox', 'chroot', '/machine', process.execPath, '-e', script, ...args],
+  volumeMounts: [{ name: 'machine', mountPath: '/machine' }],
+});
+
 /** The socket of the containerd that the program has started. */
 export async function socketOf(dataDirectory: string): Promise<string> {
   const configuration = await readFile(join(dataDirectory, 'containerd', 'config.toml'), 'utf8');
