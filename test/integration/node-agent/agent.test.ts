@@ -82,11 +82,13 @@ it('ends its pods when the machine goes down, the critical ones last, and takes 
   const classes = { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name: 'system-cluster-critical' } };
   await client.create(priorityClasses, { ...classes, value: 2_000_000_000 } as PriorityClass).catch(() => undefined);
   // Each says when it was asked to end.
-  const script = 'trap "date +%s%N >/dev/termination-log; exit 0" TERM; while :; do sleep 0.05; done';
-  const containers = [{ name: 'main', image: 'host/sh', command: ['/bin/sh', '-c', script] }];
+  const script = 'trap "date +%s%N >/dev/termination-log; exit 0" TERM; echo 0 >/dev/termination-log; while :; do sleep 0.05; done';
+  // A shell that gets the signal before it has its trap says nothing.
+  const readinessProbe = { exec: { command: ['/bin/sh', '-c', '[ -s /dev/termination-log ]'] }, periodSeconds: 1 };
+  const containers = [{ name: 'main', image: 'host/sh', command: ['/bin/sh', '-c', script], readinessProbe }];
   await down.run({ name: 'usual', containers });
   await down.run({ name: 'critical', containers, priorityClassName: 'system-cluster-critical' });
-  for (const name of ['usual', 'critical']) await down.pod(name, `pod ${name} runs`, ({ status }) => status?.phase === 'Running');
+  for (const name of ['usual', 'critical']) await down.pod(name, `pod ${name} is ready`, isReady);
   await down.agent.shutDown({ allMs: 20_000, criticalMs: 10_000 });
   const statusOf = async (name: string) => (await down.get(name))?.status;
   for (const name of ['usual', 'critical']) {
