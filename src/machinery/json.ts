@@ -274,3 +274,12 @@ function quoteChar(char: number): string {
   if (char < 0x20 || char === 0x7f) return `'\\x${char.toString(16).padStart(2, '0')}'`;
   return `'${String.fromCodePoint(char)}'`;
 }
+
+/** JSON with the fields of each object in order of their names, so that equal values give equal texts. */
+export function canonicalJson(value: unknown): string {
+  return JSON.stringify(value, (_key, below: unknown) =>
+    typeof below === 'object' && below !== null && !Array.isArray(below)
+      ? Object.fromEntries(Object.entries(below).sort(([a], [b]) => (a < b ? -1 : 1)))
+      : below,
+  );
+}

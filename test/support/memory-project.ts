@@ -19,6 +19,9 @@ export interface MemoryProject {
   metrics(): Promise<string>;
   /** Ends the engine and starts another one, which knows only what the API keeps. */
   restart(): Promise<void>;
+  /** The two halves of `restart`. */
+  stop(): Promise<void>;
+  start(): Promise<void>;
   /** Waits until the app is ready at the newest commit. */
   applied(app: string): Promise<unknown>;
 }
@@ -61,6 +64,10 @@ export async function startMemoryProject({
     metrics: () => engine.metrics(),
     async restart() {
       await engine.stop();
+      engine = await start();
+    },
+    stop: () => engine.stop(),
+    async start() {
       engine = await start();
     },
     applied: (app) =>

@@ -1,5 +1,6 @@
 import type { PodTemplateSpec } from '../../api/core/v1/pod.ts';
 import { labels as wellKnown } from '../../api/well-known.ts';
+import { canonicalJson } from '../../machinery/json.ts';
 
 /** Letters that form no words: no vowels, and nothing that looks like something else. The same as in names the API server generates. */
 const alphabet = 'bcdfghjklmnpqrstvwxz2456789';
@@ -21,12 +22,4 @@ export function templateHash(template: PodTemplateSpec, collisionCount: number):
 /** A copy with the hash label; shares the spec. */
 export function withHash(template: PodTemplateSpec, hash: string): PodTemplateSpec {
   return { ...template, metadata: { ...template.metadata, labels: { ...template.metadata?.labels, [wellKnown.podTemplateHash]: hash } } };
-}
-
-function canonicalJson(value: unknown): string {
-  return JSON.stringify(value, (_key, below: unknown) =>
-    typeof below === 'object' && below !== null && !Array.isArray(below)
-      ? Object.fromEntries(Object.entries(below).sort(([a], [b]) => (a < b ? -1 : 1)))
-      : below,
-  );
 }

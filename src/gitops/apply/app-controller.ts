@@ -243,6 +243,9 @@ function createPasses({ options: { clock, steps }, parts, inventory, keeper, wak
     // 3. Tell: activity, then status, in one place.
     keeper.store(key, { announced: appHealth.announce(app, state, { health, target }) });
     await autoRevert.rememberHealthy(pass, health);
+    // A Job that completed is on record before its time to live ends, so that no start runs it again.
+    const { isLoaded, hasNewCompletions } = state.ownership;
+    if (isLoaded && hasNewCompletions) await inventory.write(app, state, { revision: state.inForce.revision });
     if (work.superseded) return undefined;
     await autoRevert.revertWhenBad(passOf(work), value, health);
     await parts.status.write(passOf(work), { value, health });

@@ -330,14 +330,15 @@ rules: []
 });
 
 describe('a Job with a time to live', () => {
-  const job = `apiVersion: batch/v1
+  const jobOf = (image: string): string => `apiVersion: batch/v1
 kind: Job
 metadata: {name: migrate}
 spec:
   ttlSecondsAfterFinished: 60
   template:
-    spec: {restartPolicy: Never, containers: [{name: a, image: host/true}]}
+    spec: {restartPolicy: Never, containers: [{name: a, image: ${image}}]}
 `;
+  const job = jobOf('host/true');
   const time = '2026-01-01T00:00:00Z';
   const endedWith = (type: string, status: object) => ({
     status: {
@@ -352,8 +353,8 @@ spec:
     },
   });
 
-  it('is not run again when it completed and is gone, and is when it failed', async () => {
-    const { people, commit, applied } = await startMemoryProject({ files: { 'web/job.yaml': job } });
+  it('is not run again when it completed and is gone, also after a start, and is when it failed or Git changes it', async () => {
+    const { people, commit, applied, restart } = await startMemoryProject({ files: { 'web/job.yaml': job } });
     await applied('web');
     const { uid } = (await people.get(jobs, ref('migrate'))).metadata;
     const end = async (body: object): Promise<void> => {
@@ -370,5 +371,39 @@ spec:
     expect(await tryGet(people, jobs, ref('migrate'))).toBeUndefined();
     expect(await messagesOf(people, 'DriftCorrected')).toEqual([`Job ${namespace}/migrate: deleted, put back`]);
     expect(await conditionIn(people, 'Healthy')).toBe('');
+
+    await restart();
+    commit({ 'web/job.yaml': job, 'web/config.yaml': configMap('config', 'a: "2"') });
+    await applied('web');
+    expect(await tryGet(people, jobs, ref('migrate'))).toBeUndefined();
+    expect(await conditionIn(people, 'Healthy')).toBe('');
+
+    const changed = jobOf('host/other');
+    for (const manifest of [changed, job]) {
+      commit({ 'web/job.yaml': manifest });
+      await applied('web');
+      const { metadata } = await people.get(jobs, ref('migrate'));
+      expect(metadata.uid).not.toBe(uid);
+      if (manifest === changed) await end(endedWith('Complete', { succeeded: 1, completionTime: time }));
+    }
+  });
+
+  it('is not run again when it goes before an engine starts that has seen it complete', async () => {
+    const { people, commit, applied, stop, start } = await startMemoryProject({ files: { 'web/job.yaml': job } });
+    await applied('web');
+    expect(await conditionIn(people, 'Healthy')).not.toBe('');
+    await people.patch(
+      jobs,
+      ref('migrate'),
+      { type: 'merge', body: endedWith('Complete', { succeeded: 1, completionTime: time }) },
+      { subresource: 'status' },
+    );
+    await until(async () => (await conditionIn(people, 'Healthy')) === '', { what: 'the app is healthy' });
+    await stop();
+    await people.delete(jobs, ref('migrate'), { propagationPolicy: 'Background' });
+    await start();
+    commit({ 'web/job.yaml': job, 'web/config.yaml': configMap('config', 'a: "1"') });
+    await applied('web');
+    expect(await tryGet(people, jobs, ref('migrate'))).toBeUndefined();
   });
 });

@@ -1,11 +1,8 @@
-import { type Job, jobs } from '../../../api/batch/v1/job.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
 import { labels } from '../../../api/well-known.ts';
 import type { Clock } from '../../../base/clock.ts';
 import type { Redactor } from '../../../base/redactor.ts';
-import { isConditionTrue } from '../../../machinery/conditions.ts';
 import { type DynamicObject, deepEqual } from '../../../machinery/object.ts';
-import { parseApiVersion } from '../../../machinery/resource.ts';
 import type { EventRecorder } from '../../../reconcile/event-recorder.ts';
 import {
   changedFields,
@@ -27,6 +24,7 @@ import { isSuspended, policyOf } from '../objects/object-policy.ts';
 import type { AppRecords } from '../records/app-records.ts';
 import type { Drift, Drifts } from '../records/drifts.ts';
 import type { AppliedObject } from '../records/object-sets.ts';
+import { hasCompleted, noteCompletion } from './completed-jobs.ts';
 import type { OwnedObjects } from './owned-objects.ts';
 import { additionsIn, additionsOfOthers, hasOverridden, type IsOverridden, type TakeoverRules } from './takeover.ts';
 
@@ -92,13 +90,6 @@ const maxUnhealedWaitMs = 60_000;
 /** A look that is due now comes after this time. */
 const minRetryMs = 100;
 
-/** A Job with a time to live has done its work once it completed; one that failed has not. */
-const isDoneForGood = (object: DynamicObject): boolean =>
-  object.kind === jobs.kind &&
-  parseApiVersion(object.apiVersion).group === jobs.group &&
-  typeof (object as Partial<Job>).spec?.ttlSecondsAfterFinished === 'number' &&
-  isConditionTrue((object as Partial<Job>).status?.conditions, 'Complete');
-
 export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
   const { clock, recorder, owned, onDrift } = options;
   const comparison = createComparison(options);
@@ -114,6 +105,7 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     }
     // A cache that is behind our own write shows the state before that write.
     if (versionOf(object) < applied.resourceVersion) return;
+    noteCompletion(state, applied.desired, object);
     // An object that is being deleted cannot be put back before it is gone.
     if (object.metadata.deletionTimestamp !== undefined) return;
     const isHeldBack = [policyOf(object), applied.desired.policy].some((policy) => isSuspended(policy, clock.now()));
@@ -139,8 +131,8 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     const { desired, uid, resourceVersion } = applied;
     state.drifts.forgetNotes(id);
     if (applied.skipped === 'expired') return;
-    // Made again it would run again, each time that it has expired.
-    if (before !== undefined && isDoneForGood(before)) {
+    if (before !== undefined) noteCompletion(state, desired, before);
+    if (hasCompleted(state, desired)) {
       state.ownership.amend(id, { skipped: 'expired' });
       return;
     }
@@ -187,7 +179,10 @@ export function createDriftWatch(options: DriftWatchOptions): DriftWatch {
     recheck(state, id, answer) {
       const applied = state.ownership.applied.get(id);
       if (applied === undefined) return;
-      if (answer !== undefined) note(state, id, answer);
+      if (answer !== undefined) {
+        note(state, id, answer);
+        noteCompletion(state, applied.desired, answer);
+      }
       const object = owned.live(applied.desired.resource, applied.desired.ref);
       // A cache that is behind our own write still gets its event. A newer object was written by someone else.
       if (object === undefined || versionOf(object) > applied.resourceVersion) observe(state, { id, object, before: answer });

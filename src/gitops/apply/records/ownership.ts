@@ -21,6 +21,8 @@ export interface InventoryRecord {
     readonly state: 'pending' | 'applied' | 'pruning';
     /** `ObjectNotes.leftOver`: only the apply that took the fields out of Git could tell. */
     readonly leftOver?: ObjectNotes['leftOver'];
+    /** `Ownership.completed` of the object. */
+    readonly completed?: string;
   }[];
   readonly hooks?: { readonly digest: string; readonly complete: boolean; readonly succeeded: readonly string[] };
   readonly healthy?: HealthyRevision;
@@ -42,17 +44,28 @@ export interface Ownership extends ObjectSets {
   readonly isDirty: boolean;
   /** Digest of what the inventory Secret holds; empty when that is not known. */
   readonly written: string;
+  /** Jobs with a time to live that completed, with the digest of their manifest. The same manifest makes none again. */
+  readonly completed: ReadonlyMap<ObjectId, string>;
+  /** The inventory Secret may not hold all of `completed`. */
+  readonly hasNewCompletions: boolean;
   /** The inventory as the status has it. When `written`, of the status, is equal, that is given back: the next comparison is free. */
   entriesFor(written: readonly InventoryEntry[] | undefined): readonly InventoryEntry[];
 
   /** Takes over what an earlier process wrote: all objects are doomed until a revision names them. */
-  load(record: Omit<InventoryRecord, 'revision' | 'entries'>, entries: Iterable<readonly [ObjectId, DoomedObject]>): void;
+  load(
+    record: Omit<InventoryRecord, 'revision' | 'entries'>,
+    known: { readonly entries: Iterable<readonly [ObjectId, DoomedObject]>; readonly completed: ReadonlyMap<ObjectId, string> },
+  ): void;
   /** The inventory Secret is about to hold something else, and holds `digest` once that is answered. */
   wrote(digest: string): void;
-  /** The Secret is up to date, but for what a sync intends. */
-  settle(left: { readonly isDirty: boolean }): void;
+  /** The Secret is up to date, but for what a sync intends; `completed` is the map that it was made of. */
+  settle(left: { readonly isDirty: boolean; readonly completed: ReadonlyMap<ObjectId, string> }): void;
   /** Objects came to the app or left it. */
   touch(): void;
+
+  noteCompleted(id: ObjectId, digest: string): void;
+  /** Another manifest of the object was applied: it has its own work to do. */
+  forgetCompleted(id: ObjectId): void;
 
   /** Begins the hooks of a digest, unless they have begun. */
   beginHooks(digest: string): void;
@@ -72,6 +85,8 @@ export function createOwnership(): Ownership {
   let isDirty = true;
   let written = '';
   let entries: readonly InventoryEntry[] | undefined;
+  let completed: ReadonlyMap<ObjectId, string> = new Map();
+  let writtenCompleted = completed;
 
   const touch = (): void => {
     isDirty = true;
@@ -79,9 +94,16 @@ export function createOwnership(): Ownership {
   };
   const sets = createObjectSets({ onChange: touch });
   const { applied, doomed, pending, hookObjects } = sets;
+  const forgetCompleted = (id: ObjectId): void => {
+    if (completed.has(id)) completed = new Map([...completed].filter(([each]) => each !== id));
+  };
 
   return {
     ...sets,
+    forget(id) {
+      forgetCompleted(id);
+      sets.forget(id);
+    },
     get isLoaded() {
       return isLoaded;
     },
@@ -100,6 +122,12 @@ export function createOwnership(): Ownership {
     get written() {
       return written;
     },
+    get completed() {
+      return completed;
+    },
+    get hasNewCompletions() {
+      return completed !== writtenCompleted;
+    },
     entriesFor(inStatus) {
       if (entries === undefined) {
         const versions = new Map<ObjectId, { readonly version: string }>(doomed);
@@ -112,7 +140,9 @@ export function createOwnership(): Ownership {
     },
 
     load(record, known) {
-      for (const [id, each] of known) if (!applied.has(id)) sets.locate(id, each);
+      writtenCompleted = known.completed;
+      completed = completed.size === 0 ? known.completed : new Map([...known.completed, ...completed]);
+      for (const [id, each] of known.entries) if (!applied.has(id)) sets.locate(id, each);
       if (record.hooks !== undefined) hooks = { ...record.hooks, succeeded: new Set(record.hooks.succeeded), cleaning: new Map() };
       healthy = record.healthy;
       autoReverted = record.autoReverted ?? '';
@@ -124,8 +154,14 @@ export function createOwnership(): Ownership {
     },
     settle(left) {
       isDirty = left.isDirty;
+      writtenCompleted = left.completed;
     },
     touch,
+
+    noteCompleted(id, digest) {
+      if (completed.get(id) !== digest) completed = new Map([...completed, [id, digest]]);
+    },
+    forgetCompleted,
 
     beginHooks(digest) {
       hooks = hooksOf(hooks, digest);

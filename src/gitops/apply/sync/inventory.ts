@@ -48,19 +48,25 @@ export function createInventory({ client, onHistory }: InventoryOptions): Invent
       const history = await readHistory(client, app);
       onHistory(app, history);
       for (const { id, leftOver = [] } of record?.entries ?? []) if (leftOver.length > 0) drifts.note(id, { leftOver });
-      ownership.load(
-        record ?? {},
-        entries.map(({ id, v, uid }) => [id, { version: v, uid }] as const),
-      );
+      ownership.load(record ?? {}, {
+        entries: entries.map(({ id, v, uid }) => [id, { version: v, uid }] as const),
+        completed: new Map((record?.entries ?? []).flatMap(({ id, completed }) => (completed === undefined ? [] : [[id, completed]]))),
+      });
       return history;
     },
     async write(app, { ownership, drifts }, { revision, intended = new Map() }) {
-      if (!ownership.isDirty) return;
+      if (!ownership.isDirty && !ownership.hasNewCompletions) return;
+      const { completed } = ownership;
       const entries = new Map<ObjectId, Entry>();
       const add = (id: ObjectId, entry: Pick<Entry, 'v' | 'state'> & { readonly uid?: string | undefined }): void => {
         const { v, state, uid } = entry;
         const { leftOver = [] } = drifts.notes.get(id) ?? {};
-        entries.set(id, { id, v, ...(uid === undefined ? {} : { uid }), state, ...(leftOver.length === 0 ? {} : { leftOver }) });
+        const digest = completed.get(id);
+        entries.set(id, {
+          ...{ id, v, ...(uid === undefined ? {} : { uid }), state },
+          ...(leftOver.length === 0 ? {} : { leftOver }),
+          ...(digest === undefined ? {} : { completed: digest }),
+        });
       };
       for (const [id, { version, uid }] of ownership.doomed) add(id, { v: version, uid, state: 'pruning' });
       for (const [id, { desired, uid }] of ownership.applied) add(id, { v: desired.resource.version, uid, state: 'applied' });
@@ -90,7 +96,7 @@ export function createInventory({ client, onHistory }: InventoryOptions): Invent
         });
         ownership.wrote(written);
       }
-      ownership.settle({ isDirty: intended.size > 0 });
+      ownership.settle({ isDirty: intended.size > 0, completed });
     },
     writeHistory: (app, history) => writeRecord(client, { ref: historyRef(app), owner: app, value: history }),
   };

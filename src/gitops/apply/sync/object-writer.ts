@@ -9,6 +9,7 @@ import { changesBetween, formatChange, formatPath, lostFields, ownFieldsOf, type
 import type { IgnoredFields } from '../objects/ignored-fields.ts';
 import { describeObject, type ObjectId, versionOf } from '../objects/object-id.ts';
 import { isSuspended, policyOf, skipReasonOf } from '../objects/object-policy.ts';
+import { hasCompleted } from '../observe/completed-jobs.ts';
 import type { OwnedObjects } from '../observe/owned-objects.ts';
 import { additionsIn, type IsOverridden } from '../observe/takeover.ts';
 import type { DesiredObject } from '../plan/plan.ts';
@@ -96,6 +97,7 @@ export function createObjectWriter(options: ObjectWriterOptions): ObjectWriter {
         const refused = written.refused === undefined ? {} : { refused: written.refused };
         const applied = { desired, ownFields: ownFieldsOf(answer), uid: answer.metadata.uid, resourceVersion: versionOf(answer) };
         setApplied(state, id, { ...applied, ...refused });
+        if (!hasCompleted(state, desired)) state.ownership.forgetCompleted(id);
         return changeOf(desired, { before, taken, answer }, quotedFor(state));
       } catch (err) {
         state.ownership.amend(id, { inDoubt: true });
@@ -110,9 +112,10 @@ export function createObjectWriter(options: ObjectWriterOptions): ObjectWriter {
 
   /** Reads the live object, and the reason not to touch it. The server is asked where a late cache could make us write over the object. */
   async function lookAt(write: Write): Promise<{ readonly before: DynamicObject | undefined; readonly skipped: AppliedObject['skipped'] }> {
-    const { desired } = write;
+    const { desired, state } = write;
     const { resource, ref, policy } = desired;
     const cached = owned.live(resource, ref);
+    if (cached === undefined && hasCompleted(state, desired)) return { before: undefined, skipped: 'expired' };
     const skipped = skipReasonOf(policy, cached, clock.now());
     if (skipped !== undefined && cached !== undefined) return { before: cached, skipped };
     const isInDoubt = suspendedLive.has(desired) || (cached === undefined && (policy.createsOnly || isSuspended(policy, clock.now())));
@@ -136,7 +139,8 @@ export function createObjectWriter(options: ObjectWriterOptions): ObjectWriter {
     const { state, desired } = write;
     const { id, resource, ref } = desired;
     const live = owned.live(resource, ref);
-    const skipped = skipReasonOf(desired.policy, live, clock.now());
+    const hasExpired = live === undefined && hasCompleted(state, desired);
+    const skipped = hasExpired ? 'expired' : skipReasonOf(desired.policy, live, clock.now());
     const seen = seenAs(desired, live);
     state.ownership.apply(id, skipped === undefined ? seen : { ...seen, skipped });
     state.health.mark([id]);
