@@ -6,6 +6,7 @@ import { networkTests } from './containers/network.ts';
 import { probeTests } from './containers/probes.ts';
 import { programTests } from './containers/programs.ts';
 import { resourceTests } from './containers/resources.ts';
+import { streamTests } from './containers/streams.ts';
 import { volumeTests } from './containers/volumes.ts';
 import { ContainerWorld, whyNot } from './containers/world.ts';
 
@@ -20,6 +21,7 @@ describe.skipIf(whyNot !== undefined)(
     networkTests(world);
     programTests(world);
     probeTests(world);
+    streamTests(world);
     volumeTests(world);
     resourceTests(world);
     debugTests(world);

@@ -1,5 +1,3 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { expect, it } from 'vitest';
@@ -28,18 +26,11 @@ export function debugTests(world: ContainerWorld): void {
     expect(await fieldOf('pet', '.status.conditions[?(@.type=="Ready")].status')).toBe('True');
     expect(await eventsOf('pet')).toContain('Started: ');
 
-    // kubectl asks for a terminal only when it has one itself.
-    const command = `kubectl debug -it pet --image=${busyboxImage} -c talk -- sh -c 'read name; echo "hello $name"'`;
-    const talk = spawn('script', ['-qec', command, '/dev/null'], {
-      env: { ...process.env, KUBECONFIG: world.cluster.endpoints.kubeconfig },
-    });
-    let shown = '';
-    talk.stdout.on('data', (chunk) => {
-      shown += String(chunk);
-      if (shown.includes('pressing enter.')) talk.stdin.end('Ann\n');
-    });
-    await once(talk, 'close');
-    expect(shown).toContain('hello Ann\r\n');
+    const talk = world.spawnOnTerminal(`kubectl debug -it pet --image=${busyboxImage} -c talk -- sh -c 'read name; echo "hello $name"'`);
+    await until(() => talk.shown().includes('pressing enter.'), { what: () => `the prompt: ${talk.shown()}` });
+    talk.write('Ann\n');
+    await talk.ended;
+    expect(talk.shown()).toContain('hello Ann\r\n');
   });
 
   it('look at the whole machine where its flag allows that, as kubectl debug of a node does', async () => {

@@ -1,3 +1,4 @@
+import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
 import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
@@ -137,6 +138,20 @@ interface ShortPod {
   readonly metadata?: object;
 }
 
+/** A program that runs beside the test. */
+interface Spawned {
+  /** Its output so far. On a terminal with what was typed, and both streams; elsewhere without its errors. */
+  shown(): string;
+  write(input: string): void;
+  kill(): void;
+  /** Its exit code; null after a signal. */
+  readonly ended: Promise<number | null>;
+}
+
+interface OnTerminal extends Spawned {
+  resize(rows: number, columns: number): Promise<void>;
+}
+
 /** A cluster of containers, which the files of this folder share, since its start takes seconds. */
 export class ContainerWorld {
   cluster!: RunningCluster;
@@ -192,6 +207,40 @@ export class ContainerWorld {
     return this.kubectl('get', 'events', '--field-selector', `involvedObject.name=${name}`, '-o', shown);
   };
 
+  readonly #children = new Set<ChildProcess>();
+
+  readonly #spawn = (command: string, args: readonly string[]): Spawned => {
+    const env = { ...process.env, KUBECONFIG: this.cluster.endpoints.kubeconfig };
+    const child = spawn(command, [...args], { env, stdio: ['pipe', 'pipe', 'ignore'] });
+    this.#children.add(child);
+    let shown = '';
+    child.stdout.on('data', (chunk) => (shown += String(chunk)));
+    // It may end before it has read all of it.
+    child.stdin.on('error', () => undefined);
+    const ended = new Promise<number | null>((resolve, reject) => {
+      child.once('error', reject);
+      child.once('close', (code) => {
+        this.#children.delete(child);
+        resolve(code);
+      });
+    });
+    return { shown: () => shown, write: (input) => void child.stdin.write(input), kill: () => void child.kill('SIGKILL'), ended };
+  };
+
+  readonly spawnKubectl = (...args: readonly string[]): Spawned => this.#spawn('kubectl', args);
+
+  /** Runs a command on a terminal of 24 rows and 90 columns: kubectl asks for one only when it has one itself. */
+  readonly spawnOnTerminal = (command: string): OnTerminal => {
+    const spawned = this.#spawn('script', ['-qec', `stty rows 24 cols 90; tty; exec ${command}`, '/dev/null']);
+    return {
+      ...spawned,
+      async resize(rows, columns) {
+        const terminal = await until(() => /(\/dev\/pts\/\d+)\r\n/.exec(spawned.shown())?.[1], { what: 'the name of the terminal' });
+        await run('stty', ['-F', terminal, 'rows', String(rows), 'cols', String(columns)]);
+      },
+    };
+  };
+
   /** A file of the control group of a pod of the class Burstable; undefined without that group. */
   async readGroup(uid: string, controller: string, ...files: readonly string[]): Promise<string | undefined> {
     for (const place of [`${controller}/`, '']) {
@@ -235,6 +284,7 @@ export class ContainerWorld {
   }
 
   async remove(): Promise<void> {
+    for (const child of this.#children) child.kill('SIGKILL');
     await this.cluster?.midship('down', '--purge', '--yes');
     await this.driver?.stop();
     this.#resolver?.close();
