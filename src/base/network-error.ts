@@ -38,6 +38,12 @@ export function networkErrorText(err: SystemError): string {
     case 'CERT_HAS_EXPIRED':
       return 'tls: failed to verify certificate: x509: certificate has expired or is not yet valid';
     default:
-      return err.message;
+      return alertText(err.message) ?? err.message;
   }
+}
+
+/** The alert of TLS in a message of OpenSSL, which is a line of names and numbers of its source; undefined for another message. */
+function alertText(message: string): string | undefined {
+  const alert = /:(?:tlsv\d+|sslv3|ssl\/tls) alert ([a-z ]+):/.exec(message)?.[1];
+  return alert === undefined ? undefined : `remote error: tls: ${alert.replace(/^unknown ca$/, 'unknown certificate authority')}`;
 }

@@ -40,14 +40,21 @@ export async function explainStartFailure(err: unknown, { apiPort, httpPort, dat
     });
   }
   if (err instanceof SourceError) return new Failure(err.message, { why: 'The repository cannot be followed.', fix: err.hint, cause: err });
-  if (err instanceof Error && 'hint' in err && typeof err.hint === 'string') {
-    return new Failure(err.message, {
-      why: `The data directory is ${dataDirectory}; nothing in it was changed.`,
-      fix: err.hint,
-      cause: err,
-    });
-  }
-  return err;
+  return explainStoreFailure(err, dataDirectory);
+}
+
+/** Turns what a store threw before anything was written into what, why and fix; other errors stay as they are. */
+export function explainStoreFailure(err: unknown, dataDirectory: string): unknown {
+  if (!(err instanceof Error && 'hint' in err && typeof err.hint === 'string')) return err;
+  const why = 'why' in err && typeof err.why === 'string' ? err.why : undefined;
+  return new Failure(err.message, {
+    why:
+      why === undefined
+        ? `The data directory is ${dataDirectory}; nothing in it was changed.`
+        : `${why} Nothing in ${dataDirectory} was changed.`,
+    fix: err.hint,
+    cause: err,
+  });
 }
 
 /** `name (PID)` of the process that listens on a TCP port, where /proc shows it. */

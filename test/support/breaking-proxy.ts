@@ -16,8 +16,15 @@ export interface BreakingProxy {
   stop(): void;
 }
 
+export interface ProxyTarget {
+  readonly host: string;
+  readonly port: number;
+  /** In each chunk of an answer the first text becomes the second, which is as long. */
+  readonly edit?: readonly [string, string];
+}
+
 /** @param target  looked at for each new connection */
-export async function startBreakingProxy(target: { readonly host: string; readonly port: number }): Promise<BreakingProxy> {
+export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingProxy> {
   const sockets = new Set<Socket>();
   let isHeld = false;
   const keep = (socket: Socket): void => {
@@ -31,11 +38,13 @@ export async function startBreakingProxy(target: { readonly host: string; readon
       client.destroy();
       return;
     }
-    const upstream = connect({ ...target, noDelay: true });
+    const { host, port, edit } = target;
+    const upstream = connect({ host, port, noDelay: true });
     keep(client);
     keep(upstream);
     client.pipe(upstream);
-    upstream.pipe(client);
+    if (edit === undefined) upstream.pipe(client);
+    else upstream.on('data', (chunk: Buffer) => client.write(chunk.toString('latin1').replaceAll(edit[0], edit[1]), 'latin1'));
     if (isHeld) for (const socket of [client, upstream]) socket.pause();
     client.on('close', () => upstream.destroy());
     upstream.on('close', () => client.destroy());

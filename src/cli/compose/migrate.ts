@@ -7,6 +7,7 @@ import { createLog } from '../../base/log.ts';
 import { createMetrics } from '../../base/metrics.ts';
 import { type EtcdSettings, filesOf } from '../configuration.ts';
 import { claimKeptNetwork, claimStopped } from '../data-directory.ts';
+import { explainStoreFailure } from '../explain.ts';
 import { type ExitCode, Failure } from '../failure.ts';
 import type { StoreFill } from '../restore.ts';
 import { readServerToken, type ServerToken } from '../server-token.ts';
@@ -29,8 +30,12 @@ export interface MigrateOptions {
 const quietMs = 5_000;
 
 /** Moves the objects of a stopped cluster between SQLite in a data directory and etcd. Revisions go on, so that clients resume. */
-export function migrate(options: MigrateOptions): Promise<ExitCode> {
-  return options.to === 'etcd' ? toEtcd(options) : toSqlite(options);
+export async function migrate(options: MigrateOptions): Promise<ExitCode> {
+  try {
+    return await (options.to === 'etcd' ? toEtcd(options) : toSqlite(options));
+  } catch (err) {
+    throw explainStoreFailure(err, options.dataDirectory);
+  }
 }
 
 async function toEtcd(options: MigrateOptions): Promise<ExitCode> {
@@ -134,18 +139,26 @@ async function refuseWrites(source: OpenStore, { after, untilMs }: { readonly af
   const watching = new AbortController();
   let isWritten = false;
   let broken: Error | undefined;
+  let seen: () => void = () => undefined;
+  const over = new Promise<void>((resolve) => {
+    seen = resolve;
+  });
   await source.watch({
     prefix: '',
     afterRevision: after,
     signal: watching.signal,
     onEvents: () => {
       isWritten = true;
+      seen();
     },
     onEnd: (err) => {
       broken = err;
+      seen();
     },
   });
-  await new Promise((resolve) => setTimeout(resolve, Math.max(1_000, untilMs - performance.now())));
+  const cancel = systemClock.after(Math.max(1_000, untilMs - performance.now()), () => seen());
+  await over;
+  cancel();
   watching.abort();
   if (broken !== undefined) throw broken;
   if (!isWritten) return;

@@ -1,12 +1,13 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import { type Clock, systemClock } from '../../base/clock.ts';
 import { writeDurableFile } from '../../base/durable-file.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
+import { authorityFiles } from '../../base/pki/authority.ts';
+import { tryReadText } from '../../base/pki/key-pair.ts';
 import type { StoreRecords } from '../../storage/etcd/records.ts';
 import { openSqliteStorage, type SqliteStorage } from '../../storage/sqlite/storage.ts';
 import type { Storage, StoredEntry } from '../../storage/storage.ts';
@@ -50,7 +51,8 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
     return Object.assign(storage, { snapshot: (stage: string) => snapshotOf(storage, stage) });
   }
   const { openEtcdStorage } = await import('../../storage/etcd/storage.ts');
-  const serverId = await serverIdIn(files.serverId);
+  const known = await tryServerId(files.serverId);
+  const serverId = known ?? newServerId();
   const storage = await openEtcdStorage({
     endpoints: store.address.endpoints,
     prefix: store.address.prefix,
@@ -60,6 +62,8 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
     log: log.child({ component: 'etcd' }),
     metrics,
   });
+  // A refusal of etcd leaves the data directory as it was.
+  if (known === undefined) await keepServerId(files.serverId, serverId);
   return Object.assign(storage, {
     shared: { records: storage.records, serverId },
     async snapshot(): Promise<StoreSnapshot> {
@@ -93,7 +97,7 @@ export async function snapshotOf(storage: SqliteStorage, stage: string): Promise
 
 /** The objects of a data directory stay where they are: the other store would be empty, and what runs would be taken for foreign. */
 function refuseOtherStore({ dataDirectory, store }: OpenStoreOptions['configuration']): void {
-  const { database, serverId } = filesOf(dataDirectory);
+  const { database, serverId, pki } = filesOf(dataDirectory);
   const isEmbedded = existsSync(database);
   if (store !== undefined && isEmbedded) {
     throw new Failure(`${dataDirectory} has its objects in SQLite`, {
@@ -101,7 +105,8 @@ function refuseOtherStore({ dataDirectory, store }: OpenStoreOptions['configurat
       fix: `Move the objects first: midship migrate --from ${dataDirectory} --to etcd://HOST:2379, or start it without --store.`,
     });
   }
-  if (store === undefined && !isEmbedded && existsSync(serverId)) {
+  // A server that was refused the keys has a name in the store, and nothing else.
+  if (store === undefined && !isEmbedded && existsSync(serverId) && existsSync(join(pki, authorityFiles.certificate))) {
     throw new Failure(`${dataDirectory} has its objects in etcd`, {
       why: 'The start names no --store, and would begin an empty cluster with the same keys.',
       fix: `Give the --store of before, or move the objects: midship migrate --from etcd://HOST:2379 --to ${dataDirectory}`,
@@ -121,12 +126,14 @@ export async function credentialsOf({ tls, login }: EtcdSettings) {
 
 /** The name of this data directory in the store; made at the first start. */
 export async function serverIdIn(file: string): Promise<string> {
-  const known = await readFile(file, 'utf8').catch((err: NodeJS.ErrnoException) => {
-    if (err.code === 'ENOENT') return undefined;
-    throw err;
-  });
-  if (known !== undefined) return known.trim();
-  const made = randomBytes(8).toString('hex');
-  await writeDurableFile(file, `${made}\n`);
-  return made;
+  return (await tryServerId(file)) ?? keepServerId(file, newServerId());
+}
+
+const tryServerId = async (file: string): Promise<string | undefined> => (await tryReadText(file))?.trim();
+
+const newServerId = (): string => randomBytes(8).toString('hex');
+
+async function keepServerId(file: string, serverId: string): Promise<string> {
+  await writeDurableFile(file, `${serverId}\n`);
+  return serverId;
 }

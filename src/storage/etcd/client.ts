@@ -134,7 +134,7 @@ const noLeaderText = 'etcdserver: no leader';
 const isOfEtcd = (text: string): boolean => text.startsWith('etcdserver: ');
 
 /** True when one side refuses the certificate of the other, which no later try changes. */
-export const isOfCertificates = (err: unknown): boolean => err instanceof GrpcError && /certificate/i.test(err.message);
+export const isOfCertificates = (err: unknown): boolean => err instanceof GrpcError && /certificate|alert unknown ca/i.test(err.message);
 
 export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOptions): EtcdClient {
   let token: string | undefined;

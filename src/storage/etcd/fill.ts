@@ -1,10 +1,12 @@
 import { systemClock } from '../../base/clock.ts';
+import { GrpcError } from '../../base/grpc.ts';
 import type { StoredEntry } from '../storage.ts';
 import { StorageError } from '../storage-error.ts';
 import { createEtcdClient, type EtcdClientOptions } from './client.ts';
 import { createOnce } from './create-once.ts';
 import { createStoreKeys } from './keys.ts';
 import { checkVersion, formatText, openFailure } from './open.ts';
+import { isFull } from './writes.ts';
 
 export interface EtcdFillOptions extends Omit<EtcdClientOptions, 'clock'> {
   readonly prefix: string;
@@ -41,6 +43,19 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
   }
   let newest = 0;
 
+  /** A fill that breaks off leaves keys behind, and the next try refuses them. */
+  const broken = (err: unknown): unknown => {
+    if (!(err instanceof GrpcError)) return err;
+    const { message, why } = isFull(err)
+      ? { message: 'etcd has no space left', why: 'Its database is at its quota (--quota-backend-bytes).' }
+      : openFailure(err, options);
+    return new StorageError(message, {
+      ...(why === undefined ? {} : { why }),
+      hint: `Repair that (etcdctl endpoint status --cluster), run etcdctl del --prefix ${prefix}/, then run this again.`,
+      cause: err,
+    });
+  };
+
   async function write(key: string, text: string): Promise<void> {
     const { succeeded, found, revision } = await createOnce(client, { key, text, maxTries });
     if (!succeeded && found?.text !== text) throw inUse(options);
@@ -50,14 +65,20 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
   return {
     async put(entries) {
       for (let at = 0; at < entries.length; at += parallel) {
-        await Promise.all(entries.slice(at, at + parallel).map(({ key, text }) => write(keys.of(key), text)));
+        await Promise.all(entries.slice(at, at + parallel).map(({ key, text }) => write(keys.of(key), text))).catch((err: unknown) => {
+          throw broken(err);
+        });
       }
     },
     async finish(bootstrap) {
-      await write(keys.record('bootstrap'), bootstrap);
-      // Nobody resumes a watch from before.
-      await write(keys.compaction, String(newest + above));
-      await write(keys.format, formatText);
+      try {
+        await write(keys.record('bootstrap'), bootstrap);
+        // Nobody resumes a watch from before.
+        await write(keys.compaction, String(newest + above));
+        await write(keys.format, formatText);
+      } catch (err) {
+        throw broken(err);
+      }
     },
     close: () => client.close(),
   };
@@ -65,5 +86,6 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
 
 const inUse = ({ prefix }: EtcdFillOptions): StorageError =>
   new StorageError(`the prefix ${prefix} in etcd is not empty`, {
-    hint: `Name another one (--store etcd://HOST/PREFIX). If nothing in it is needed, or filling it broke off: etcdctl del --prefix ${prefix}/`,
+    why: 'It holds a cluster, or filling it from a backup or another store broke off.',
+    hint: `Name another one (--store etcd://HOST/PREFIX). If nothing in it is needed: etcdctl del --prefix ${prefix}/`,
   });

@@ -1,4 +1,5 @@
 import { GrpcError, grpcCodes } from '../../base/grpc.ts';
+import { networkErrorText } from '../../base/network-error.ts';
 import { isOlder } from '../../base/version-order.ts';
 import { StorageError } from '../storage-error.ts';
 import { type EtcdClient, type EtcdEndpoint, isOfCertificates } from './client.ts';
@@ -17,31 +18,44 @@ interface Place {
 }
 
 /** Says for the operator why the store cannot be opened. */
+export function openFailure(err: GrpcError, place: Place): StorageError;
+export function openFailure(err: unknown, place: Place): unknown;
 export function openFailure(err: unknown, { endpoints, prefix }: Place): unknown {
   if (!(err instanceof GrpcError)) return err;
   const where = endpoints.map(({ host, port }) => `${host}:${port}`).join(',');
   if (err.code === grpcCodes.permissionDenied) {
     return new StorageError(`etcd at ${where} refuses the prefix ${prefix}`, {
+      why: `The user may not read and write it: ${err.message}.`,
       hint: `Give the user the right to read and write it: etcdctl role grant-permission ROLE readwrite --prefix=true ${prefix}/`,
       cause: err,
     });
   }
   if (err.code === grpcCodes.invalidArgument || err.code === grpcCodes.unauthenticated) {
-    return new StorageError(`etcd at ${where} refuses the login: ${err.message}`, {
+    return new StorageError(`etcd at ${where} refuses the login`, {
+      why: `It says: ${err.message}.`,
       hint: 'Check --store-user and --store-password-file.',
       cause: err,
     });
   }
   if (isOfCertificates(err)) {
-    return new StorageError(`etcd at ${where} and this server do not trust each other: ${err.message}`, {
+    return new StorageError(`etcd at ${where} and this server do not trust each other`, {
+      why: `One of them refuses the certificate of the other: ${reasonOf(err)}.`,
       hint: 'Check --store-ca against the certificate of etcd, and --store-cert and --store-key against its --trusted-ca-file.',
       cause: err,
     });
   }
-  return new StorageError(`etcd at ${where} does not answer: ${err.message}`, {
+  return new StorageError(`etcd at ${where} does not answer`, {
+    why: `The last try ended with: ${reasonOf(err)}.`,
     hint: 'Check that etcd runs there and has a quorum: etcdctl endpoint status --cluster. With TLS it needs --store-ca.',
     cause: err,
   });
+}
+
+/** The error of the connection as Go's library names it, or what etcd said. */
+function reasonOf({ message, cause }: GrpcError): string {
+  if (!(cause instanceof Error)) return message;
+  // A stream that waited for the connection names it as its cause.
+  return networkErrorText(cause.cause instanceof Error ? cause.cause : cause);
 }
 
 /** @throws StorageError for an etcd that loses changes of watches */
@@ -49,7 +63,8 @@ export async function checkVersion(client: EtcdClient): Promise<void> {
   const { version } = await client.status();
   if (isOlder(version, oldestVersion)) {
     throw new StorageError(`etcd ${version} is too old`, {
-      hint: `Upgrade etcd to ${oldestVersion} or later: earlier ones lose changes of watches.`,
+      why: `Before ${oldestVersion} it loses changes of watches (etcd-io/etcd#15220).`,
+      hint: `Upgrade etcd to ${oldestVersion} or later.`,
     });
   }
 }
@@ -64,7 +79,8 @@ export async function checkFormat(client: EtcdClient, keys: StoreKeys): Promise<
   const { oldestReader } = JSON.parse(found.text) as { readonly oldestReader: number };
   if (oldestReader > formatVersion) {
     throw new StorageError(`the store in etcd is of format ${oldestReader}, which this version cannot read`, {
-      hint: 'Start the version of Midship that wrote it, or a later one',
+      why: `A later version of Midship wrote it; this one reads formats up to ${formatVersion}.`,
+      hint: 'Start the version of Midship that wrote it, or a later one.',
     });
   }
 }
@@ -78,7 +94,8 @@ async function formatIn(client: EtcdClient, keys: StoreKeys): Promise<KeyValue |
   if (entries.length > 0) {
     const second = await read();
     if (second !== undefined) return second;
-    throw new StorageError('the store in etcd is incomplete: filling it from a backup or another store broke off, or goes on', {
+    throw new StorageError('the store in etcd is incomplete', {
+      why: 'Filling it from a backup or another store broke off, or goes on.',
       hint: `Wait for it, or remove what is there and fill it again: etcdctl del --prefix ${keys.first}`,
     });
   }

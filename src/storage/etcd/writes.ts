@@ -162,7 +162,9 @@ export function createEtcdWrites({ client, live, keys, serverId, clock }: EtcdWr
         if (!isOpen(err)) throw err;
         if (clock.monotonicMs() > deadline) throw unknownOutcome(err);
         await pause();
-        await raiseFence();
+        await raiseFence().catch((reason: unknown) => {
+          throw isOpen(reason) ? unknownOutcome(reason) : reason;
+        });
         const own = await ownCreation(etcdKey, { after: sentAt, upTo: live.position, text: value.text });
         if (own !== undefined) return await acknowledge(own);
       }
@@ -308,6 +310,8 @@ const unknownOutcome = (cause: unknown): StatusError =>
   new StatusError({
     code: 504,
     reason: 'Timeout',
-    message: `etcd gave no answer within ${settleMs / 1000} s, and whether the object was written is not known: ${(cause as Error).message}`,
+    message:
+      `etcd gave no answer within ${settleMs / 1000} s, and whether the object was written is not known: ${(cause as Error).message}. ` +
+      'Check that more than half of its members run: etcdctl endpoint status --cluster',
     cause,
   });

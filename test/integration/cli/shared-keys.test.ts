@@ -51,7 +51,7 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
       onTestFinished(() => keys.stop());
       return keys;
     };
-    return { storage, share };
+    return { prefix, storage, share };
   }
 
   const textsOf = (directory: string): Promise<readonly string[]> =>
@@ -105,20 +105,32 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
   });
 
   it('are given to no server with another token, or without one, and nothing is written', async () => {
-    const { share, storage } = await newStore();
+    const { prefix, share, storage } = await newStore();
     await share(await temporaryDirectory('server'));
     const record = await storage.records.get('bootstrap');
     const stranger = await temporaryDirectory('server');
-    await expect(share(stranger, { token: undefined })).rejects.toThrow('missing flag: --token-file');
-    await expect(share(stranger, { token: tryParseServerToken('another-secret-of-16') })).rejects.toThrow(
-      'the token does not open the keys in the store',
-    );
+    await expect(share(stranger, { token: undefined })).rejects.toMatchObject({
+      message: 'missing flag: --token-file',
+      why: `The store at ${prefix} has a cluster already, and its keys open with the token of its servers.`,
+      fix: 'Copy the file server-token of the data directory of another server, and name the copy: --token-file FILE',
+    });
+    await expect(share(stranger, { token: tryParseServerToken('another-secret-of-16') })).rejects.toMatchObject({
+      message: 'the token does not open the keys in the store',
+      why: `Another token encrypted them, or the store at ${prefix} is that of another cluster.`,
+      fix: 'Take the file server-token of a server that runs on this store, and name it with --token-file.',
+    });
     const otherHash = tryParseServerToken(`K10${'0'.repeat(64)}::server:correct-horse-battery`);
-    await expect(share(stranger, { token: otherHash })).rejects.toThrow('the token is that of another cluster');
-    await expect(share(stranger, { machines: { ...machines, serviceCidr: '10.99.0.0/16' } })).rejects.toThrow(
-      '--service-cidr cannot be 10.99.0.0/16 on this server',
-    );
-    await expect(readFile(join(stranger, 'pki/ca.key'))).rejects.toThrow('ENOENT');
+    await expect(share(stranger, { token: otherHash })).rejects.toMatchObject({
+      message: 'the token is that of another cluster',
+      why: `It names an authority that the cluster in the store at ${prefix} does not have.`,
+      fix: 'Take the file server-token of a server of this cluster, or name the store of the other one with --store.',
+    });
+    await expect(share(stranger, { machines: { ...machines, serviceCidr: '10.99.0.0/16' } })).rejects.toMatchObject({
+      message: '--service-cidr cannot be 10.99.0.0/16 on this server',
+      why: 'The cluster in the store began with 10.43.0.0/16, and its servers have to agree.',
+      fix: 'Start it with --service-cidr 10.43.0.0/16.',
+    });
+    expect(await readdir(stranger)).toEqual([]);
     expect(await storage.records.get('bootstrap')).toEqual(record);
   });
 
@@ -127,15 +139,31 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
     const [first, second] = [await temporaryDirectory('server'), await temporaryDirectory('server')];
     await one.share(first);
     await two.share(second);
-    const before = await textsOf(first);
-    await expect(two.share(first)).rejects.toThrow(`${first} has the keys of another cluster`);
-    expect(await textsOf(first)).toEqual(before);
+    const everythingIn = async () => ({
+      files: await readdir(first, { recursive: true }),
+      texts: await textsOf(first),
+      token: await readFile(join(first, 'server-token'), 'utf8'),
+      records: [await one.storage.records.get('bootstrap'), await two.storage.records.get('bootstrap')],
+    });
+    const before = await everythingIn();
+    await expect(two.share(first)).rejects.toMatchObject({
+      message: `${first} has the keys of another cluster`,
+      why: `Its authority is none of the cluster in the store at ${two.prefix}. Nothing was changed.`,
+      fix: 'Take another --data-dir, or name the store of that cluster with --store.',
+    });
+    expect(await everythingIn()).toEqual(before);
   });
 
   it('are not made beside objects whose keys lie in the data directory of an earlier version', async () => {
-    const { share, storage } = await newStore();
+    const { prefix, share, storage } = await newStore();
     await storage.create('core/namespaces/default', { text: '{}' });
-    await expect(share(await temporaryDirectory('server'))).rejects.toThrow('has objects, and no keys of a cluster');
+    const late = await temporaryDirectory('server');
+    await expect(share(late)).rejects.toMatchObject({
+      message: `the store at ${prefix} has objects, and no keys of a cluster`,
+      why: 'The server that wrote them has the keys in its data directory; with others, Secrets could not be read.',
+      fix: 'Start that data directory once with this version, which shares the keys, or name another prefix: --store etcd://HOST/PREFIX',
+    });
+    expect(await readdir(late)).toEqual([]);
     // That directory shares its own.
     const former = await temporaryDirectory('server');
     const elsewhere = await temporaryDirectory('server');

@@ -9,6 +9,7 @@ import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki } from '../../../src/base/pki.ts';
 import { isExpired, isInsufficientStorage } from '../../../src/machinery/status-error.ts';
 import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
+import { startEtcdFill } from '../../../src/storage/etcd/fill.ts';
 import { type EtcdStorageOptions, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import type { Storage } from '../../../src/storage/storage.ts';
 import { startBreakingProxy } from '../../support/breaking-proxy.ts';
@@ -42,6 +43,14 @@ async function open(etcd: Pick<Etcd, 'endpoints'>, options: Partial<EtcdStorageO
   });
   ends.push(() => storage.close());
   return storage;
+}
+
+/** All keys of etcd, each with its text and revision. */
+async function everything({ endpoints, tls, login }: Pick<Etcd, 'endpoints'> & Partial<Pick<EtcdStorageOptions, 'tls' | 'login'>>) {
+  const client = createEtcdClient({ endpoints, tls, login, clock: systemClock });
+  const { entries } = await client.range({ key: '/', rangeEnd: '0', limit: 100 });
+  client.close();
+  return entries;
 }
 
 describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
@@ -78,12 +87,23 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(seen).toEqual(revisions);
   });
 
-  it('does not open without a quorum, nor where nothing listens, and says what to check', async () => {
+  it('neither opens nor writes without a quorum, nor opens where nothing listens, and says what to check', async () => {
     const etcd = await start({ members: 3 });
+    const running = await open(etcd, { prefix: '/running' });
+    const made = await running.create('a', { text: 'before' });
+    const last = made.ok ? made.revision : 0;
     const refusal = {
       name: 'StorageError',
-      message: expect.stringMatching(/^etcd at 127\.33\.\S+:2379,\S+ does not answer: /),
-      hint: expect.stringContaining('has a quorum: etcdctl endpoint status --cluster'),
+      message: expect.stringMatching(/^etcd at 127\.33\.\S+:2379,\S+ does not answer$/),
+      why: expect.stringMatching(/^The last try ended with: .+\.$/),
+      hint: 'Check that etcd runs there and has a quorum: etcdctl endpoint status --cluster. With TLS it needs --store-ca.',
+    };
+    const unknown = {
+      code: 504,
+      reason: 'Timeout',
+      message: expect.stringMatching(
+        /^etcd gave no answer within 10 s, and whether the object was written is not known: .+\. Check that more than half of its members run: etcdctl endpoint status --cluster$/,
+      ),
     };
     await etcd.signal(0, 'SIGKILL');
     await etcd.signal(1, 'SIGKILL');
@@ -91,12 +111,22 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     await Promise.all([
       expect(open(etcd)).rejects.toMatchObject(refusal),
       expect(open({ endpoints: dead })).rejects.toMatchObject(refusal),
+      expect(running.update('a', { text: 'meanwhile' }, last)).rejects.toMatchObject(unknown),
+      expect(running.create('b', { text: 'meanwhile' })).rejects.toMatchObject(unknown),
+      expect(running.latest?.()).rejects.toThrow(/no leader|no answer|refused|ECONNREFUSED|timed out/),
     ]);
+    expect(running.failure).toBeDefined();
     await Promise.all([0, 1].map((member) => etcd.restart(member)));
-    // Neither try has written anything: no format, no object.
+    // Neither try to open has written anything: no format, no object. A write may be done late, and once.
+    await until(async () => (await running.create('c', { text: 'after' })).ok, { timeoutMs: 20_000, what: 'writes go on' });
+    expect(running.failure).toBeUndefined();
     const client = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
     ends.push(async () => client.close());
-    expect((await client.range({ key: '/', rangeEnd: '0', limit: 10 })).entries).toEqual([]);
+    const { entries } = await client.range({ key: '/', rangeEnd: '0', limit: 10 });
+    expect(entries.filter(({ key }) => key.startsWith('/midship/'))).toEqual([]);
+    const { text = '', revision } = (await running.get('a')) ?? { revision: 0 };
+    expect(['before', 'meanwhile']).toContain(text);
+    expect(await running.update('a', { text: 'later' }, revision)).toMatchObject({ ok: true });
   });
 
   it('reaches etcd by certificates alone', async () => {
@@ -119,12 +149,20 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     const storage = await open(etcd, { tls });
     expect((await storage.create('a', { text: '1' })).ok).toBe(true);
     const stranger = await openPki({ directory: await temporaryDirectory('stranger-pki'), clock: systemClock });
-    for (const wrong of [
-      { ...tls, ca: stranger.caCertificate },
-      { ...tls, certificate: undefined, key: undefined },
-    ]) {
-      await expect(open(etcd, { tls: wrong })).rejects.toThrow('do not trust each other');
+    const foreign = await stranger.clientCertificate({ name: 'etcd-client', commonName: 'midship' });
+    const before = await everything({ ...etcd, tls });
+    for (const [wrong, words] of [
+      [{ ...tls, ca: stranger.caCertificate }, 'tls: failed to verify certificate: x509: certificate signed by unknown authority'],
+      [{ ...tls, certificate: undefined, key: undefined }, 'remote error: tls: certificate required'],
+      [{ ...tls, certificate: foreign.certificate, key: foreign.key }, 'remote error: tls: unknown certificate authority'],
+    ] as const) {
+      await expect(open(etcd, { tls: wrong, prefix: '/other' }), words).rejects.toMatchObject({
+        message: expect.stringMatching(/^etcd at 127\.33\.[\d.]+:2379 and this server do not trust each other$/),
+        why: `One of them refuses the certificate of the other: ${words}.`,
+        hint: 'Check --store-ca against the certificate of etcd, and --store-cert and --store-key against its --trusted-ca-file.',
+      });
     }
+    expect(await everything({ ...etcd, tls })).toEqual(before);
   });
 
   it('logs in, and says what a user may not do', async () => {
@@ -143,11 +181,32 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     const login = { user: 'midship', password: 'secret' };
     const storage = await open(etcd, { login });
     expect((await storage.create('a', { text: '1' })).ok).toBe(true);
-    await expect(open(etcd, { login: { user: 'midship', password: 'wrong' } })).rejects.toThrow('refuses the login');
-    await expect(open(etcd, { login, prefix: '/other' })).rejects.toThrow('refuses the prefix /other');
+    const asRoot = { ...etcd, login: { user: 'root', password: 'rootword' } };
+    const before = await everything(asRoot);
+    const where = `etcd at ${host}:${port}`;
+    for (const wrong of [
+      { ...login, password: 'wrong' },
+      { ...login, user: 'stranger' },
+    ]) {
+      await expect(open(etcd, { login: wrong })).rejects.toMatchObject({
+        message: `${where} refuses the login`,
+        why: 'It says: etcdserver: authentication failed, invalid user ID or password.',
+        hint: 'Check --store-user and --store-password-file.',
+      });
+    }
+    await expect(open(etcd)).rejects.toMatchObject({
+      message: `${where} refuses the login`,
+      why: 'It says: etcdserver: user name is empty.',
+    });
+    await expect(open(etcd, { login, prefix: '/other' })).rejects.toMatchObject({
+      message: `${where} refuses the prefix /other`,
+      why: 'The user may not read and write it: etcdserver: permission denied.',
+      hint: 'Give the user the right to read and write it: etcdctl role grant-permission ROLE readwrite --prefix=true /other/',
+    });
+    expect(await everything(asRoot)).toEqual(before);
   });
 
-  it('refuses a later format', async () => {
+  it('refuses a later format and an etcd that is too old, and writes to neither', async () => {
     const etcd = await start();
     await open(etcd);
     const client = createEtcdClient({ endpoints: etcd.endpoints, tls: undefined, login: undefined, clock: systemClock });
@@ -157,7 +216,24 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
       success: { put: { key: '/newer/meta/format', text: JSON.stringify({ written: 9, oldestReader: 9 }) } },
       read: '/newer/meta/format',
     });
-    await expect(open(etcd, { prefix: '/newer' })).rejects.toThrow('is of format 9, which this version cannot read');
+    const before = await everything(etcd);
+    await expect(open(etcd, { prefix: '/newer' })).rejects.toMatchObject({
+      message: 'the store in etcd is of format 9, which this version cannot read',
+      why: 'A later version of Midship wrote it; this one reads formats up to 1.',
+      hint: 'Start the version of Midship that wrote it, or a later one.',
+    });
+    // The version is four bytes of an answer, and an old etcd says so in the same place.
+    const proxy = await startBreakingProxy({ ...(etcd.endpoints[0] as { host: string; port: number }), edit: ['3.5.', '3.4.'] });
+    ends.push(async () => proxy.stop());
+    const old = {
+      message: expect.stringMatching(/^etcd 3\.4\.\d+ is too old$/),
+      why: 'Before 3.5.8 it loses changes of watches (etcd-io/etcd#15220).',
+      hint: 'Upgrade etcd to 3.5.8 or later.',
+    };
+    await expect(open({ endpoints: [proxy] }, { prefix: '/old' })).rejects.toMatchObject(old);
+    const fill = { endpoints: [proxy], tls: undefined, login: undefined, prefix: '/old', above: 0 };
+    await expect(startEtcdFill(fill)).rejects.toMatchObject(old);
+    expect(await everything(etcd)).toEqual(before);
   });
 
   it('reads the changes of the past to their end when connections break meanwhile', async () => {

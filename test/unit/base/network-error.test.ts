@@ -15,6 +15,9 @@ describe('errors of connections', () => {
     expect(networkErrorText(errorOf({ code: 'ERR_TLS_CERT_ALTNAME_INVALID', host: 'b.svc', cert }))).toBe(
       'tls: failed to verify certificate: x509: certificate is valid for a.svc, 192.0.2.1, not b.svc',
     );
+    const alert =
+      '4082:error:0A000418:SSL routines:ssl3_read_bytes:tlsv1 alert unknown ca:ssl/record/rec_layer_s3.c:1601:SSL alert number 48\n';
+    expect(networkErrorText(new Error(alert))).toBe('remote error: tls: unknown certificate authority');
     expect(networkErrorText(errorOf({ code: 'EODD' }))).toBe('as Node says it');
   });
 });

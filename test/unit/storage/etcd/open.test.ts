@@ -8,7 +8,8 @@ it.each(['3.5.7', '3.4.34', '2.3.8', '3.5.7-rc.1'])('etcd %s is too old, which s
   await expect(check(version)).rejects.toMatchObject({
     name: 'StorageError',
     message: `etcd ${version} is too old`,
-    hint: 'Upgrade etcd to 3.5.8 or later: earlier ones lose changes of watches.',
+    why: 'Before 3.5.8 it loses changes of watches (etcd-io/etcd#15220).',
+    hint: 'Upgrade etcd to 3.5.8 or later.',
   });
 });
 
