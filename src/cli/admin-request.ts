@@ -3,6 +3,7 @@ import { request } from 'node:https';
 import { text } from 'node:stream/consumers';
 import { networkErrorText } from '../base/network-error.ts';
 import { type KubeconfigConnection, loadKubeconfig } from '../client/kubeconfig.ts';
+import { StatusError, type StatusReason } from '../machinery/status-error.ts';
 import { readEndpoints } from './data-directory.ts';
 import { Failure } from './failure.ts';
 
@@ -64,6 +65,18 @@ export async function sendAdminRequest(
     why: status.message ?? `It answered ${answer.statusCode}.`,
     fix: answer.statusCode === 429 ? 'Wait until the other one is done.' : 'See its log, and run it again.',
   });
+}
+
+/** A failure as the answer of a server to such a request: the causes are why and fix. */
+export function statusOfFailure(
+  { message, why, fix }: Failure,
+  { code, reason }: { readonly code: number; readonly reason: StatusReason },
+): StatusError {
+  const causes = [
+    { reason: 'Why', message: why },
+    { reason: 'Fix', message: fix },
+  ];
+  return new StatusError({ code, reason, message, details: { causes } });
 }
 
 /** Asks the running cluster of a data directory for an action on its keys. */

@@ -7,6 +7,7 @@ import { createBundle } from '../gitops/sources/bundle.ts';
 import { isBackedUp } from './backup-archive.ts';
 import { type BackupFile, type BackupHeader, packBackup } from './backup-lines.ts';
 import { authoritiesOf, filesOf } from './configuration.ts';
+import { Failure, isDiskFull } from './failure.ts';
 import type { StoredObject } from './repair.ts';
 
 export interface SnapshotOptions {
@@ -37,10 +38,13 @@ const pieceBytes = 512 * 1024;
  */
 export async function openSnapshot({ dataDirectory, store, version, now, signal }: SnapshotOptions): Promise<Readable> {
   const files = filesOf(dataDirectory);
-  await mkdir(files.backup, { recursive: true, mode: 0o700 });
-  const stage = await mkdtemp(join(files.backup, 'stage-'));
-  const remove = (): Promise<void> => rm(stage, { recursive: true, force: true });
+  let stage: string | undefined;
+  const remove = async (): Promise<void> => {
+    if (stage !== undefined) await rm(stage, { recursive: true, force: true });
+  };
   try {
+    await mkdir(files.backup, { recursive: true, mode: 0o700 });
+    stage = await mkdtemp(join(files.backup, 'stage-'));
     const { revision, pages, bundle } = await store.snapshot(stage);
     signal.throwIfAborted();
     const repository = join(stage, 'cluster.bundle');
@@ -61,9 +65,16 @@ export async function openSnapshot({ dataDirectory, store, version, now, signal 
     return stream;
   } catch (err) {
     await remove();
-    throw err;
+    throw isDiskFull(err) ? fullFailure(files.backup, err) : err;
   }
 }
+
+const fullFailure = (directory: string, cause: unknown): Failure =>
+  new Failure('the disk is full', {
+    why: `The copies that a backup is made of have no room in ${directory}; they are removed, and no backup was made.`,
+    fix: 'Free some space on the disk of the data directory: the copies need as much as the store and the repository.',
+    cause,
+  });
 
 /** The built-in repository in a backup. */
 export const bundlePath = join('git', 'cluster.bundle');

@@ -10,7 +10,7 @@ import { sendAdminRequest } from './admin-request.ts';
 import { ArchiveError } from './backup-archive.ts';
 import { type BackupHeader, readBackup } from './backup-lines.ts';
 import { readEndpoints } from './data-directory.ts';
-import { type ExitCode, Failure } from './failure.ts';
+import { type ExitCode, Failure, isDiskFull } from './failure.ts';
 import { noteBackup } from './purge.ts';
 
 export interface BackupOptions {
@@ -91,7 +91,7 @@ async function writeStream(from: Readable, path: string): Promise<void> {
     for await (const chunk of from) await file.writeFile(chunk as Buffer);
     await file.sync();
   } catch (err) {
-    if ((err as NodeJS.ErrnoException).code === 'ENOSPC') {
+    if (isDiskFull(err)) {
       throw new Failure('the disk is full', {
         why: `The backup has no room in ${dirname(path)}; what was written of it is removed.`,
         fix: 'Free some space, or name a file on another disk.',

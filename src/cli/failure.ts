@@ -38,6 +38,10 @@ const refusals: Readonly<Record<string, { readonly why: string; readonly fix: st
   EMFILE: { why: 'Too many files are open.', fix: 'Raise the limit (ulimit -n), and run it again.' },
 };
 
+/** True when a disk had no room: said by the operating system, by git, or by SQLite. */
+export const isDiskFull = (err: unknown): boolean =>
+  err instanceof Error && (('code' in err && err.code === 'ENOSPC') || ('isFull' in err && err.isFull === true));
+
 /** An error of the operating system, or of a store without room, in three lines; undefined for everything else. */
 export function tryExplainSystemError(err: unknown): Failure | undefined {
   if (!(err instanceof Error)) return undefined;

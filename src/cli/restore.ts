@@ -9,7 +9,8 @@ import { ArchiveError, readArchive } from './backup-archive.ts';
 import { type BackupHeader, isPackedBackup, readBackup } from './backup-lines.ts';
 import { bundlePath } from './backup-snapshot.ts';
 import { filesOf } from './configuration.ts';
-import { type ExitCode, Failure } from './failure.ts';
+import { explainStoreFailure } from './explain.ts';
+import { type ExitCode, Failure, isDiskFull } from './failure.ts';
 import type { StoredObject } from './repair.ts';
 
 export interface RestoreOptions {
@@ -59,7 +60,7 @@ export async function restore(options: RestoreOptions): Promise<ExitCode> {
   try {
     await makeDurableDirectory(aside);
     const { version, revision, createdAt, finish } = await unpack({ ...options, dataDirectory: aside }).catch((err: unknown) => {
-      if (!(err instanceof ArchiveError)) throw explainFull(err, parent);
+      if (!(err instanceof ArchiveError)) throw explainFull(err, parent) ?? explainStoreFailure(err, dataDirectory);
       throw new Failure(`${file} cannot be restored`, {
         why: `${err.message}.`,
         fix: 'Use another backup. Nothing was changed.',
@@ -67,11 +68,6 @@ export async function restore(options: RestoreOptions): Promise<ExitCode> {
       });
     });
     const { repository } = filesOf(aside);
-    const bundle = join(aside, bundlePath);
-    if (existsSync(bundle)) {
-      await restoreBundle({ gitdir: repository, file: bundle });
-      await rm(bundle);
-    }
     for (const directory of [aside, dirname(repository)]) await syncDirectory(directory).catch(ignoreMissing);
     // Over an empty directory, and over nothing else.
     await rename(aside, dataDirectory).catch((cause: NodeJS.ErrnoException) => {
@@ -79,7 +75,10 @@ export async function restore(options: RestoreOptions): Promise<ExitCode> {
     });
     await syncDirectory(parent);
     // A server that starts before is refused.
-    await finish?.();
+    await finish?.().catch(async (err: unknown) => {
+      await rename(dataDirectory, aside);
+      throw explainStoreFailure(err, dataDirectory);
+    });
     output.write(`restored revision ${revision} of ${createdAt}, made by Midship ${version}\n`);
     const isToken = store === undefined || existsSync(filesOf(dataDirectory).serverToken);
     const command = store === undefined ? 'midship up' : `midship server --store ${store}`;
@@ -102,7 +101,10 @@ async function unpack(options: RestoreOptions): Promise<Unpacked> {
   const { file, dataDirectory, store, startFill } = options;
   if (!(await isPackedBackup(file))) {
     const manifest = await readArchive(file, dataDirectory);
-    if (store === undefined) return manifest;
+    if (store === undefined) {
+      await placeRepository(dataDirectory);
+      return manifest;
+    }
     throw new Failure(`${file} is a backup of an earlier version, which holds a database`, {
       why: 'It can be restored into a data directory alone. Nothing was changed.',
       fix: 'Restore it without --store, then move the objects: midship migrate --from DIR --to etcd://HOST:2379',
@@ -120,7 +122,11 @@ async function unpack(options: RestoreOptions): Promise<Unpacked> {
         placed.add(join(dataDirectory, part.file.path));
       }
       if (part.type !== 'object' && part.type !== 'end') continue;
-      fill ??= await startFill({ dataDirectory, revision, isCopy: true, bundle });
+      if (fill === undefined) {
+        // All files are there. A disk that is full refuses them before a key is in etcd.
+        await placeRepository(dataDirectory);
+        fill = await startFill({ dataDirectory, revision, isCopy: true, bundle });
+      }
       if (part.type === 'object') page.push(part.entry);
       if (page.length < pageObjects && part.type === 'object') continue;
       await fill.put(page);
@@ -148,6 +154,14 @@ async function unpack(options: RestoreOptions): Promise<Unpacked> {
   }
 }
 
+/** Makes the built-in repository of its copy, where the backup has one. */
+async function placeRepository(dataDirectory: string): Promise<void> {
+  const file = join(dataDirectory, bundlePath);
+  if (!existsSync(file)) return;
+  await restoreBundle({ gitdir: filesOf(dataDirectory).repository, file });
+  await rm(file);
+}
+
 async function append(path: string, content: Buffer): Promise<void> {
   await mkdir(dirname(path), { recursive: true, mode: 0o700 });
   const file = await open(path, 'a', 0o600);
@@ -159,8 +173,9 @@ async function append(path: string, content: Buffer): Promise<void> {
   }
 }
 
-function explainFull(err: unknown, directory: string): unknown {
-  if ((err as NodeJS.ErrnoException).code !== 'ENOSPC') return err;
+/** Undefined for another failure. */
+function explainFull(err: unknown, directory: string): Failure | undefined {
+  if (!isDiskFull(err)) return undefined;
   return new Failure('the disk is full', {
     why: `The content of the backup has no room in ${directory}. Nothing was changed.`,
     fix: 'Free some space, or name a directory on another disk with --data-dir DIR.',

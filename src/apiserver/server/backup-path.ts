@@ -40,6 +40,7 @@ export class BackupPath {
       // A client that went away has nobody to answer to.
       if (signal.aborted) return;
       log.error({ err }, 'Could not make backup');
+      if (err instanceof StatusError) throw err;
       // A client that may have a backup may know what is wrong with the disk.
       const message = `no backup could be made: ${err instanceof Error ? err.message : String(err)}`;
       throw new StatusError({ code: 500, reason: 'InternalError', message, cause: err });

@@ -37,9 +37,11 @@ import { createSkipReporter } from '../../reconcile/skipped-objects.ts';
 import { createStepLog, type StepLog } from '../../reconcile/step-log.ts';
 import { describeDamage } from '../../storage/damage-report.ts';
 import type { Storage } from '../../storage/storage.ts';
+import { statusOfFailure } from '../admin-request.ts';
 import { openSnapshot } from '../backup-snapshot.ts';
 import { authoritiesOf, type Configuration, filesOf } from '../configuration.ts';
 import { claimNetwork, type Network } from '../data-directory.ts';
+import { Failure } from '../failure.ts';
 import { checkPort } from './check-port.ts';
 import { cloudAnnotations } from './cloud.ts';
 import { openDirectoryKeys } from './cluster-keys.ts';
@@ -265,7 +267,11 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     openApi: createOpenApi(kubeApi.kinds, () => schemas),
     admitsMachines: machines !== undefined,
     backup: (until) =>
-      openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }),
+      openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }).catch(
+        (err: unknown) => {
+          throw err instanceof Failure ? statusOfFailure(err, { code: 507, reason: 'InsufficientStorage' }) : err;
+        },
+      ),
     healthChecks: [
       { name: 'etcd-readiness', liveness: false, check: () => kubeApi.checkFreshness() },
       { name: 'etcd', liveness: true, check: async () => void (await storage.range({ prefix: 'core/namespaces/', limit: 1 })) },

@@ -26,7 +26,9 @@ import {
 } from '../../base/pki/signing-key.ts';
 import type { Client } from '../../client/client.ts';
 import { badRequest, StatusError } from '../../machinery/status-error.ts';
+import { statusOfFailure } from '../admin-request.ts';
 import { authoritiesOf } from '../configuration.ts';
+import { Failure } from '../failure.ts';
 import { tryParseServerToken } from '../server-token.ts';
 import { encryptionPath, newKeysPrefix, readShared, signingKeyPath } from '../shared-files.ts';
 import { type ClusterKeys, type KeyFiles, type KeySeal, writeShared } from './cluster-keys.ts';
@@ -85,14 +87,8 @@ export function createKeyRotation(options: KeyRotationOptions): KeyActions {
   };
 }
 
-/** Refuses in three parts for a person; the causes are why and fix. */
-function refusal(what: string, { why, fix }: { readonly why: string; readonly fix: string }): StatusError {
-  const causes = [
-    { reason: 'Why', message: why },
-    { reason: 'Fix', message: fix },
-  ];
-  return new StatusError({ code: 409, reason: 'Conflict', message: what, details: { causes } });
-}
+const refusal = (what: string, { why, fix }: { readonly why: string; readonly fix: string }): StatusError =>
+  statusOfFailure(new Failure(what, { why, fix }), { code: 409, reason: 'Conflict' });
 
 /** Waits until every server works with the keys of this one. @throws StatusError `Conflict` that names one that does not */
 async function agree(options: KeyRotationOptions): Promise<void> {

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile } from 'node:fs/promises';
+import { mkdir, readFile, rm } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { authorityHashOf } from '../../api/join-token-secrets.ts';
 import { annotations } from '../../api/well-known.ts';
@@ -50,16 +50,33 @@ async function fillEtcd(options: FillOptions & Keys & { readonly store: EtcdSett
   const keys = await keysOf(options);
   const { startEtcdFill } = await import('../../storage/etcd/fill.ts');
   const above = revision + (isCopy ? revisionJump : 0);
-  const fill = await startEtcdFill({ endpoints: store.address.endpoints, prefix, above, ...(await credentialsOf(store)) });
+  const credentials = await credentialsOf(store);
+  const { serverToken } = filesOf(dataDirectory);
+  const isNew = keys.token !== undefined && !existsSync(serverToken);
+  // The last file: a disk that is full refuses it before a key is in etcd.
+  if (keys.token !== undefined) await writeDurableFile(serverToken, `${keys.token}\n`);
+  const removeToken = async (): Promise<void> => {
+    if (isNew) await rm(serverToken, { force: true });
+  };
+  const fill = await startEtcdFill({ endpoints: store.address.endpoints, prefix, above, ...credentials }).catch(async (err: unknown) => {
+    await removeToken();
+    throw err;
+  });
   let networkBackend = 'vxlan';
-  if (keys.token !== undefined) await writeDurableFile(filesOf(dataDirectory).serverToken, `${keys.token}\n`);
+  let isComplete = false;
   return {
     async put(entries) {
       networkBackend = entries.map(backendIn).find((found) => found !== undefined) ?? networkBackend;
       await fill.put(entries);
     },
-    finish: async () => fill.finish(await keys.seal(networkBackend)),
-    close: async () => fill.close(),
+    async finish() {
+      await fill.finish(await keys.seal(networkBackend));
+      isComplete = true;
+    },
+    async close() {
+      fill.close();
+      if (!isComplete) await removeToken();
+    },
   };
 }
 

@@ -13,7 +13,7 @@ const maxOutputBytes = 8 * 1024 * 1024;
 
 /**
  * Runs the system's git without a shell and returns its output, trimmed. Throws with git's own words, and for more than
- * 8 MiB of output, because a list that is cut off looks like a whole one.
+ * 8 MiB of output, because a list that is cut off looks like a whole one. The error of a full disk has the code ENOSPC.
  */
 export async function runGit({ args, env = {}, signal, cwd, isolated = false }: GitCommandOptions): Promise<string> {
   const child = spawn('git', [...args], {
@@ -42,7 +42,10 @@ export async function runGit({ args, env = {}, signal, cwd, isolated = false }: 
     if (signal?.aborted === true) abort();
   }).finally(() => signal?.removeEventListener('abort', abort));
   if (signal?.aborted === true) throw signal.reason;
-  if (code !== 0) throw new Error(`git ${args[0]}: ${output.stderr.trim() || `exit code ${code}`}`);
+  if (code !== 0) {
+    const failure = new Error(`git ${args[0]}: ${output.stderr.trim() || `exit code ${code}`}`);
+    throw /No space left on device|Out of diskspace/.test(output.stderr) ? Object.assign(failure, { code: 'ENOSPC' }) : failure;
+  }
   if (output.stdout.length >= maxOutputBytes) throw new Error(`git ${args[0]}: more than ${maxOutputBytes} bytes of output`);
   return output.stdout.trim();
 }

@@ -28,6 +28,13 @@ const network = { clusterCidr: '10.42.0.0/16', serviceCidr: '10.43.0.0/16' };
 const machines = { ...network, networkBackend: 'host-gw' } as const;
 const token = tryParseServerToken('correct-horse-battery');
 const jump = 1_000_000_000;
+/** The first finding in a damaged backup: of zlib, of a line, or of the digest. */
+const damage = new RegExp(
+  '^(?:It is damaged: (?:a line is not JSON|a line is neither an object nor a list|a line does not have key, revision and text' +
+    '|its digest is not that of its lines|(?:invalid|incorrect|unknown|unexpected|too many|header|missing) [a-z/ -]+)' +
+    '|A backup has no place for ".+"|It has no content of \\S+|Its first line does not have the fields that it needs' +
+    '|It is not a backup of Midship)\\.$',
+);
 const rangeOfServices = JSON.stringify({ metadata: { name: 'kubernetes', annotations: { 'midship.dev/network-backend': 'host-gw' } } });
 
 describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
@@ -102,13 +109,18 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
   }
 
   async function restoreTo(file: string, store: EtcdSettings | undefined, given: typeof token | 'none' = token): Promise<string> {
-    const dataDirectory = join(await temporaryDirectory('restored'), 'data');
+    const parent = await temporaryDirectory('restored');
+    const dataDirectory = join(parent, 'data');
     await restore({
       file,
       dataDirectory,
       output: new PassThrough().resume(),
       store: store === undefined ? undefined : `etcd://x${store.address.prefix}`,
       startFill: (options) => startStoreFill({ ...options, store, token: given === 'none' ? undefined : given }),
+    }).catch(async (err: unknown) => {
+      // No refusal leaves a file.
+      expect(await readdir(parent)).toEqual([]);
+      throw err;
     });
     return dataDirectory;
   }
@@ -209,11 +221,18 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
     const content = gunzipSync(await readFile(file)).toString();
     const [, key] = await keysIn(cluster.dataDirectory);
     expect(content).not.toContain((key ?? '').split('\n')[1]);
-    await expect(restoreTo(file, undefined, 'none')).rejects.toThrow('missing flag: --token-file');
-    await expect(restoreTo(file, undefined, tryParseServerToken('another-secret-of-16'))).rejects.toThrow(
-      'the token does not open the keys',
-    );
-    await expect(restoreTo(file, newPlace(), 'none')).rejects.toThrow('missing flag: --token-file');
+    const missing = {
+      message: 'missing flag: --token-file',
+      why: 'The keys of the cluster are encrypted by the token of its servers.',
+      fix: 'Name a copy of the file server-token of a server of that cluster: --token-file FILE',
+    };
+    await expect(restoreTo(file, undefined, 'none')).rejects.toMatchObject(missing);
+    await expect(restoreTo(file, undefined, tryParseServerToken('another-secret-of-16'))).rejects.toMatchObject({
+      message: 'the token does not open the keys in the store',
+      why: expect.stringMatching(/^Another token encrypted them, or the store at \/place-\d+ is that of another cluster\.$/),
+      fix: 'Take the file server-token of a server that runs on this store, and name it with --token-file.',
+    });
+    await expect(restoreTo(file, newPlace(), 'none')).rejects.toMatchObject(missing);
   }, 60_000);
 
   it('refuse damage anywhere, another version, and bombs, and nothing is written', async () => {
@@ -227,14 +246,15 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
       await expect(restoreTo(file, place)).rejects.toMatchObject({
         message: `${file} cannot be restored`,
         why: expect.stringMatching(why),
+        fix: 'Use another backup. Nothing was changed.',
       });
     };
     for (const part of [0.1, 0.3, 0.5, 0.7, 0.9]) {
       const at = Math.floor(good.length * part);
       const flipped = Buffer.from(good);
       flipped.writeUInt8(flipped.readUInt8(at) ^ 0x04, at);
-      await refuses(flipped, /./);
-      await refuses(good.subarray(0, at), /./);
+      await refuses(flipped, damage);
+      await refuses(good.subarray(0, at), /^It is damaged: unexpected end of file\.$/);
     }
     const lines = text.split('\n');
     await refuses(gzipSync(lines.slice(0, -2).join('\n').concat('\n')), /ends too early/);
@@ -244,7 +264,8 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
     await refuses(gzipSync(text.replace('"file":"pki/ca.crt"', '"file":"../outside"')), /no place for "\.\.\/outside"/);
     await refuses(gzipSync(`${lines[0]}\n${' '.repeat(20_000_000)}`), /a line of more than/);
     await refuses(gzipSync('a letter\n'), /not a backup of Midship/);
-    // The place in etcd is still empty.
+    // The place in etcd is still empty: no key begins with its prefix.
+    expect(await etcd.ctl(0, 'get', '--prefix', '--keys-only', `${place.address.prefix}/`)).toBe('');
     await writeFile(file, good);
     await restoreTo(file, place);
   }, 60_000);
@@ -256,7 +277,15 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
     const results = await Promise.allSettled([restoreTo(file, place), restoreTo(file, place)]);
     expect(results.map(({ status }) => status).sort()).toEqual(['fulfilled', 'rejected']);
     const texts = await textsIn(await open(await temporaryDirectory('other'), place));
-    await expect(restoreTo(file, place)).rejects.toMatchObject({ message: expect.stringContaining('is not empty') });
+    const inUse = ({ address: { prefix } }: EtcdSettings) => ({
+      name: 'Failure',
+      message: `the prefix ${prefix} in etcd is not empty`,
+      why: expect.stringMatching(
+        /^It holds a cluster, or filling it from a backup or another store broke off\. Nothing in \/\S+\/data was changed\.$/,
+      ),
+      fix: `Name another one (--store etcd://HOST/PREFIX). If nothing in it is needed: etcdctl del --prefix ${prefix}/`,
+    });
+    await expect(restoreTo(file, place)).rejects.toMatchObject(inUse(place));
     expect(await textsIn(await open(await temporaryDirectory('other'), place))).toEqual(texts);
 
     const half = newPlace();
@@ -264,10 +293,17 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
     const fill = await startStoreFill({ ...options, store: half });
     await fill.put([{ key: 'core/configmaps/default/a', revision: 1, text: '{}' }]);
     await fill.close();
-    await expect(open(await temporaryDirectory('other'), half)).rejects.toMatchObject({
-      message: expect.stringContaining('the store in etcd is incomplete'),
+    const keys = await etcd.ctl(0, 'get', '--prefix', `${half.address.prefix}/`);
+    const empty = await temporaryDirectory('other');
+    await expect(open(empty, half)).rejects.toMatchObject({
+      message: 'the store in etcd is incomplete',
+      why: 'Filling it from a backup or another store broke off, or goes on.',
+      hint: `Wait for it, or remove what is there and fill it again: etcdctl del --prefix ${half.address.prefix}/`,
     });
-    await expect(restoreTo(file, half)).rejects.toMatchObject({ message: expect.stringContaining('is not empty') });
+    // Its name in a store that refused it would make a later start take it for a server on etcd.
+    expect(await readdir(empty)).toEqual([]);
+    await expect(restoreTo(file, half)).rejects.toMatchObject(inUse(half));
+    expect(await etcd.ctl(0, 'get', '--prefix', `${half.address.prefix}/`)).toBe(keys);
   }, 60_000);
 
   it('move to etcd and back without a new revision for clients to stumble over', async () => {
