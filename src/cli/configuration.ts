@@ -1,5 +1,6 @@
 import { join, resolve } from 'node:path';
 import type { Taint } from '../api/core/v1/node.ts';
+import type { EvictionSettings } from '../api/eviction-settings.ts';
 import type { NetworkBackend } from '../api/network/backend.ts';
 import type { MemoryBudget } from '../base/memory-budget.ts';
 import type { BuildTools } from '../gitops/render/tools.ts';
@@ -103,6 +104,8 @@ export interface NodeSettings {
   readonly manifestDirectory?: string;
   readonly labels: Readonly<Record<string, string>>;
   readonly taints: readonly Taint[];
+  /** The amounts at which the node evicts pods; absent: a kubelet's. */
+  readonly eviction?: EvictionSettings;
   /** For the pods of a machine that goes down. */
   readonly shutdown: { readonly allMs: number; readonly criticalMs: number };
 }

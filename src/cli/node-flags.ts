@@ -4,6 +4,13 @@ import { hostname } from 'node:os';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { Taint } from '../api/core/v1/node.ts';
+import {
+  EvictionFlagError,
+  type EvictionFlagValues,
+  type EvictionSettings,
+  evictionFlags,
+  parseEvictionFlags,
+} from '../api/eviction-settings.ts';
 import { dnsSubdomainErrors, specialAddressErrors } from '../api/formats.ts';
 import { type NetworkBackend, networkBackends } from '../api/network/backend.ts';
 import type { NodeSettings } from './configuration.ts';
@@ -18,6 +25,7 @@ export interface NodeFlags {
   readonly podManifestPath?: string;
   readonly nodeLabel: Readonly<Record<string, string>>;
   readonly nodeTaint: readonly Taint[];
+  readonly kubeletArg: EvictionFlagValues;
   readonly shutdownGracePeriod: number;
   readonly shutdownGracePeriodCriticalPods: number;
 }
@@ -47,6 +55,11 @@ export const withNodeFlags = (command: Command): Command =>
         .default([], 'none'),
     )
     .addOption(
+      new Option('--kubelet-arg <key=value>', 'flag of a kubelet about node pressure, as eviction-hard=…; may be given several times')
+        .argParser(parseKubeletArg)
+        .default({}, "a kubelet's defaults"),
+    )
+    .addOption(
       new Option('--shutdown-grace-period <duration>', 'time that pods have to end in when the machine goes down; 0: none of their own')
         .argParser(parseShutdownPeriod)
         .default(30_000, '30s'),
@@ -73,6 +86,7 @@ export const nodeSettingsOf = ({
   podManifestPath,
   nodeLabel,
   nodeTaint,
+  kubeletArg,
   shutdownGracePeriod,
   shutdownGracePeriodCriticalPods,
 }: NodeFlags): NodeSettings => ({
@@ -81,8 +95,23 @@ export const nodeSettingsOf = ({
   ...(podManifestPath === undefined ? {} : { manifestDirectory: resolve(podManifestPath) }),
   labels: nodeLabel,
   taints: nodeTaint,
+  ...(Object.keys(kubeletArg).length === 0 ? {} : { eviction: evictionOf(kubeletArg) }),
   shutdown: { allMs: shutdownGracePeriod, criticalMs: Math.min(shutdownGracePeriod, shutdownGracePeriodCriticalPods) },
 });
+
+/** @throws Failure for values that a kubelet refuses, too */
+function evictionOf(flags: EvictionFlagValues): EvictionSettings {
+  try {
+    return parseEvictionFlags(flags);
+  } catch (err) {
+    if (!(err instanceof EvictionFlagError)) throw err;
+    throw new Failure(`--kubelet-arg ${err.flag} cannot be used`, {
+      why: err.message,
+      fix: 'Write it as for a kubelet: --kubelet-arg "eviction-hard=memory.available<200Mi,nodefs.available<5%"',
+      cause: err,
+    });
+  }
+}
 
 /** @throws Failure when no address can be found */
 export function nodeAddressOf({ nodeIp }: NodeFlags): string {
@@ -140,6 +169,15 @@ function parseTaint(value: string, before: readonly Taint[]): readonly Taint[] {
   if (key === undefined || effect === undefined)
     throw new InvalidArgumentError('A taint is KEY=VALUE:EFFECT, with the effect NoSchedule, PreferNoSchedule or NoExecute.');
   return [...before, { key, ...(text === undefined ? {} : { value: text }), effect }];
+}
+
+/** Values of one flag are kept apart: a kubelet joins them. */
+function parseKubeletArg(text: string, before: EvictionFlagValues): EvictionFlagValues {
+  const [, name, value = ''] = /^(?:--)?([a-z-]+)=(.*)$/s.exec(text) ?? [];
+  if (name === undefined) throw new InvalidArgumentError('An argument of a kubelet is KEY=VALUE: eviction-hard=memory.available<200Mi');
+  const flag = evictionFlags.find((known) => known === name);
+  if (flag === undefined) throw new InvalidArgumentError(`Not supported: ${name}. Supported are ${evictionFlags.join(', ')}.`);
+  return { ...before, [flag]: [...(before[flag] ?? []), value] };
 }
 
 const unitMs = { s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;

@@ -34,7 +34,7 @@ export interface AgentContext {
   readonly dns: NodeDns | undefined;
   /** The machine goes down: no pod begins any more. */
   readonly shutdown: { readonly isUnderWay: boolean };
-  /** The shortage of memory or disk for which new pods are refused. */
+  /** The shortage of memory, disk or process ids for which new pods are refused. */
   readonly pressure: Pick<NodePressure, 'refusalOf'>;
   /** Aborted when the agent stops. */
   readonly signal: AbortSignal;

@@ -1,6 +1,7 @@
 import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Node, Taint } from '../api/core/v1/node.ts';
+import { defaultEviction, type EvictionSettings } from '../api/eviction-settings.ts';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
@@ -13,14 +14,14 @@ import { containerLines, countsOf, createMeasurements, type PodOnNode } from './
 import type { ContainerRuntime } from './container-runtime.ts';
 import { createNodeCsi } from './csi/node-csi.ts';
 import type { VolumeStats } from './csi/volume-stats.ts';
-import { type FileSystemSpace, measureFileSystem } from './disk-pressure.ts';
+import { measureFileSystem } from './disk-pressure.ts';
 import { createHeartbeat } from './heartbeat.ts';
 import { createImageVolumes } from './image-volumes.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { endPodsInOrder, type ShutdownPeriods } from './machine-shutdown.ts';
 import { allocatableOf, capacityOf } from './node-object.ts';
-import { createNodePressure, measureMemory, type ResourceSpace } from './node-pressure.ts';
+import { createNodePressure, measureMemory, measureProcesses, type NodeMeasures } from './node-pressure.ts';
 import { createNodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { PodQueue } from './pod-queue.ts';
@@ -63,10 +64,10 @@ export interface NodeAgentOptions {
    * `plugins` and `pods`. Absent: pods get no volumes of drivers.
    */
   readonly kubeletDirectory?: string;
-  /** Space of the file system of `directory`; defaults to what the machine says. */
-  readonly diskSpace?: () => Promise<FileSystemSpace>;
-  /** Memory of the node; defaults to what the machine says. */
-  readonly memorySpace?: () => Promise<ResourceSpace>;
+  /** Measurements of what the node has left; by default the machine, and no images. `nodefs` is the file system of `directory`. */
+  readonly measures?: Partial<NodeMeasures>;
+  /** The amounts at which the node is short of something; defaults to a kubelet's. */
+  readonly eviction?: EvictionSettings;
   /** Absent: pods resolve names as the machine does. */
   readonly dns?: NodeDns;
   /** Defaults to the machine's. */
@@ -114,7 +115,8 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
   const log = parent.child({ component: 'node-agent', node: nodeName });
   const capacity = options.capacity ?? capacityOf(machine);
-  const allocatable = allocatableOf(capacity);
+  const { eviction = defaultEviction } = options;
+  const allocatable = allocatableOf(capacity, eviction);
   const abort = new AbortController();
   const tokens = createTokenSource({ client: options.client, clock });
   const csi =
@@ -153,9 +155,9 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   const pressure = createNodePressure({
     clock,
-    measureMemory: options.memorySpace ?? measureMemory,
-    measureDisk: options.diskSpace ?? (() => measureFileSystem(options.directory)),
-    onProblem: (err, resource) => log.warn({ err, resource }, 'Could not measure a resource of the node'),
+    settings: eviction,
+    measures: { memory: measureMemory, nodefs: () => measureFileSystem(options.directory), pid: measureProcesses, ...options.measures },
+    onProblem: (err, measure) => log.warn({ err, measure }, 'Could not measure a resource of the node'),
   });
   const context: AgentContext = {
     nodeName,
@@ -210,7 +212,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
 
   const storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...context, ...options.storage });
   const workers = createPodWorkers(context, queue);
-  const upkeep = createNodeUpkeep({ context, workers, tokens, pressure, csi: csi?.volumes });
+  const upkeep = createNodeUpkeep({ context, workers, tokens, pressure, eviction, csi: csi?.volumes });
   const measurements = createMeasurements(context);
 
   const podsOnNode = (): readonly PodOnNode[] => workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));

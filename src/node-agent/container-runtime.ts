@@ -71,8 +71,9 @@ export interface ContainerRuntime {
    * runtimes that keep none.
    *
    * @param kept  references of images that volumes are made of, as `LocalImage` has them
+   * @param how  `all`: removes every image that no container uses, however much room there is
    */
-  readonly collectImages?: (kept?: ReadonlySet<string>) => Promise<string | undefined>;
+  readonly collectImages?: (kept?: ReadonlySet<string>, how?: { readonly all: boolean }) => Promise<string | undefined>;
 
   /** Absent: volumes of pods cannot be images. */
   readonly images?: ImageMounts | undefined;
@@ -155,6 +156,9 @@ export interface ContainerRuntime {
 
   /** TCP addresses the pod's programs listen on now; empty where that cannot be seen. */
   listeners(podUid: string): Promise<readonly ListeningAddress[]>;
+
+  /** Processes and threads of a pod now; undefined where that is not known. Absent for runtimes that cannot count. */
+  readonly countProcesses?: (podUid: string) => Promise<number | undefined>;
 
   /** CPU and memory of running containers; absent values are not measured (never invented). */
   stats(): Promise<readonly ContainerStats[]>;
@@ -428,6 +432,9 @@ export interface ContainerStats {
   readonly cpuUsageSeconds?: number;
   readonly memoryWorkingSetBytes?: number;
   readonly memoryRssBytes?: number;
+  /** The files that the container wrote beside its volumes. */
+  readonly writableLayerBytes?: number;
+  readonly writableLayerInodes?: number;
 }
 
 /** An image that cannot be had; `reason` becomes the waiting reason: `ErrImagePull`, `InvalidImageName`, `ErrImageNeverPull`. */

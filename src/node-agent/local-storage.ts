@@ -75,18 +75,20 @@ async function excessOf(
   return used > allowed ? `Pod ephemeral local storage usage exceeds the total limit of containers ${byteText(allowed)}. ` : undefined;
 }
 
-/** Bytes on the disk of a pod's emptyDirs and logs, with and without bounds. The containers have the logs alone. */
+/** Bytes and files on the disk of a pod's emptyDirs and logs, with and without bounds. The containers have the logs alone. */
 export async function localUsage(pod: Pod, { volumes, logs, maxEntries = defaultMaxEntries }: LocalStorageOptions) {
   let bytes = 0;
-  const containers: { readonly name: string; readonly bytes: number }[] = [];
-  for (const { name, emptyDir } of pod.spec.volumes ?? [])
-    if (emptyDir !== undefined) bytes += (await diskUsage(join(volumes, name), maxEntries)).bytes;
-  for (const { name } of pod.spec.containers) {
-    const used = await diskUsage(join(logs, name), maxEntries);
-    containers.push({ name, bytes: used.bytes });
+  let entries = 0;
+  const add = async (path: string): Promise<number> => {
+    const used = await diskUsage(path, maxEntries);
     bytes += used.bytes;
-  }
-  return { bytes, containers };
+    entries += used.entries;
+    return used.bytes;
+  };
+  const containers: { readonly name: string; readonly bytes: number }[] = [];
+  for (const { name, emptyDir } of pod.spec.volumes ?? []) if (emptyDir !== undefined) await add(join(volumes, name));
+  for (const { name } of pod.spec.containers) containers.push({ name, bytes: await add(join(logs, name)) });
+  return { bytes, entries, containers };
 }
 
 /** True when `findExcess` has anything to check. */
@@ -108,19 +110,26 @@ export function byteText(bytes: number): string {
   return unit === undefined ? String(bytes) : `${bytes / 1024 ** { Gi: 3, Mi: 2, Ki: 1 }[unit]}${unit}`;
 }
 
+interface DiskUsage {
+  readonly bytes: number;
+  /** Files and directories, each of which takes an inode. */
+  readonly entries: number;
+  readonly isWhole: boolean;
+}
+
 /**
  * Bytes on the disk below `path`, as `du` counts them. Pods write there meanwhile: links are not followed, only
  * directories are opened, and files that disappear count as nothing. A tree deeper than the longest path of the kernel
  * is an attempt to hide, and its size is infinite.
  */
-async function diskUsage(path: string, maxEntries: number): Promise<{ readonly bytes: number; readonly isWhole: boolean }> {
+async function diskUsage(path: string, maxEntries: number): Promise<DiskUsage> {
   let bytes = 0;
   let entries = 0;
   const left = [path];
   for (let directory = left.pop(); directory !== undefined; directory = left.pop()) {
     try {
       for await (const entry of await opendir(directory)) {
-        if (entries === maxEntries) return { bytes, isWhole: false };
+        if (entries === maxEntries) return { bytes, entries, isWhole: false };
         entries += 1;
         const place = join(directory, entry.name);
         bytes += (await lstat(place)).blocks * blockBytes;
@@ -128,9 +137,9 @@ async function diskUsage(path: string, maxEntries: number): Promise<{ readonly b
       }
     } catch (err) {
       const { code } = err as NodeJS.ErrnoException;
-      if (code === 'ENAMETOOLONG') return { bytes: Number.POSITIVE_INFINITY, isWhole: true };
+      if (code === 'ENAMETOOLONG') return { bytes: Number.POSITIVE_INFINITY, entries, isWhole: true };
       if (code !== 'ENOENT' && code !== 'ENOTDIR' && code !== 'EACCES') throw err;
     }
   }
-  return { bytes, isWhole: true };
+  return { bytes, entries, isWhole: true };
 }

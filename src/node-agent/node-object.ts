@@ -1,4 +1,5 @@
 import type { Node, NodeCondition, NodeStatus, Taint } from '../api/core/v1/node.ts';
+import type { EvictionSettings, EvictionSignal } from '../api/eviction-settings.ts';
 import { annotations, labels, taints } from '../api/well-known.ts';
 import { timestampOf } from '../base/clock.ts';
 import { conditionOf, transitionTimeOf } from '../machinery/conditions.ts';
@@ -30,7 +31,7 @@ export interface NodeDescription {
   readonly isolation: PodIsolation | undefined;
   /** Names of the volumes that no controller may take from the node. Absent: the node has no drivers of volumes. */
   readonly volumesInUse?: readonly string[] | undefined;
-  /** The conditions MemoryPressure and DiskPressure. */
+  /** The conditions MemoryPressure, DiskPressure and PIDPressure. */
   readonly pressures: readonly NodeConditionReport[];
   /** The conditions by which the runtime says how it runs pods. */
   readonly conditions: readonly NodeConditionReport[];
@@ -46,11 +47,26 @@ export function capacityOf({ cpus, memoryKiB, diskKiB }: MachineFacts): Readonly
   return { cpu: String(cpus), 'ephemeral-storage': `${diskKiB}Ki`, memory: `${memoryKiB}Ki`, pods: '110' };
 }
 
-/** The part that pods may ask for. As a kubelet, it keeps the tenth of the disk back at which it evicts pods, and counts in bytes. */
-export function allocatableOf(capacity: Readonly<Record<string, string>>): Readonly<Record<string, string>> {
-  const disk = capacity['ephemeral-storage'];
-  return disk === undefined ? capacity : { ...capacity, 'ephemeral-storage': String(Math.floor(wholeValueOf(disk) * 0.9)) };
+/** The part that pods may ask for. As a kubelet, it keeps back the memory and disk at which it evicts pods, and counts in bytes. */
+export function allocatableOf(
+  capacity: Readonly<Record<string, string>>,
+  { thresholds }: Pick<EvictionSettings, 'thresholds'>,
+): Readonly<Record<string, string>> {
+  const allocatable: Record<string, string> = { ...capacity };
+  for (const { signal, value, isHard } of thresholds) {
+    const resource = keptBack.get(signal);
+    const all = resource === undefined ? undefined : capacity[resource];
+    if (!isHard || resource === undefined || all === undefined) continue;
+    const bytes = wholeValueOf(all);
+    allocatable[resource] = String('share' in value ? Math.floor(bytes * (1 - value.share)) : Math.max(0, bytes - value.amount));
+  }
+  return allocatable;
 }
+
+const keptBack: ReadonlyMap<EvictionSignal, string> = new Map([
+  ['memory.available', 'memory'],
+  ['nodefs.available', 'ephemeral-storage'],
+]);
 
 export function nodeLabelsOf({ name, labels: own, simulated, machine }: NodeDescription): Record<string, string> {
   return {
@@ -80,8 +96,6 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
   const { isolation, pressures, conditions, notReady, volumesInUse = [] } = description;
   const own = [
     ...pressures.map(({ type, status, reason, message }) => report(type, status, reason, message)),
-    // No threshold is set for it, as in a kubelet without a configuration.
-    report('PIDPressure', 'False', 'KubeletHasSufficientPID', 'kubelet has sufficient PID available'),
     notReady === undefined
       ? report('Ready', 'True', 'KubeletReady', 'kubelet is posting ready status')
       : report('Ready', 'False', 'KubeletNotReady', notReady),

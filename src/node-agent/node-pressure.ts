@@ -1,11 +1,13 @@
 import { readFile } from 'node:fs/promises';
 import type { Pod } from '../api/core/v1/pod.ts';
 import { qosClassOf } from '../api/core/v1/qos.ts';
+import { amountOf, type EvictionSettings, type EvictionSignal, type EvictionThreshold, evictionSignals } from '../api/eviction-settings.ts';
 import { taints } from '../api/well-known.ts';
 import type { Clock } from '../base/clock.ts';
 import { toleratesTaint } from '../lifecycle/tolerations.ts';
 import type { NodeConditionReport } from './container-runtime.ts';
 import type { PodRejection } from './container-security.ts';
+import type { FileSystemSpace } from './disk-pressure.ts';
 import { isCritical } from './machine-shutdown.ts';
 
 /** Bytes of a resource of the node. */
@@ -14,121 +16,212 @@ export interface ResourceSpace {
   readonly availableBytes: number;
 }
 
-export type PressedResource = 'memory' | 'ephemeral-storage';
+/** Processes of the node. */
+export interface ProcessSpace {
+  readonly all: number;
+  readonly available: number;
+}
 
-/** A resource of which less is left than the node keeps free. */
+/** As messages about evictions name it. */
+export type PressedResource = 'memory' | 'ephemeral-storage' | 'inodes' | 'pids';
+
+/** A resource of which less is left than the node keeps free. Amounts are bytes, inodes or processes. */
 export interface Shortage {
   readonly resource: PressedResource;
-  readonly availableBytes: number;
-  readonly thresholdBytes: number;
+  readonly available: number;
+  readonly threshold: number;
+  /** Pods are ended at once. */
+  readonly isHard: boolean;
 }
 
 export interface NodePressure {
-  /** MemoryPressure and DiskPressure. */
+  /** MemoryPressure, DiskPressure and PIDPressure. */
   readonly conditions: readonly NodeConditionReport[];
   /** Measures again; gives the conditions that have changed. A resource that cannot be measured keeps its condition. */
   look(): Promise<readonly NodeConditionReport[]>;
-  /** By the last look; memory first, as upstream. */
+  /** By the last look, those that have lasted for the time of their threshold; memory first, as upstream. */
   readonly shortages: readonly Shortage[];
   /** The reason for which the node refuses a new pod; undefined when it takes the pod. */
   refusalOf(pod: Pod): PodRejection | undefined;
 }
 
-export interface NodePressureOptions {
-  readonly clock: Clock;
-  readonly measureMemory: () => Promise<ResourceSpace>;
-  readonly measureDisk: () => Promise<ResourceSpace>;
-  readonly onProblem: (err: unknown, resource: PressedResource) => void;
+/** Measurements of a node. An absent one has no thresholds. */
+export interface NodeMeasures {
+  readonly memory: () => Promise<ResourceSpace>;
+  readonly nodefs: () => Promise<FileSystemSpace>;
+  /** Absent: the node keeps no images. */
+  readonly imagefs?: (() => Promise<FileSystemSpace>) | undefined;
+  readonly pid: () => Promise<ProcessSpace>;
 }
 
-/** Upstream's default, `memory.available<100Mi`. */
-const minimumMemoryBytes = 100 * 1024 * 1024;
-/** Upstream's default, `nodefs.available<10%`. */
-const minimumDiskShare = 0.1;
-/** Upstream's `evictionPressureTransitionPeriod`: a resource that hovers at the threshold must not move pods in and out. */
-const transitionMs = 5 * 60_000;
+export interface NodePressureOptions {
+  readonly clock: Clock;
+  readonly settings: EvictionSettings;
+  readonly measures: NodeMeasures;
+  readonly onProblem: (err: unknown, measure: keyof NodeMeasures) => void;
+}
+
+interface Observation {
+  readonly size: number;
+  readonly available: number;
+}
+
+const resourceOf: Readonly<Record<EvictionSignal, PressedResource>> = {
+  'memory.available': 'memory',
+  'nodefs.available': 'ephemeral-storage',
+  'nodefs.inodesFree': 'inodes',
+  'imagefs.available': 'ephemeral-storage',
+  'imagefs.inodesFree': 'inodes',
+  'pid.available': 'pids',
+};
 
 /**
- * Watches whether memory and disk of the node run out. The node controller makes taints of the conditions, which keep new pods away.
+ * Watches whether memory, disk and process ids of the node run out. The node controller makes taints of the conditions, which keep new
+ * pods away.
  *
  * @see Kubernetes documentation, "Node-pressure Eviction", node conditions
  */
-export function createNodePressure({ clock, measureMemory, measureDisk, onProblem }: NodePressureOptions): NodePressure {
-  const watched = [
-    { resource: 'memory', measure: measureMemory, thresholdOf: () => minimumMemoryBytes, words: memoryWords },
-    {
-      resource: 'ephemeral-storage',
-      measure: measureDisk,
-      thresholdOf: ({ sizeBytes }: ResourceSpace) => Math.floor(sizeBytes * minimumDiskShare),
-      words: diskWords,
-    },
-  ] as const;
-  const shortAt = new Map<PressedResource, number>();
-  const pressed = new Set<PressedResource>();
+export function createNodePressure({ clock, settings, measures, onProblem }: NodePressureOptions): NodePressure {
+  const { thresholds, transitionMs } = settings;
+  /** The time since which a threshold is not kept, without a pause. */
+  const missedSince = new Map<EvictionThreshold, number>();
+  /** Thresholds that pods are evicted for, until the minimum is reclaimed. */
+  let acting: ReadonlySet<EvictionThreshold> = new Set();
+  const missedAt = new Map<EvictionSignal, number>();
+  const pressed = new Set<EvictionSignal>();
   let shortages: readonly Shortage[] = [];
-  const conditionOf = ({ resource, words }: (typeof watched)[number]): NodeConditionReport => words(pressed.has(resource));
+
+  const isPressed = (words: PressureWords): boolean => words.signals.some((signal) => pressed.has(signal));
+  const conditionOf = (words: PressureWords): NodeConditionReport => ({
+    type: words.type,
+    ...(isPressed(words) ? { status: 'True', ...words.pressed } : { status: 'False', ...words.relieved }),
+  });
+
+  async function observe(): Promise<ReadonlyMap<EvictionSignal, Observation>> {
+    const found = new Map<EvictionSignal, Observation>();
+    const watched = new Set(thresholds.map(({ signal }) => signal.slice(0, signal.indexOf('.'))));
+    const measure = async <T>(name: keyof NodeMeasures, take: (() => Promise<T>) | undefined, note: (value: T) => void): Promise<void> => {
+      if (take === undefined || !watched.has(name)) return;
+      try {
+        note(await take());
+      } catch (err) {
+        onProblem(err, name);
+      }
+    };
+    const noteFiles =
+      (name: 'nodefs' | 'imagefs') =>
+      ({ sizeBytes, availableBytes, inodes }: FileSystemSpace): void => {
+        found.set(`${name}.available`, { size: sizeBytes, available: availableBytes });
+        if (inodes !== undefined) found.set(`${name}.inodesFree`, { size: inodes.all, available: inodes.free });
+      };
+    await measure('memory', measures.memory, ({ sizeBytes, availableBytes }) =>
+      found.set('memory.available', { size: sizeBytes, available: availableBytes }),
+    );
+    await measure('nodefs', measures.nodefs, noteFiles('nodefs'));
+    await measure('imagefs', measures.imagefs, noteFiles('imagefs'));
+    await measure('pid', measures.pid, ({ all, available }) => found.set('pid.available', { size: all, available }));
+    return found;
+  }
+
+  /** The shortage of one threshold; undefined while it is kept. */
+  function shortageOf(threshold: EvictionThreshold, { size, available }: Observation): Shortage | undefined {
+    const { signal, value, isHard, minimumReclaim } = threshold;
+    const reclaim = minimumReclaim !== undefined && acting.has(threshold) ? amountOf(minimumReclaim, size) : 0;
+    const least = amountOf(value, size);
+    return available < least + reclaim ? { resource: resourceOf[signal], available, threshold: least, isHard } : undefined;
+  }
+
   return {
     get conditions() {
-      return watched.map(conditionOf);
+      return allWords.map(conditionOf);
     },
     get shortages() {
       return shortages;
     },
     async look() {
-      const found: Shortage[] = [];
-      const changed: NodeConditionReport[] = [];
-      for (const each of watched) {
-        const { resource, measure, thresholdOf } = each;
-        try {
-          const space = await measure();
-          const thresholdBytes = thresholdOf(space);
-          const now = clock.monotonicMs();
-          if (space.availableBytes < thresholdBytes) {
-            shortAt.set(resource, now);
-            found.push({ resource, availableBytes: space.availableBytes, thresholdBytes });
-          }
-          const before = pressed.has(resource);
-          const isPressed = now - (shortAt.get(resource) ?? Number.NEGATIVE_INFINITY) < transitionMs;
-          if (isPressed) pressed.add(resource);
-          else pressed.delete(resource);
-          if (isPressed !== before) changed.push(conditionOf(each));
-        } catch (err) {
-          onProblem(err, resource);
+      const before = allWords.map(isPressed);
+      const observed = await observe();
+      const now = clock.monotonicMs();
+      const nextActing = new Set<EvictionThreshold>();
+      const missed = new Set<EvictionSignal>();
+      const found: { readonly rank: number; readonly shortage: Shortage }[] = [];
+      for (const threshold of thresholds) {
+        const observation = observed.get(threshold.signal);
+        const shortage = observation === undefined ? undefined : shortageOf(threshold, observation);
+        if (shortage === undefined) {
+          missedSince.delete(threshold);
+          continue;
         }
+        const since = missedSince.get(threshold) ?? now;
+        missedSince.set(threshold, since);
+        missedAt.set(threshold.signal, now);
+        missed.add(threshold.signal);
+        if (now - since < threshold.graceMs) continue;
+        nextActing.add(threshold);
+        found.push({ rank: evictionSignals.indexOf(threshold.signal), shortage });
       }
-      shortages = found;
-      return changed;
+      for (const signal of observed.keys()) {
+        if (missed.has(signal) || now - (missedAt.get(signal) ?? Number.NEGATIVE_INFINITY) < transitionMs) pressed.add(signal);
+        else pressed.delete(signal);
+      }
+      acting = nextActing;
+      // A hard threshold of the same signal gives pods less time, so it comes first.
+      shortages = found
+        .sort((a, b) => a.rank - b.rank || Number(b.shortage.isHard) - Number(a.shortage.isHard))
+        .map((each) => each.shortage);
+      return allWords.filter((words, index) => isPressed(words) !== before[index]).map(conditionOf);
     },
     refusalOf(pod) {
       if (pressed.size === 0 || isCritical(pod)) return undefined;
+      const types = allWords.filter(isPressed).map(({ type }) => type);
       const tolerated = toleratesTaint(pod.spec.tolerations ?? [], { key: taints.memoryPressure, effect: 'NoSchedule' });
       // A pod with a request does not take more memory than the node keeps for it, as upstream.
-      if (!pressed.has('ephemeral-storage') && (qosClassOf(pod.spec) !== 'BestEffort' || tolerated)) return undefined;
-      const types = watched.filter(({ resource }) => pressed.has(resource)).map((each) => conditionOf(each).type);
+      if (types.every((type) => type === 'MemoryPressure') && (qosClassOf(pod.spec) !== 'BestEffort' || tolerated)) return undefined;
       return { reason: 'Evicted', message: `The node had condition: [${types.join(' ')}]. ` };
     },
   };
 }
 
-const memoryWords = (isPressed: boolean): NodeConditionReport =>
-  isPressed
-    ? {
-        type: 'MemoryPressure',
-        status: 'True',
-        reason: 'KubeletHasInsufficientMemory',
-        message: 'kubelet has insufficient memory available',
-      }
-    : {
-        type: 'MemoryPressure',
-        status: 'False',
-        reason: 'KubeletHasSufficientMemory',
-        message: 'kubelet has sufficient memory available',
-      };
+/** A condition of the Node, in the words of a kubelet. */
+interface PressureWords {
+  readonly type: 'MemoryPressure' | 'DiskPressure' | 'PIDPressure';
+  readonly signals: readonly EvictionSignal[];
+  readonly pressed: { readonly reason: string; readonly message: string };
+  readonly relieved: { readonly reason: string; readonly message: string };
+}
 
-const diskWords = (isPressed: boolean): NodeConditionReport =>
-  isPressed
-    ? { type: 'DiskPressure', status: 'True', reason: 'KubeletHasDiskPressure', message: 'kubelet has disk pressure' }
-    : { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' };
+const allWords: readonly PressureWords[] = [
+  {
+    type: 'MemoryPressure',
+    signals: ['memory.available'],
+    pressed: { reason: 'KubeletHasInsufficientMemory', message: 'kubelet has insufficient memory available' },
+    relieved: { reason: 'KubeletHasSufficientMemory', message: 'kubelet has sufficient memory available' },
+  },
+  {
+    type: 'DiskPressure',
+    signals: ['nodefs.available', 'nodefs.inodesFree', 'imagefs.available', 'imagefs.inodesFree'],
+    pressed: { reason: 'KubeletHasDiskPressure', message: 'kubelet has disk pressure' },
+    relieved: { reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
+  },
+  {
+    type: 'PIDPressure',
+    signals: ['pid.available'],
+    pressed: { reason: 'KubeletHasInsufficientPID', message: 'kubelet has insufficient PID available' },
+    relieved: { reason: 'KubeletHasSufficientPID', message: 'kubelet has sufficient PID available' },
+  },
+];
+
+/** Process ids of the machine: the kernel gives at most the smaller of two numbers, and a thread takes one too. */
+export async function measureProcesses(): Promise<ProcessSpace> {
+  const [load, ...limits] = await Promise.all(
+    ['/proc/loadavg', '/proc/sys/kernel/pid_max', '/proc/sys/kernel/threads-max'].map((path) => readFile(path, 'utf8')),
+  );
+  // `0.20 0.18 0.12 1/80 11206`: one of 80 runs.
+  const [, running] = /^\S+ \S+ \S+ \d+\/(\d+) /.exec(load ?? '') ?? [];
+  const all = Math.min(...limits.map(Number));
+  if (running === undefined || !Number.isFinite(all)) throw new Error('/proc has no numbers of processes');
+  return { all, available: Math.max(0, all - Number(running)) };
+}
 
 /**
  * Memory of the machine less its working set. Version 1 of control groups counts the usage of the root group. The root of version 2 has

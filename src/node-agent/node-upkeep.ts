@@ -1,4 +1,5 @@
 import type { Node } from '../api/core/v1/node.ts';
+import type { EvictionSettings } from '../api/eviction-settings.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { NodeConditionReport } from './container-runtime.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
@@ -15,6 +16,7 @@ export interface NodeUpkeepOptions {
   readonly workers: PodWorkers;
   readonly tokens: TokenSource;
   readonly pressure: NodePressure;
+  readonly eviction: EvictionSettings;
   /** Absent: the node has no drivers of volumes. */
   readonly csi?: CsiVolumes | undefined;
 }
@@ -23,9 +25,9 @@ export interface NodeUpkeepOptions {
 export interface NodeUpkeep {
   /** Ends what earlier agents left, and repeats that and the rest every minute. */
   start(): Promise<void>;
-  /** Measures memory and disk once. */
+  /** Measures memory, disk and process ids once. */
   lookAtPressure(): Promise<void>;
-  /** Repeats that, and evicts pods while either runs out, and those that fill more of the disk than they may. */
+  /** Repeats that, and evicts pods while one of them runs out, and those that fill more of the disk than they may. */
   watchPressure(): void;
   /** The Node of the API, for Events about it. */
   registered(node: Node): void;
@@ -38,12 +40,12 @@ const housekeepingMs = 60_000;
 /** Between two looks at the disk that pods use, as upstream. */
 const storageLookMs = 10_000;
 
-export function createNodeUpkeep({ context, workers, tokens, pressure, csi }: NodeUpkeepOptions): NodeUpkeep {
+export function createNodeUpkeep({ context, workers, tokens, pressure, csi, ...options }: NodeUpkeepOptions): NodeUpkeep {
   const { runtime, clock, config, recorder, log, nodeName, signal } = context;
   let node: Node | undefined;
   let cancelHousekeeping: (() => void) | undefined;
   let cancelStorageLook: (() => void) | undefined;
-  const eviction = createPressureEviction(context, pressure);
+  const eviction = createPressureEviction(context, { pressure, maxPodGraceSeconds: options.eviction.maxPodGraceSeconds });
   const orphans = { context, isKnown: (uid: string) => workers.has(uid) };
 
   function recordPressure({ reason: ofCondition }: NodeConditionReport): void {
@@ -58,9 +60,13 @@ export function createNodeUpkeep({ context, workers, tokens, pressure, csi }: No
 
   /** Images that no pod uses go before pods do. Processes of a machine that its user fills are left alone. */
   async function relieve(): Promise<void> {
-    if (!runtime.hasContainers || pressure.shortages.length === 0) return;
-    if (pressure.shortages[0]?.resource === 'ephemeral-storage') {
-      await collectImages();
+    const [shortage] = pressure.shortages;
+    if (!runtime.hasContainers || shortage === undefined) return;
+    const { resource } = shortage;
+    if (node !== undefined)
+      recorder.record(node, { type: 'Warning', reason: 'EvictionThresholdMet', message: `Attempting to reclaim ${resource}` });
+    if (resource === 'ephemeral-storage' || resource === 'inodes') {
+      await collectImages({ all: true });
       await lookAtPressure();
     }
     await eviction.relieve(workers.all());
@@ -82,13 +88,13 @@ export function createNodeUpkeep({ context, workers, tokens, pressure, csi }: No
     for (const uid of csi?.takeWaiting() ?? []) workers.renew(uid);
   }
 
-  async function collectImages(): Promise<void> {
+  async function collectImages({ all = false } = {}): Promise<void> {
     const kept = new Set<string>();
     for (const image of volumeImagesOf(workers.all().map(({ pod }) => pod))) {
       const found = await runtime.findImage(image).catch(() => undefined);
       if (found !== undefined) kept.add(found.reference);
     }
-    const problem = await runtime.collectImages?.(kept);
+    const problem = await runtime.collectImages?.(kept, { all });
     if (problem !== undefined && node !== undefined)
       recorder.record(node, { type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
   }
@@ -102,7 +108,7 @@ export function createNodeUpkeep({ context, workers, tokens, pressure, csi }: No
       endOrphans(orphans)
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
         .then(() => csi?.unstageUnused())
-        .then(collectImages)
+        .then(() => collectImages())
         .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
         .finally(scheduleHousekeeping);
     });

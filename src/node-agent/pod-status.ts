@@ -16,6 +16,7 @@ import { apiStatusOf, type ContainerMemory, latestOf } from './container-plan.ts
 import type { ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { ephemeralContainersOf, isSidecar } from './pod-references.ts';
 import { type PodResize, resizeConditions } from './pod-resize.ts';
+import type { PodEnd } from './pod-verdict.ts';
 
 export interface PodStatusOptions {
   readonly pod: Pod;
@@ -32,7 +33,7 @@ export interface PodStatusOptions {
   readonly now: number;
   /** Set when the agent ended the pod: `DeadlineExceeded`. */
   readonly fallbackMessages: FallbackMessages;
-  readonly verdict: { readonly reason: string; readonly message: string } | undefined;
+  readonly verdict: PodEnd | undefined;
 }
 
 /** Messages by container id, for containers that left none: the end of their output. */
@@ -47,6 +48,7 @@ const maxTerminationMessageLength = 4_096;
 export function podStatusOf(options: PodStatusOptions): PodStatus {
   const { pod, sandbox, hostIP, now, verdict } = options;
   const before = pod.status ?? {};
+  if (verdict?.isRejection === true) return rejectedStatusOf(options, verdict);
   const initStatuses = (pod.spec.initContainers ?? []).map((container) => containerStatusOf(options, container, true));
   const statuses = pod.spec.containers
     .map((container) => containerStatusOf(options, container, false))
@@ -74,6 +76,34 @@ export function podStatusOf(options: PodStatusOptions): PodStatus {
   };
   return sameJson(status, before) ? before : status;
 }
+
+/**
+ * The status of a pod that the node never took. As from a kubelet, it says nothing about containers, and has none of the kubelet's
+ * conditions: DisruptionTarget is for pods that ran.
+ */
+function rejectedStatusOf({ pod, now }: PodStatusOptions, { reason, message }: PodEnd): PodStatus {
+  const before = pod.status ?? {};
+  const { generation } = pod.metadata;
+  const others = (before.conditions ?? []).filter(({ type }) => !ownConditions.has(type) && !resizeConditions.has(type));
+  const status: PodStatus = {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    ...(others.length === 0 ? {} : { conditions: others }),
+    phase: 'Failed',
+    reason,
+    message,
+    startTime: before.startTime ?? timestampOf(now),
+    qosClass: before.qosClass ?? qosClassOf(pod.spec),
+  };
+  return sameJson(status, before) ? before : status;
+}
+
+const ownConditions: ReadonlySet<string> = new Set([
+  'PodReadyToStartContainers',
+  'Initialized',
+  'Ready',
+  'ContainersReady',
+  'PodScheduled',
+]);
 
 /** Equality as the API sees it: a field that is null is one that is not there. */
 export function sameJson(a: unknown, b: unknown): boolean {

@@ -5,16 +5,22 @@ import type { AgentContext } from './agent-context.ts';
 import { type PodRejection, rejectionOf } from './container-security.ts';
 import { recordPodEvent } from './pod-events.ts';
 
+/** The reason of the node for the end of a pod. */
+export interface PodEnd extends PodRejection {
+  /** The node never took the pod. */
+  readonly isRejection?: true;
+}
+
 /** The decision of the node to end a pod permanently. */
 export interface PodVerdict {
   /** The pod has to fail. */
   readonly isEvicted: boolean;
   /** For the pod's status, once its containers are being ended for it. */
-  readonly final: PodRejection | undefined;
+  readonly final: PodEnd | undefined;
   /** A pod that asks for more than this node gives fails at once. */
   judge(pod: Pod): void;
-  /** Ends the pod because of its usage of the node. */
-  evict(pod: Pod, message: string): void;
+  /** Ends the pod because of its usage of the node. @param eviction  without `graceSeconds`, at once */
+  evict(pod: Pod, eviction: { readonly message: string; readonly graceSeconds?: number | undefined }): void;
   /** Ends the pod because its machine goes down. */
   endForShutdown(graceSeconds: number): void;
   /** The longest that it may take to end. Absent: the time that pods have for this reason. */
@@ -24,23 +30,26 @@ export interface PodVerdict {
 }
 
 export function createPodVerdict(context: AgentContext): PodVerdict {
-  let evicted: PodRejection | undefined;
+  let evicted: PodEnd | undefined;
   const verdict: Mutable<PodVerdict> = {
     isEvicted: false,
     final: undefined,
     graceSeconds: undefined,
 
     judge(pod) {
-      if (evicted === undefined && context.shutdown.isUnderWay)
-        end({ reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' });
-      if (!context.runtime.hasContainers || evicted !== undefined) return;
-      const rejection = rejectionOf(pod) ?? context.pressure.refusalOf(pod);
+      if (evicted !== undefined) return;
+      const rejection = context.shutdown.isUnderWay
+        ? { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' }
+        : context.runtime.hasContainers
+          ? (rejectionOf(pod) ?? context.pressure.refusalOf(pod))
+          : undefined;
       if (rejection === undefined) return;
-      end({ ...rejection, message: `Pod was rejected: ${rejection.message}` });
+      end({ ...rejection, message: `Pod was rejected: ${rejection.message}`, isRejection: true });
       recordPodEvent(context, pod, { type: 'Warning', ...rejection });
     },
 
-    evict(pod, message) {
+    evict(pod, { message, graceSeconds }) {
+      if (graceSeconds !== undefined && evicted === undefined) verdict.graceSeconds = graceSeconds;
       end({ reason: 'Evicted', message });
       recordPodEvent(context, pod, { type: 'Warning', reason: 'Evicted', message });
     },
@@ -59,7 +68,7 @@ export function createPodVerdict(context: AgentContext): PodVerdict {
   };
 
   /** The first reason stays. */
-  function end(rejection: PodRejection): void {
+  function end(rejection: PodEnd): void {
     evicted ??= rejection;
     verdict.isEvicted = true;
   }

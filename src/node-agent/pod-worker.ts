@@ -171,10 +171,10 @@ export class PodWorker {
     this.#containers.retryAtOnce();
   }
 
-  /** Ends the pod permanently, because of its usage of the node. */
-  evict(message: string): void {
+  /** Ends the pod permanently, because of its usage of the node; within `graceSeconds`, where they are given. */
+  evict(message: string, graceSeconds?: number): void {
     if (this.#verdict.isEvicted || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
-    this.#verdict.evict(this.#pod, message);
+    this.#verdict.evict(this.#pod, { message, graceSeconds });
     this.#wake();
   }
 
@@ -223,7 +223,7 @@ export class PodWorker {
     const startedAt = performance.now();
     const isNew = this.#pod.status?.startTime === undefined;
     if (isNew && !this.#deleted) this.#verdict.judge(this.#pod);
-    if (isNew && this.#context.runtime.runsPrograms && !this.#deleted) {
+    if (isNew && this.#context.runtime.runsPrograms && !this.#deleted && !this.#verdict.isEvicted) {
       // Not awaited: users see that the node has the pod while its sandbox is made.
       await this.#observe();
       this.#replan();

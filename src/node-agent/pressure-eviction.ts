@@ -10,15 +10,17 @@ import type { PodWorker } from './pod-worker.ts';
 
 export interface ContainerUsage {
   readonly name: string;
-  readonly bytes: number;
+  /** Bytes of memory or disk. */
+  readonly used: number;
 }
 
-/** A pod that may be evicted, with its usage of the resource that runs out. */
+/** A pod that may be evicted, with its usage of the resource that runs out: bytes, inodes or processes. */
 export interface Candidate {
   readonly pod: Pod;
+  /** Empty for a resource that no container requests. */
   readonly containers: readonly ContainerUsage[];
   /** Usage of the whole pod, its volumes included. */
-  readonly bytes: number;
+  readonly used: number;
 }
 
 export interface PressureEviction {
@@ -29,22 +31,48 @@ export interface PressureEviction {
 /** Upstream's wait for an evicted pod to end before the next one is chosen. */
 const endTimeoutMs = 30_000;
 
+/** A pod that writes may grow without an end, so none of its time is left to it, as upstream. */
+const hardGraceSeconds = 1;
+
+export interface PressureEvictionOptions {
+  readonly pressure: Pick<NodePressure, 'shortages'>;
+  /** The longest that a pod gets to end in, when a soft threshold evicts it. */
+  readonly maxPodGraceSeconds: number;
+}
+
 /**
- * Evicts pods of a node that runs out of memory or disk, one at a time. The next follows after a look that still finds the shortage.
+ * Evicts pods of a node that runs out of memory, disk or process ids, one at a time. The next follows after a look that still finds the
+ * shortage.
  *
  * @see Kubernetes documentation, "Node-pressure Eviction", pod selection for kubelet eviction
  */
-export function createPressureEviction(context: AgentContext, pressure: NodePressure): PressureEviction {
+export function createPressureEviction(context: AgentContext, options: PressureEvictionOptions): PressureEviction {
   const { clock, log, runtime, volumes } = context;
+  const { pressure, maxPodGraceSeconds } = options;
   let last: { readonly worker: PodWorker; readonly at: number } | undefined;
 
   async function candidateOf(worker: PodWorker, resource: PressedResource, stats: readonly ContainerStats[]): Promise<Candidate> {
     const { pod, uid, logs } = worker;
-    if (resource === 'ephemeral-storage') return { pod, ...(await localUsage(pod, { volumes: volumes.emptyDirs(uid), logs })) };
-    const containers = stats
-      .filter(({ podUid }) => podUid === uid)
-      .map(({ container, memoryWorkingSetBytes = 0 }) => ({ name: container, bytes: memoryWorkingSetBytes }));
-    return { pod, containers, bytes: containers.reduce((sum, { bytes }) => sum + bytes, 0) };
+    const own = stats.filter(({ podUid }) => podUid === uid);
+    const sumOf = (amounts: readonly number[]): number => amounts.reduce((sum, amount) => sum + amount, 0);
+    switch (resource) {
+      case 'memory': {
+        const containers = own.map(({ container, memoryWorkingSetBytes = 0 }) => ({ name: container, used: memoryWorkingSetBytes }));
+        return { pod, containers, used: sumOf(containers.map(({ used }) => used)) };
+      }
+      case 'ephemeral-storage': {
+        const local = await localUsage(pod, { volumes: volumes.emptyDirs(uid), logs });
+        const writtenBy = (name: string): number => own.find(({ container }) => container === name)?.writableLayerBytes ?? 0;
+        const containers = local.containers.map(({ name, bytes }) => ({ name, used: bytes + writtenBy(name) }));
+        return { pod, containers, used: local.bytes + sumOf(own.map(({ writableLayerBytes = 0 }) => writableLayerBytes)) };
+      }
+      case 'inodes': {
+        const local = await localUsage(pod, { volumes: volumes.emptyDirs(uid), logs });
+        return { pod, containers: [], used: local.entries + sumOf(own.map(({ writableLayerInodes = 0 }) => writableLayerInodes)) };
+      }
+      case 'pids':
+        return { pod, containers: [], used: (await runtime.countProcesses?.(uid)) ?? 0 };
+    }
   }
 
   return {
@@ -53,7 +81,7 @@ export function createPressureEviction(context: AgentContext, pressure: NodePres
       if (shortage === undefined) return;
       if (last !== undefined && !last.worker.hasEnded && clock.monotonicMs() - last.at < endTimeoutMs) return;
       const evictable = workers.filter(({ pod, hasEnded, uid }) => !hasEnded && uid !== last?.worker.uid && !isCritical(pod));
-      const stats = shortage.resource === 'memory' ? await runtime.stats() : [];
+      const stats = shortage.resource === 'pids' ? [] : await runtime.stats();
       const candidates: Candidate[] = [];
       for (const worker of evictable) candidates.push(await candidateOf(worker, shortage.resource, stats));
       const [chosen] = rankForEviction(candidates, shortage.resource);
@@ -62,31 +90,37 @@ export function createPressureEviction(context: AgentContext, pressure: NodePres
         log.warn({ shortage }, 'Found no pod to evict');
         return;
       }
-      worker.evict(evictionMessage(chosen, shortage));
+      worker.evict(evictionMessage(chosen, shortage), shortage.isHard ? hardGraceSeconds : Math.max(hardGraceSeconds, maxPodGraceSeconds));
       last = { worker, at: clock.monotonicMs() };
     },
   };
 }
 
-/** Pods beyond their requests come first, then by priority, then by what they use beyond their requests. */
+/**
+ * Pods beyond their requests come first, then by priority, then by what they use beyond their requests. Nobody requests processes, so
+ * there the priority comes first.
+ */
 export function rankForEviction(candidates: readonly Candidate[], resource: PressedResource): readonly Candidate[] {
-  const excessOf = ({ pod, bytes }: Candidate): number => {
+  const excessOf = ({ pod, used }: Candidate): number => {
     const request = podResources(pod.spec, 'requests', { overhead: true }).get(resource);
-    return bytes - (request === undefined ? 0 : wholeValueOf(request));
+    return used - (request === undefined ? 0 : wholeValueOf(request));
   };
+  const isBeyond = (excess: number): number => Number(resource !== 'pids' && excess > 0);
   return candidates
     .map((candidate) => ({ candidate, excess: excessOf(candidate), priority: candidate.pod.spec.priority ?? 0 }))
-    .sort((a, b) => Number(b.excess > 0) - Number(a.excess > 0) || a.priority - b.priority || b.excess - a.excess)
+    .sort((a, b) => isBeyond(b.excess) - isBeyond(a.excess) || a.priority - b.priority || b.excess - a.excess)
     .map(({ candidate }) => candidate);
 }
 
-export function evictionMessage({ pod, containers }: Candidate, { resource, thresholdBytes, availableBytes }: Shortage): string {
-  const sentences = containers.flatMap(({ name, bytes }) => {
+export function evictionMessage({ pod, containers }: Candidate, { resource, threshold, available }: Shortage): string {
+  const isBytes = resource === 'memory' || resource === 'ephemeral-storage';
+  const text = (amount: number): string => (isBytes ? byteText(amount) : String(amount));
+  const sentences = containers.flatMap(({ name, used }) => {
     const request = tryQuantity(pod.spec.containers.find((each) => each.name === name)?.resources?.requests?.[resource] ?? '0');
     const requested = request === undefined ? 0 : wholeValueOf(request);
-    if (bytes <= requested) return [];
-    return [`Container ${name} was using ${byteText(bytes)}, request is ${byteText(requested)}, has larger consumption of ${resource}. `];
+    if (used <= requested) return [];
+    return [`Container ${name} was using ${text(used)}, request is ${text(requested)}, has larger consumption of ${resource}. `];
   });
-  const first = `The node was low on resource: ${resource}. Threshold quantity: ${byteText(thresholdBytes)}, available: ${byteText(availableBytes)}. `;
+  const first = `The node was low on resource: ${resource}. Threshold quantity: ${text(threshold)}, available: ${text(available)}. `;
   return [first, ...sentences].join('');
 }

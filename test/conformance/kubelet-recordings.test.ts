@@ -70,6 +70,7 @@ it('a Node is registered with the fields of a kubelet', () => {
           message: 'kubelet has sufficient memory available',
         },
         { type: 'DiskPressure', status: 'False', reason: 'KubeletHasNoDiskPressure', message: 'kubelet has no disk pressure' },
+        { type: 'PIDPressure', status: 'False', reason: 'KubeletHasSufficientPID', message: 'kubelet has sufficient PID available' },
       ],
       conditions: [],
       notReady: 'CSINode is not yet initialized',

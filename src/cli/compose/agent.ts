@@ -160,7 +160,7 @@ async function compose(options: StartAgentOptions, { start, onClose }: PartStart
 
 /** The part that the node needs; server and token are for joining alone. */
 function nodeConfigurationOf(
-  { dataDirectory, runtime, pods, nodeName, externalAddress, manifestDirectory, labels, taints, shutdown }: AgentConfiguration,
+  { dataDirectory, runtime, pods, nodeName, externalAddress, manifestDirectory, labels, taints, eviction, shutdown }: AgentConfiguration,
   network: Awaited<ReturnType<typeof joinNetwork>>['machines'],
 ): NodesOptions['configuration'] {
   return {
@@ -174,6 +174,7 @@ function nodeConfigurationOf(
       labels,
       taints,
       shutdown,
+      ...(eviction === undefined ? {} : { eviction }),
       ...(externalAddress === undefined ? {} : { externalAddress }),
       ...(manifestDirectory === undefined ? {} : { manifestDirectory }),
     },

@@ -23,7 +23,7 @@ import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
 import { openForeignRuntime } from '../../node-agent/containerd/foreign-runtime.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
 import { unmountBelow } from '../../node-agent/containerd/sub-path.ts';
-import { measureFileSystem } from '../../node-agent/disk-pressure.ts';
+import { type FileSystemSpace, measureFileSystem } from '../../node-agent/disk-pressure.ts';
 import { removeAnnouncedAddresses } from '../../node-agent/network/announced-addresses.ts';
 import { removeHostRoutes } from '../../node-agent/network/host-routes.ts';
 import { createMasquerade } from '../../node-agent/network/masquerade.ts';
@@ -71,6 +71,8 @@ export interface ContainerNode {
   readonly proxy: NodeProxy;
   /** Archives that are no images; pods that need others run. */
   readonly problems: readonly NodeProblem[];
+  /** Space of the file system that has the images. */
+  readonly imageSpace: () => Promise<FileSystemSpace>;
   /** The table of NetworkPolicies; undefined where the kernel cannot enforce them. */
   readonly policyTable: string | undefined;
   /** Gives pods their addresses, `podCidr`: without it no pod starts. `mtu` in bytes; absent: that of the kernel. */
@@ -124,12 +126,13 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
       closers.push(() => masquerade?.stop() ?? removeNftTable({ name: masqueradeTable }));
     }
     const problems = [...proxyProblems(proxy), ...(await importArchives(files.images, service, log))];
+    const imageSpace = (): Promise<FileSystemSpace> => measureFileSystem(files.containerd);
     const client = createCriClient({ socketPath: service.socketPath, clock });
     const runtime = await openContainerdRuntime({
       client,
       directory: join(files.containerd, 'pods'),
       seccompDirectory: files.seccomp,
-      imageSpace: () => measureFileSystem(files.containerd),
+      imageSpace,
       nodeName,
       ctr: service.ctr,
       clock,
@@ -153,7 +156,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
         addressDirectory: addressDirectory(files.containerd),
       });
     };
-    return { runtime, proxy, policyTable, problems, connectPods, close };
+    return { runtime, proxy, policyTable, problems, imageSpace, connectPods, close };
   } catch (err) {
     await close();
     if (err instanceof ContainerdError) {

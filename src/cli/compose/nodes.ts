@@ -139,6 +139,8 @@ type OwnOptions = Pick<
   | 'dns'
   | 'problems'
   | 'storage'
+  | 'eviction'
+  | 'measures'
   | 'kubeletDirectory'
 > &
   Partial<Pick<NodeAgentOptions, 'client' | 'pods'>>;
@@ -234,7 +236,7 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
   };
   const client = nodeClient(options, nodeName);
   const dns = await openClusterDns({ ...options, client, resolverFile: configuration.pods.resolverFile });
-  const { proxy, policyTable, problems, connectPods, close, ...containers } = await openContainerNode({
+  const { proxy, policyTable, problems, imageSpace, connectPods, close, ...containers } = await openContainerNode({
     dataDirectory: configuration.dataDirectory,
     nodeName,
     network,
@@ -285,6 +287,8 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     dns: dns.pods,
     problems,
     storage: storageOf(options, nodeName),
+    ...(configuration.machines?.eviction === undefined ? {} : { eviction: configuration.machines.eviction }),
+    measures: { imagefs: imageSpace },
     kubeletDirectory: filesOf(resolve(configuration.dataDirectory)).kubelet,
   });
   let podCidr = network.podCidr(0);

@@ -126,6 +126,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
 
     // Containers have a network of their own, so a program of theirs takes no address of another pod or of the machine.
     listeners: async () => [],
+    countProcesses: (uid) => cgroups.countProcesses(uid),
     stats: async () => statsOf(await client.containerStats(), nodeName),
     hostIdOf: () => undefined,
 

@@ -233,6 +233,10 @@ export interface CriContainerStats {
     readonly workingSetBytes?: { readonly value: number } | null;
     readonly rssBytes?: { readonly value: number } | null;
   } | null;
+  readonly writableLayer?: {
+    readonly usedBytes?: { readonly value: number } | null;
+    readonly inodesUsed?: { readonly value: number } | null;
+  } | null;
 }
 
 export interface CriEvent {

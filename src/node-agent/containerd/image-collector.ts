@@ -23,7 +23,7 @@ const minAgeMs = 2 * 60_000;
 
 /**
  * Removes images that no container uses, once the disk is 85 % full, until it is 80 % full: first those unused for longest. Each call
- * is one look; call it every minute.
+ * is one look; call it every minute. With `all` it removes every unused image, as a kubelet whose disk runs short.
  *
  * @returns text for an Event when too little could be removed
  * @see Kubernetes documentation, "Garbage Collection", containers and images
@@ -31,7 +31,7 @@ const minAgeMs = 2 * 60_000;
 export function createImageCollector({ client, measure, clock }: ImageCollectorOptions): NonNullable<ContainerRuntime['collectImages']> {
   let records = new Map<string, ImageRecord>();
 
-  return async (kept = new Set()) => {
+  return async (kept = new Set(), { all } = { all: false }) => {
     const [images, containers] = await Promise.all([client.listImages(), client.listContainers({})]);
     const now = clock.now();
     const names = namesInUse(containers);
@@ -43,10 +43,10 @@ export function createImageCollector({ client, measure, clock }: ImageCollectorO
         return [image.id, { seenAt, usedAt: isUsed(image) ? now : usedAt }];
       }),
     );
-    const wanted = bytesToFree(await measure());
+    const wanted = all ? Number.POSITIVE_INFINITY : bytesToFree(await measure());
     if (wanted <= 0) return undefined;
     const candidates = images.filter(
-      (image) => !isUsed(image) && !image.pinned && now - (records.get(image.id)?.seenAt ?? now) >= minAgeMs,
+      (image) => !isUsed(image) && !image.pinned && (all || now - (records.get(image.id)?.seenAt ?? now) >= minAgeMs),
     );
     const recordOf = ({ id }: CriImage): ImageRecord => records.get(id) ?? { seenAt: now, usedAt: now };
     candidates.sort((one, other) => recordOf(one).usedAt - recordOf(other).usedAt || recordOf(one).seenAt - recordOf(other).seenAt);
@@ -56,7 +56,7 @@ export function createImageCollector({ client, measure, clock }: ImageCollectorO
       await client.removeImage(id);
       freed += size;
     }
-    if (freed >= wanted) return undefined;
+    if (all || freed >= wanted) return undefined;
     return `Failed to garbage collect required amount of images. Attempted to free ${wanted} bytes, but only found ${freed} bytes eligible to free.`;
   };
 }

@@ -152,7 +152,7 @@ function containerStatusOf({ container, status, message }: FoundContainer): Cont
 
 /** Usage of the containers of one node; undefined measurements are left out. */
 export function statsOf(found: readonly CriContainerStats[], nodeName: string): readonly ContainerStats[] {
-  return found.flatMap(({ attributes, cpu, memory }) => {
+  return found.flatMap(({ attributes, cpu, memory, writableLayer }) => {
     const podUid = attributes.labels[labels.podUid];
     const container = attributes.labels[labels.containerName];
     if (podUid === undefined || container === undefined || attributes.labels[labels.node] !== nodeName) return [];
@@ -161,6 +161,8 @@ export function statsOf(found: readonly CriContainerStats[], nodeName: string): 
     const used = cpu?.usageCoreNanoSeconds?.value;
     const workingSet = memory?.workingSetBytes?.value;
     const rss = memory?.rssBytes?.value;
+    const written = writableLayer?.usedBytes?.value;
+    const inodes = writableLayer?.inodesUsed?.value;
     return [
       {
         podUid,
@@ -168,6 +170,8 @@ export function statsOf(found: readonly CriContainerStats[], nodeName: string): 
         ...(used === undefined ? {} : { cpuUsageSeconds: used / 1e9 }),
         ...(workingSet === undefined ? {} : { memoryWorkingSetBytes: workingSet }),
         ...(rss === undefined ? {} : { memoryRssBytes: rss }),
+        ...(written === undefined ? {} : { writableLayerBytes: written }),
+        ...(inodes === undefined ? {} : { writableLayerInodes: inodes }),
       },
     ];
   });

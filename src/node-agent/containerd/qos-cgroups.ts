@@ -16,6 +16,8 @@ export interface QosCgroups {
   resize(podUid: string, resources: PodResources, containers: () => Promise<void>): Promise<void>;
   /** Sets the share of the pods of the class Burstable, the sum of their requests. */
   shareBurstable(cpuRequestMilli: number): Promise<void>;
+  /** Processes and threads of a pod; undefined for one without a group. */
+  countProcesses(podUid: string): Promise<number | undefined>;
   /** Removes the group of a pod, by its path; one that is in use stays. */
   remove(path: string): Promise<void>;
   /** Removes the groups of the classes, and what they are in; those with pods stay. */
@@ -66,6 +68,17 @@ export async function openQosCgroups(log: Log): Promise<QosCgroups> {
     async shareBurstable(cpuRequestMilli) {
       if (access === undefined) return;
       await makeGroup(access, { path: classes.Burstable, settings: settingsOf(access, { cpuRequestMilli }), isInner: true });
+    },
+
+    async countProcesses(podUid) {
+      for (const path of Object.values(classes)) {
+        // In the one hierarchy of version 2, or in that of process ids.
+        for (const root of [mountPoint, join(mountPoint, 'pids')]) {
+          const text = await readFile(join(root, own, ...path, `pod${podUid}`, 'pids.current'), 'utf8').catch(() => undefined);
+          if (text !== undefined) return Number(text);
+        }
+      }
+      return undefined;
     },
 
     remove: removeEmpty,

@@ -429,6 +429,13 @@ describe.each(runtimes)('container runtime $name', (under) => {
       expect(found.memoryRssBytes).toBeGreaterThan(0);
       expect(found.memoryWorkingSetBytes).toBeGreaterThan(0);
       expect(found.cpuUsageSeconds).toBeGreaterThanOrEqual(0);
+      const { countProcesses } = fixture.runtime;
+      if (countProcesses !== undefined) {
+        expect(await countProcesses(config.uid)).toBeGreaterThan(0);
+        // The runtime measures the disk every 10 s.
+        const written = async () => (await fixture.runtime.stats()).find(({ writableLayerBytes = 0 }) => writableLayerBytes > 0);
+        expect((await eventually('the files of the container', written, 20_000)).writableLayerInodes).toBeGreaterThan(0);
+      }
       await fixture.runtime.stopContainer(id, 0);
       expect(await fixture.runtime.stats()).toEqual([]);
     });

@@ -36,7 +36,19 @@ it('reads name, address, labels and taints as k3s does', () => {
   expect(nodeAddressOf(flags)).toBe('192.0.2.7');
 });
 
+it('reads thresholds for evictions as k3s passes them to a kubelet', () => {
+  const hard = ['--kubelet-arg', 'eviction-hard=memory.available<200Mi', '--kubelet-arg', 'eviction-hard=pid.available<5%'];
+  expect(nodeSettingsOf(parse('--node-name', 'a', ...hard)).eviction?.thresholds).toMatchObject([
+    { signal: 'memory.available', value: { amount: 200 * 1024 ** 2 } },
+    { signal: 'pid.available', value: { share: 0.05 } },
+  ]);
+  const wrong = parse('--node-name', 'a', '--kubelet-arg', 'eviction-hard=memory.available');
+  expect(() => nodeSettingsOf(wrong)).toThrow('--kubelet-arg eviction-hard cannot be used');
+});
+
 it.each([
+  [['--kubelet-arg', 'max-pods=200'], 'Not supported: max-pods. Supported are eviction-hard, eviction-soft,'],
+  [['--kubelet-arg', 'eviction-hard'], 'An argument of a kubelet is KEY=VALUE'],
   [['--node-name', 'a_b'], 'is no name of a Node'],
   [['--node-ip', '::1'], 'IPv6 is not supported yet'],
   [['--node-external-ip', '2001:db8::1'], 'IPv6 is not supported yet'],

@@ -31,7 +31,7 @@ class World {
   other = 0;
   readonly clock: ManualClock = createManualClock();
   readonly removed: string[] = [];
-  readonly collect: () => Promise<string | undefined>;
+  readonly collect: ReturnType<typeof createImageCollector>;
 
   constructor() {
     const client: ImageCollectorOptions['client'] = {
@@ -87,5 +87,12 @@ describe('the collection of images', () => {
     world.clock.advance(1);
     expect(await world.collect()).toContain('only found 100 bytes');
     expect(world.removed).toEqual(['sha256:old']);
+  });
+
+  it('removes all unused ones of a disk that runs short, however full it is', async () => {
+    world.images = [imageOf('used', 10), imageOf('pinned', 10, { pinned: true }), imageOf('kept', 10), imageOf('new', 10)];
+    world.containers = [containerOf('sha256:used')];
+    expect(await world.collect(new Set(['sha256:kept']), { all: true })).toBeUndefined();
+    expect(world.removed).toEqual(['sha256:new']);
   });
 });
