@@ -1,5 +1,5 @@
 import { parseYamlDocuments } from '../../src/machinery/yaml.ts';
-import { type Exchange, isObject, type Json, type JsonObject, readTranscripts } from './transcript.ts';
+import { type Exchange, isObject, type Json, type JsonObject, type Transcript } from './transcript.ts';
 
 /** The objects that the recordings tell of, and where in an answer they are. */
 
@@ -68,14 +68,14 @@ const yamlLimits = { maxBytes: 10_000_000, maxDepth: 50, maxAliases: 100, maxDoc
 
 const kindsWithoutStore = new Set(['Scale', 'TokenRequest', 'Eviction', 'Binding', 'DeleteOptions', 'Table']);
 
-/** Every whole object of every recording. */
+/** Every whole object of the recordings of one cluster. */
 export class ObjectIndex {
   readonly #byUid = new Map<string, JsonObject[]>();
   readonly #writes = new Map<string, RecordedWrite[]>();
   readonly #byName = new Map<string, JsonObject[]>();
 
-  constructor() {
-    for (const { exchanges } of readTranscripts()) {
+  constructor(transcripts: readonly Transcript[]) {
+    for (const { exchanges } of transcripts) {
       for (const exchange of exchanges) {
         this.#noteWrite(exchange);
         for (const { object, whole } of objectsOf(exchange)) if (whole && !kindsWithoutStore.has(textOf(object.kind))) this.#add(object);

@@ -44,6 +44,7 @@ const reasons: readonly (readonly [reason: string, applies: Applies])[] = [
   ],
   ['Meant: a second YAML document is refused, not ignored', lines('second/ssa', 50)],
   ['Meant: fields behind a gate that is off upstream are kept, not dropped', lines('second/immutable-validation', 117, 258)],
+  ['Meant: a list that must be there and holds nothing is [], not null', lines('components/kube-controller-manager.samples', 71)],
   ['Meant: addresses are IPv4 and of one range', lines('second/services', 30, 101)],
   [
     'Meant: other words for the same refusal',
@@ -61,6 +62,14 @@ const reasons: readonly (readonly [reason: string, applies: Applies])[] = [
   [
     'Not recorded: the whole answer (the suite kept its own reading of it)',
     anyOf(lines('second/subresources', 50), lines('second/transport', 152, 153, 198)),
+  ],
+  [
+    'Not recorded: what the cluster held besides (samples are single exchanges)',
+    anyOf(
+      lines('components/kube-controller-manager.samples', 35, 60, 84, 88, 89, 92, 123, 125),
+      lines('components/kube-scheduler.samples', 18),
+      lines('components/kubelet.samples', 18),
+    ),
   ],
   ['Not recorded: groups and extra of the impersonated user', lines('second/authn-authz', 53)],
   [

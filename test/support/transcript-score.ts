@@ -1,4 +1,4 @@
-import type { Exchange, Transcript } from './transcript.ts';
+import { type Exchange, sampleArea, type Transcript } from './transcript.ts';
 import type { Outcome } from './transcript-replay.ts';
 
 /** Conversations that only controllers and containers can bring to their end. */
@@ -36,11 +36,14 @@ const percentOf = (rows: readonly AreaScore[]): number => {
 /** Suites were run to find differences, so that they hold more of them than conversations of clients. */
 const isSuite = (area: string): boolean => area.startsWith('second/');
 
+const isCounted = ({ apart, area }: AreaScore): boolean => !apart && !isSuite(area) && area !== sampleArea;
+
 /** Totals that count for the aim; separate groups do not. */
 export function totalsOf(rows: readonly AreaScore[]) {
-  const counted = rows.filter(({ apart, area }) => !apart && !isSuite(area));
+  const counted = rows.filter(isCounted);
   return {
     all: percentOf(counted),
+    samples: percentOf(rows.filter(({ area }) => area === sampleArea)),
     suites: percentOf(rows.filter(({ area }) => isSuite(area))),
     api: percentOf(counted.filter(({ area }) => area.startsWith('api/'))),
     clientNode: percentOf(counted.filter(({ area }) => area === 'client-node')),
@@ -61,7 +64,7 @@ export function formatScore(rows: readonly AreaScore[]): string {
       compared: list.reduce((total, row) => total + row.compared, 0),
       notSent: list.reduce((total, row) => total + row.notSent, 0),
     });
-  const counted = rows.filter(({ apart, area }) => !apart && !isSuite(area));
+  const counted = rows.filter(isCounted);
   const suites = rows.filter(({ area }) => isSuite(area));
   const apart = rows.filter((row) => row.apart);
   return [
@@ -69,6 +72,7 @@ export function formatScore(rows: readonly AreaScore[]): string {
     '| --- | ---: | ---: | ---: | ---: |',
     ...counted.map(line),
     sum('**counted**', counted),
+    ...rows.filter(({ area }) => area === sampleArea).map(line),
     ...suites.map(line),
     sum('**suites**', suites),
     ...apart.map(line),

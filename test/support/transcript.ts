@@ -32,6 +32,8 @@ export interface RecordedAnswer {
   readonly decoded?: boolean | undefined;
   /** For a watch: the events until one side ended it. */
   readonly events?: readonly WatchEvent[] | undefined;
+  /** The first events alone were kept. */
+  readonly isBeginning?: boolean;
 }
 
 /**
@@ -61,12 +63,42 @@ export interface Transcript {
   readonly exchanges: readonly Exchange[];
 }
 
+/** The area, and the set of recordings, of requests that are no conversation. */
+export const sampleArea = 'components';
+
 /** Every conversation, in the order in which the files were recorded. */
 export function readTranscripts(): readonly Transcript[] {
   const conversations = (['api', 'kubectl', 'helm', 'client-node'] as const).flatMap((part) =>
     Object.keys(recordedFiles(part)).map((file) => readTranscript(part, file)),
   );
-  return [...conversations, ...Object.keys(recordedFiles('second')).map(readSuite)];
+  const samples = Object.keys(recordedFiles(sampleArea)).flatMap(readSamples);
+  return [...conversations, ...samples, ...Object.keys(recordedFiles('second')).map(readSuite)];
+}
+
+/**
+ * One exchange of each kind that upstream's scheduler, controller manager or kubelet makes. Nothing is known of what lies between two of
+ * them, so each one that names a version gets a server of its own.
+ */
+function readSamples(file: string): readonly Transcript[] {
+  const transcript = readTranscript(sampleArea, file);
+  const exchanges = transcript.exchanges.map((exchange) => {
+    const { headers, recorded } = exchange;
+    const user = userOfSample(file, exchange);
+    return {
+      ...exchange,
+      headers: user === undefined ? headers : { ...headers, 'impersonate-user': user },
+      recorded: recorded.events === undefined ? recorded : { ...recorded, isBeginning: true },
+    };
+  });
+  const isApart = ({ method, body }: Exchange) => method !== 'POST' && typeof body === 'string' && /"(resourceVersion|uid)":/.test(body);
+  const apart = exchanges.filter(isApart).map((exchange) => ({ ...transcript, exchanges: [exchange] }));
+  return [{ ...transcript, exchanges: exchanges.filter((exchange) => !isApart(exchange)) }, ...apart];
+}
+
+/** Credentials were not recorded. Controllers have accounts of their own, which the samples do not name. */
+function userOfSample(file: string, { method }: Exchange): string | undefined {
+  if (file.startsWith('kube-scheduler')) return 'system:kube-scheduler';
+  return file.startsWith('kube-controller-manager') && method === 'GET' ? 'system:kube-controller-manager' : undefined;
 }
 
 /** Requests of a suite that was run against the real server: one namespace an area, without the answers of what it set up. */
