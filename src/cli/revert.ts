@@ -13,6 +13,7 @@ import { type Clone, openClone } from '../gitops/verbs/clone.ts';
 import { createVerbContext } from '../gitops/verbs/context.ts';
 import { historyOf } from '../gitops/verbs/history.ts';
 import {
+  checkHasBoth,
   makeRevertCommit,
   PushRefused,
   planRevert,
@@ -136,14 +137,12 @@ async function decideApp({ client, clone }: Places, app: Kustomization, options:
   return finish(clone, commit, { branch, push: options.push });
 }
 
-/** @throws RevertRefused when it is a clone of the app's repository that is behind; in one of another the commit cannot be made at all */
-async function hasBoth(clone: Clone, { good, bad }: RevertPlan): Promise<boolean> {
-  const [hasGood, hasBad] = [(await clone.find(good)) !== undefined, (await clone.find(bad)) !== undefined];
-  if (hasGood === hasBad) return hasGood;
-  throw new RevertRefused(
-    `this clone does not have commit ${(hasGood ? bad : good).slice(0, 7)}`,
-    `Run "git ${hasGood ? 'pull' : 'fetch --unshallow'}" first, or pin the app in the cluster with --hold.`,
-  );
+/** False in a clone of another repository. @throws RevertRefused when it is a clone of the app's that lacks one of the commits */
+async function hasBoth(clone: Clone, plan: RevertPlan): Promise<boolean> {
+  const found = await Promise.all([clone.find(plan.good), clone.find(plan.bad)]);
+  if (found.every((sha) => sha === undefined)) return false;
+  await checkHasBoth(clone, plan);
+  return true;
 }
 
 async function finish(

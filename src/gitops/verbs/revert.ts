@@ -71,8 +71,9 @@ const maxCommits = 500;
 export async function makeRevertCommit({ clone, app, builder, trees, branch, plan, signal }: RevertOptions): Promise<RevertCommit> {
   await checkWorkTree(clone, branch);
   const { good, bad } = plan;
-  if (!(await isAncestor(clone, bad, 'HEAD'))) {
-    throw new RevertRefused(`commit ${bad.slice(0, 7)} is not in this branch`, 'Run "git pull" first.');
+  await checkIsInBranch(clone, bad);
+  if (!(await isAncestor(clone, good, 'HEAD'))) {
+    throw new RevertRefused(`commit ${good.slice(0, 7)} is no longer in this branch, which was rewritten`, hintOfRewritten);
   }
   const digests = new Map<string, string>();
   const digestAt = async (sha: string): Promise<string> => {
@@ -108,11 +109,37 @@ export async function revertCommit(options: {
 }): Promise<RevertCommit> {
   const { clone, branch, sha } = options;
   await checkWorkTree(clone, branch);
-  if (!(await isAncestor(clone, sha, 'HEAD'))) {
-    throw new RevertRefused(`commit ${sha.slice(0, 7)} is not in this branch`, 'Run "git pull" first.');
-  }
+  await checkIsInBranch(clone, sha);
   await revertOne(clone, sha);
   return commit({ clone, app: undefined, reverted: [sha], good: `${sha}^`, digestAt: undefined });
+}
+
+/** For a commit that a forced push took out of the branch. */
+const hintOfRewritten = 'Name a commit of the branch with --to, or pin the app in the cluster with --hold.';
+
+/** @throws RevertRefused when the clone lacks one of the commits */
+export async function checkHasBoth(clone: Clone, { good, bad }: RevertPlan): Promise<void> {
+  if ((await clone.find(bad)) === undefined) {
+    const hint = 'Run "git pull" first, or pin the app in the cluster with --hold.';
+    throw new RevertRefused(`this clone does not have commit ${bad.slice(0, 7)}`, hint);
+  }
+  if ((await clone.find(good)) !== undefined) return;
+  if ((await clone.git('rev-parse', '--is-shallow-repository')) === 'true') {
+    const hint = 'Run "git fetch --unshallow" first, or pin the app in the cluster with --hold.';
+    throw new RevertRefused(`this clone does not have commit ${good.slice(0, 7)}`, hint);
+  }
+  throw new RevertRefused(`this clone does not have commit ${good.slice(0, 7)}: the branch was rewritten after it`, hintOfRewritten);
+}
+
+async function checkIsInBranch(clone: Clone, sha: string): Promise<void> {
+  if (await isAncestor(clone, sha, 'HEAD')) return;
+  if (await isAncestor(clone, 'HEAD', sha)) {
+    throw new RevertRefused(`commit ${sha.slice(0, 7)} is not in this branch`, 'Run "git pull" first.');
+  }
+  throw new RevertRefused(
+    `commit ${sha.slice(0, 7)} is not in this branch, and does not follow from it`,
+    'One of the two was rewritten or is another branch: run "git pull --rebase" first.',
+  );
 }
 
 async function checkWorkTree(clone: Clone, branch: string | undefined): Promise<void> {

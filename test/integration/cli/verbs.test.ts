@@ -526,6 +526,39 @@ describe('midship revert', () => {
     for (const to of ['', 'abcd', 'nowhere']) expect((await failureOf(run(revert, { ...options, to }))).exitCode).toBe(1);
   });
 
+  it('says that the branch was rewritten when the state to go back to was in it before', async () => {
+    await startApp('forced', { 'a.yaml': configMap('forced-a', '1') });
+    const before = await world.repository.commit('forced: 2', { 'forced/a.yaml': configMap('forced-a', '2') });
+    await settled('forced', before);
+    const old = await clone('forced-old');
+    await writeFile(join(world.repository.directory, 'forced/a.yaml'), configMap('forced-a', '3'));
+    await world.repository.git('commit', '--quiet', '--all', '--amend', '--message', 'forced: 3');
+    const newest = await world.repository.git('rev-parse', 'HEAD');
+    await settled('forced', newest);
+    // As over a network, which sends no commit that no branch has.
+    const fresh = await clone('forced-new');
+    await fresh.git('reflog', 'expire', '--expire=now', '--all');
+    await fresh.git('gc', '--quiet', '--prune=now');
+    const options = { target: 'forced', to: undefined, push: false, hold: false, now: now() };
+    const refusalIn = async ({ directory }: WorkTree) => {
+      const { message, fix } = await failureOf(run(revert, { ...options, directory }));
+      return [message, fix];
+    };
+    const other = ['Name a commit of the branch with --to, or pin the app in the cluster with --hold.'];
+    expect(await refusalIn(fresh)).toEqual([
+      `this clone does not have commit ${before.slice(0, 7)}: the branch was rewritten after it`,
+      ...other,
+    ]);
+    await identify(old);
+    await old.git('fetch', '--quiet');
+    expect(await refusalIn(old)).toEqual([
+      `commit ${newest.slice(0, 7)} is not in this branch, and does not follow from it`,
+      'One of the two was rewritten or is another branch: run "git pull --rebase" first.',
+    ]);
+    await old.git('reset', '--quiet', '--hard', 'origin/main');
+    expect(await refusalIn(old)).toEqual([`commit ${before.slice(0, 7)} is no longer in this branch, which was rewritten`, ...other]);
+  });
+
   it('leaves the clone as it was when a commit cannot be taken back by itself', async () => {
     await startApp('stuck', { 'a.yaml': configMap('stuck-a', '1') });
     const middle = await world.repository.commit('stuck: 2', { 'stuck/a.yaml': configMap('stuck-a', '2') });
