@@ -37,9 +37,17 @@ describe('a field that is fixed once an object is there', () => {
   });
 
   it('is named with its reason and the way out where force is not set', async () => {
-    const p = await startMemoryProject({ files: { 'web/b.yaml': binding('view', ''), 'web/p.yaml': priority(1, '') } });
+    const pod = (fields: string): string =>
+      `apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: default}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: bare}\nspec: {containers: [{name: a, image: host/true}], ${fields}}\n`;
+    const p = await startMemoryProject({
+      files: { 'web/b.yaml': binding('view', ''), 'web/p.yaml': priority(1, ''), 'web/z.yaml': pod('dnsPolicy: Default') },
+    });
     await p.applied('web');
-    p.commit({ 'web/b.yaml': binding('edit', ''), 'web/p.yaml': priority(2, '') });
+    p.commit({
+      'web/b.yaml': binding('edit', ''),
+      'web/p.yaml': priority(2, ''),
+      'web/z.yaml': pod('dnsPolicy: None, dnsConfig: {nameservers: [192.0.2.1]}, hostNetwork: true'),
+    });
     const messageOf = async (): Promise<string> =>
       (await p.people.get(kustomizations, { namespace: home, name: 'web' })).status?.conditions?.find(
         ({ type, status }) => type === 'Ready' && status === 'False',
@@ -50,6 +58,11 @@ describe('a field that is fixed once an object is there', () => {
       expect(lines[index]).toContain(` ${field}: `);
       expect(lines[index]).toMatch(wayOut);
     }
+    expect(lines).toEqual([
+      ...lines.slice(0, 2),
+      expect.stringMatching(/may not change .*; changed: dnsPolicy, hostNetwork, dnsConfig\. /),
+    ]);
+    expect(lines[2]).toMatch(wayOut);
   });
 
   it('is no reason to delete an object whose new content is wrong', async () => {

@@ -52,7 +52,7 @@ export async function errorsOf(
   const causes = (err.details?.causes ?? []).map(({ field = '', message = '' }) => ({
     field,
     // An error about the object as a whole has no field to name.
-    message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withoutLongValue(message))}`,
+    message: `${field === '[]' ? '' : `${named(field)}: `}${field === '[]' ? sizeText(object, message) : quoted(withChangedFields(withoutLongValue(message)))}`,
   }));
   const amounts = (err.message.includes('quantities must match') ? wrongQuantities(object) : []).map((field) => ({
     field,
@@ -112,6 +112,28 @@ const maxValueLength = 200;
 /** Without the object or list that an error quotes, when that is long: a pod template has thousands of characters. */
 const withoutLongValue = (message: string): string =>
   message.replace(/^Invalid value: ([{[].*[}\]]): /s, (quoted, value: string) => (value.length > maxValueLength ? '' : quoted));
+
+/** Fields that are named of those that an update would change. */
+const maxChangedFields = 5;
+
+/** Names the fields that differ in place of the lines that compare two Go structures: below `spec: Forbidden: …` they fill a page. */
+function withChangedFields(message: string): string {
+  const [text = '', ...lines] = message.split('\n');
+  const names = new Set<string>();
+  let depth = Number.POSITIVE_INFINITY;
+  for (const line of lines) {
+    const [, indent = '', name] = /^[-+](\s*)"?([A-Z]\w*)"?:/.exec(line) ?? [];
+    // Fields of a value that changed as a whole say no more.
+    if (name === undefined || indent.length > depth) continue;
+    names.add(name);
+    depth = /[[{]$/.test(line) ? indent.length : Number.POSITIVE_INFINITY;
+  }
+  if (names.size === 0) return message;
+  // `DNSPolicy` is `dnsPolicy` in a manifest.
+  const fields = [...names].map((name) => name.replace(/^[A-Z]+(?=[A-Z][a-z])|^[A-Z]/, (start) => start.toLowerCase()));
+  const more = fields.length - maxChangedFields;
+  return `${text}; changed: ${fields.slice(0, maxChangedFields).join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
 
 /** Text of the last requested file: a generator repeats a mistake in all of the thousand objects of its file. */
 let last: { readonly blob: string; readonly locators: WeakRef<ReturnType<typeof createLocators>> } | undefined;
