@@ -4,6 +4,7 @@
 
 const core = 'io.k8s.api.core.v1';
 const apps = 'io.k8s.api.apps.v1';
+const autoscaling = 'io.k8s.api.autoscaling.v2';
 const batch = 'io.k8s.api.batch.v1';
 const discovery = 'io.k8s.api.discovery.v1';
 const resource = 'io.k8s.api.resource.v1';
@@ -217,4 +218,43 @@ export const descriptions = {
   [`${batch}.JobSpec#parallelism`]: 'Pods that may run at a time. Default 1.',
   [`${batch}.JobSpec#template`]: 'The pod to run.',
   [`${batch}.JobSpec#ttlSecondsAfterFinished`]: 'Seconds after which a finished Job is removed.',
+
+  [`${autoscaling}.HorizontalPodAutoscaler`]: 'Sets the number of pods of a workload by what metrics say of them.',
+  [`${autoscaling}.HorizontalPodAutoscaler#spec`]: 'The workload, its bounds and the metrics that decide.',
+  [`${autoscaling}.HorizontalPodAutoscaler#status`]: 'Last observed state. Written by the autoscaler.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec`]: 'The workload, its bounds and the metrics that decide.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec#behavior`]:
+    'Speed of the changes. Without it the defaults of its fields hold.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec#maxReplicas`]: 'Most pods; not less than `minReplicas`.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec#metrics`]:
+    'Metrics; the one that asks for most pods decides. Default: CPU at 80 per cent of the requests.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec#minReplicas`]: 'Fewest pods. Default 1.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec#scaleTargetRef`]: 'The workload: a kind with the subresource `scale`.',
+  [`${autoscaling}.HorizontalPodAutoscalerBehavior`]: 'Speed at which the number of pods rises and falls.',
+  [`${autoscaling}.HorizontalPodAutoscalerBehavior#scaleDown`]:
+    'Rules for fewer pods. Default: the highest number that was asked for within 300 seconds, and then all at once.',
+  [`${autoscaling}.HorizontalPodAutoscalerBehavior#scaleUp`]:
+    'Rules for more pods. Default: at once; within 15 seconds 4 pods or twice as many, whichever is more.',
+  [`${autoscaling}.HPAScalingRules`]: 'Rules for one direction.',
+  [`${autoscaling}.HPAScalingRules#policies`]: 'Changes that are allowed within a time; at least one.',
+  [`${autoscaling}.HPAScalingRules#selectPolicy`]:
+    'Max or Min: the policy that allows most or least. Disabled: no change this way. Default Max.',
+  [`${autoscaling}.HPAScalingRules#stabilizationWindowSeconds`]:
+    'Seconds to look back for the most careful number, 0 to 3600. Default 0 for more pods, 300 for fewer.',
+  [`${autoscaling}.HPAScalingRules#tolerance`]: 'Part by which a metric may differ from its target without a change. Default 0.1.',
+  [`${autoscaling}.HPAScalingPolicy`]: 'Change that is allowed within a time.',
+  [`${autoscaling}.HPAScalingPolicy#periodSeconds`]: 'The time, 1 to 1800 seconds.',
+  [`${autoscaling}.HPAScalingPolicy#type`]: 'Pods or Percent: what `value` counts.',
+  [`${autoscaling}.HPAScalingPolicy#value`]: 'Pods, or per cent of the pods at the start of the time. Above 0.',
+  [`${autoscaling}.MetricSpec`]: 'A metric and its target.',
+  [`${autoscaling}.MetricSpec#containerResource`]: 'CPU or memory of one container in each pod.',
+  [`${autoscaling}.MetricSpec#external`]: 'A metric from outside of the cluster.',
+  [`${autoscaling}.MetricSpec#object`]: 'A metric of one other object, such as requests at an Ingress.',
+  [`${autoscaling}.MetricSpec#pods`]: 'A metric of each pod, as an average.',
+  [`${autoscaling}.MetricSpec#resource`]: 'CPU or memory of the pods.',
+  [`${autoscaling}.MetricSpec#type`]: 'ContainerResource, External, Object, Pods or Resource: the field that is set.',
+  [`${autoscaling}.MetricTarget#averageUtilization`]: 'Average over the pods in per cent of their requests.',
+  [`${autoscaling}.MetricTarget#averageValue`]: 'Average over the pods as a quantity.',
+  [`${autoscaling}.MetricTarget#type`]: 'Utilization, Value or AverageValue: the field that is set.',
+  [`${autoscaling}.MetricTarget#value`]: 'The metric itself as a quantity.',
 };

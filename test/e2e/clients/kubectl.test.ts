@@ -101,6 +101,7 @@ describe.each(programs)('%s', (title, program) => {
     expect(await ok('api-versions')).toContain('flowcontrol.apiserver.k8s.io/v1\n');
     expect(await ok('get', '--raw', '/readyz')).toBe('ok');
     expect(await ok('explain', 'deployment.spec.strategy')).toMatch(/GROUP: +apps[\s\S]*rollingUpdate/);
+    expect(await ok('explain', 'hpa.spec.behavior.scaleDown')).toMatch(/stabilizationWindowSeconds\t<integer>\n +Seconds to look back /);
     expect(await ok('explain', 'pods', '--recursive')).toMatch(/containers\t<\[\]Container>[\s\S]*imagePullPolicy/);
     expect((await exec('top', 'nodes')).stderr).toContain('Metrics API not available');
     expect(await ok('get', 'nodes', '-o', 'wide')).toMatch(/sim-0 +Ready/);
