@@ -87,22 +87,21 @@ export function createStreamingServer({ agent, runtime, clock, log, authorize }:
     else await attach(stream);
   }
 
-  /** @throws HttpError when the container does not run */
-  function runningContainer({ namespace, name, container }: StreamTarget): ContainerStatus {
+  /** @throws HttpError when the container does not run, in the words of a kubelet for one that has ended or never was */
+  function runningContainer({ namespace, name, container, action }: StreamTarget): ContainerStatus {
     const found = agent.podNamed(namespace, name);
-    if (found === undefined) throw new HttpError(404, `pod "${name}" not found`);
-    if (!allContainers(found.pod).some((candidate) => candidate.name === container)) {
-      throw new HttpError(404, `container "${container}" not found in pod "${name}"`);
-    }
+    if (found === undefined) throw new HttpError(404, 'pod does not exist');
     const run = found.sandbox?.containers.find((status) => status.name === container && status.state === 'running');
-    if (run === undefined) throw new HttpError(500, `container not found ("${container}")`);
-    return run;
+    if (run !== undefined) return run;
+    const why =
+      action === 'attach' ? `container ${container} not found in pod ${name}_${namespace}` : `container not found ("${container}")`;
+    throw new HttpError(500, why);
   }
 
   /** @throws HttpError when the pod is not on this node */
   function sandboxOf({ namespace, name }: StreamTarget): SandboxStatus {
     const sandbox = agent.podNamed(namespace, name)?.sandbox;
-    if (sandbox === undefined) throw new HttpError(404, `pod "${name}" not found`);
+    if (sandbox === undefined) throw new HttpError(404, 'pod does not exist');
     return sandbox;
   }
 

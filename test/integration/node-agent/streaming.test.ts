@@ -1,8 +1,11 @@
+import { once } from 'node:events';
 import { mkdtemp, rm } from 'node:fs/promises';
+import type { IncomingMessage } from 'node:http';
 import { request as httpsRequest } from 'node:https';
 import { hostname, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { WebSocket } from 'ws';
 import { systemClock } from '../../../src/base/clock.ts';
@@ -73,6 +76,14 @@ interface Stream {
   status(): { readonly status: string; readonly message?: string; readonly details?: unknown };
   /** The close code. */
   readonly closed: Promise<number>;
+}
+
+/** The answer to a request that is not upgraded. */
+async function refusalOf(path: string): Promise<string> {
+  const tls = { ca: pki.caCertificate, cert: caller.certificate, key: caller.key };
+  const socket = new WebSocket(`${api.url.replace('https', 'wss')}${path}`, 'v5.channel.k8s.io', tls);
+  const [, response] = (await once(socket, 'unexpected-response')) as [unknown, IncomingMessage];
+  return `${response.statusCode} ${await text(response)}`;
 }
 
 async function open(path: string, protocol = 'v5.channel.k8s.io', identity: KeyPair = caller): Promise<Stream> {
@@ -181,8 +192,8 @@ describe('exec on a node', () => {
   });
 
   it('refuses what is not there, before the upgrade', async () => {
-    await expect(open('/exec/default/none/main?command=ls&output=1')).rejects.toThrow('404');
-    await expect(open(execPath(['ls'], 'output=1', 'none'))).rejects.toThrow('404');
+    expect(await refusalOf('/exec/default/none/main?command=ls&output=1')).toBe('404 pod does not exist');
+    expect(await refusalOf(execPath(['ls'], 'output=1', 'none'))).toBe('500 container not found ("none")');
     await expect(open('/exec/default/box/main?output=1')).rejects.toThrow('400');
     await expect(open(execPath(['ls']), 'v1.nothing')).rejects.toThrow('403');
     const user = await pki.clientCertificate({ name: 'user', commonName: 'alice', organizations: ['developers'] });
@@ -204,7 +215,14 @@ describe('exec on a node', () => {
 
 describe('attach on a node', () => {
   it('follows what a program prints, gives it input, and ends its input when it lets go', async () => {
-    await expect(open('/attach/default/box/none?output=1')).rejects.toThrow('404');
+    await node.run({
+      name: 'over',
+      restartPolicy: 'Never',
+      containers: [{ name: 'main', image: 'host/sh', command: ['sh', '-c', 'exit 0'] }],
+    });
+    await node.pod('over', 'end', ({ status }) => status?.phase === 'Succeeded');
+    expect(await refusalOf('/exec/default/over/main?command=ls&output=1')).toBe('500 container not found ("main")');
+    expect(await refusalOf('/attach/default/over/main?output=1')).toBe('500 container main not found in pod over_default');
     const without = await open('/attach/default/box/main?output=1&input=1');
     await without.closed;
     expect(without.status().message).toContain('stdin is not set in its spec');
