@@ -448,11 +448,11 @@ export class ImageError extends Error {
 }
 
 /**
- * A container that cannot be created as its spec says. `reason` is `CreateContainerConfigError`, `CreateContainerError`
- * or `RunContainerError`.
+ * A container that cannot be created as its spec says. `reason` becomes the waiting reason: `ContainerCreating` for a volume that cannot
+ * be mounted, of which the Event FailedMount says more.
  */
 export class ContainerError extends Error {
-  readonly reason: 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError';
+  readonly reason: 'ContainerCreating' | 'CreateContainerConfigError' | 'CreateContainerError' | 'RunContainerError';
   constructor(reason: ContainerError['reason'], message: string, options?: ErrorOptions) {
     super(message, options);
     this.name = 'ContainerError';

@@ -76,7 +76,7 @@ export async function startContainer(options: StartOptions): Promise<void> {
       if (err.reason === 'ErrImagePull') event('Warning', 'Failed', `Failed to pull image "${container.image}": ${err.message}`);
       else event('Warning', err.reason === 'InvalidImageName' ? 'InspectFailed' : err.reason, err.message);
       event('Warning', 'Failed', `Error: ${err.reason}`);
-    } else {
+    } else if (memory.failure.reason !== 'ContainerCreating') {
       event('Warning', 'Failed', `Error: ${memory.failure.message}`);
     }
   }
@@ -95,9 +95,11 @@ async function createAndStart(options: StartOptions, event: RecordEvent): Promis
   const { runtime, metrics } = context;
   const { container, attempt, previous } = start;
   const image = container.image ?? '';
+  // A kubelet mounts all volumes of a pod before it looks at a container.
+  const volumes = runtime.runsPrograms ? await options.volumes() : undefined;
   const found = await ensureImage({ context, pod, container, event });
 
-  const resolved = runtime.runsPrograms ? await resolveForProgram(options) : { env: [], command: [], args: [], mounts: [] };
+  const resolved = volumes === undefined ? { env: [], command: [], args: [], mounts: [] } : await resolveForProgram(options, volumes);
   for (const old of sandbox.containers) {
     // A create that was interrupted, or runs that nobody asks about any more.
     const stale = old.name === container.name && (old.state === 'created' || (old.state === 'exited' && old.attempt < attempt - 1));
@@ -162,13 +164,13 @@ interface Resolved {
   readonly mounts: readonly Mount[];
 }
 
-async function resolveForProgram({ context, pod, sandbox, start, volumes }: StartOptions): Promise<Resolved> {
+async function resolveForProgram({ context, pod, sandbox, start }: StartOptions, volumes: PreparedVolumes): Promise<Resolved> {
   const { container } = start;
   checkSupported(pod, container, context.runtime.hasContainers);
   const facts = { pod, podIP: sandbox.ip ?? '', hostIP: context.hostIP, allocatable: context.allocatable };
   const resolved = resolveContainer({ container, facts, config: context.config });
   const variables = new Map(resolved.env.map(({ name, value }) => [name, value]));
-  return { ...resolved, mounts: await context.volumes.mountsOf(container, await volumes(), (name) => variables.get(name)) };
+  return { ...resolved, mounts: await context.volumes.mountsOf(container, volumes, (name) => variables.get(name)) };
 }
 
 async function afterStart(options: StartOptions, containerId: string, event: RecordEvent): Promise<void> {

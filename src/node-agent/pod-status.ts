@@ -193,8 +193,9 @@ function containerState(
       ? { waiting: { reason: backOffReasons.crash, message } }
       : { terminated: terminatedOf(latest, options) };
   }
-  if (memory?.failure !== undefined && !over) {
-    const { failure } = memory;
+  const { failure } = memory ?? {};
+  // A container that waits for a volume says no more than one that is being made, as under a kubelet.
+  if (failure !== undefined && failure.reason !== 'ContainerCreating' && !over) {
     const current = failure.later !== undefined && now - failure.failedAt >= failureIsNewsMs ? failure.later : failure;
     return { waiting: { reason: current.reason, message: current.message } };
   }

@@ -27,7 +27,8 @@ export interface Volumes {
   /**
    * Makes or updates every volume of the pod, and gives the directory of each by name.
    *
-   * @throws ContainerError `CreateContainerConfigError`, naming the volume, for a reference to nothing or a source that is not supported
+   * @throws ContainerError `ContainerCreating`, naming the volume, for a reference to nothing or a source that is not supported; for an
+   * image that cannot be had `CreateContainerConfigError`
    */
   prepare(facts: DownwardFacts): Promise<PreparedVolumes>;
   /** The mounts of a container. `paths` is what `prepare` gave; `lookUp` expands `subPathExpr`. */
@@ -184,9 +185,8 @@ export function createVolumes({
           paths.set(volume.name, await prepareOne(volume, facts));
         } catch (err) {
           const why = err instanceof Error ? err.message : String(err);
-          throw new ContainerError('CreateContainerConfigError', `MountVolume.SetUp failed for volume "${volume.name}" : ${why}`, {
-            cause: err,
-          });
+          const reason = (volume as ImageVolume).image === undefined ? 'ContainerCreating' : 'CreateContainerConfigError';
+          throw new ContainerError(reason, `MountVolume.SetUp failed for volume "${volume.name}" : ${why}`, { cause: err });
         }
       }
       return paths;

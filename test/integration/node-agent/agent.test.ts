@@ -264,14 +264,22 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
       ],
       volumes: [{ name: 'settings', configMap: { name: 'settings' } }],
     });
+    const failedMount = 'FailedMount: MountVolume.SetUp failed for volume "settings" : configmap "settings" not found';
+    await until(async () => (await node.messagesOf('configured')).includes(failedMount), { what: 'the Event of the volume' });
+    expect((await node.get('configured'))?.status?.containerStatuses?.[0]?.state).toEqual({ waiting: { reason: 'ContainerCreating' } });
+    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: 'default' } };
+    await node.client.create(configMaps, { ...map, data: { text: 'old' } });
     const waiting = await node.pod(
       'configured',
       'config error',
       (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError',
     );
-    expect(main(waiting)?.state?.waiting?.message).toBe('configmap "settings" not found');
-    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: 'default' } };
-    await node.client.create(configMaps, { ...map, data: { greeting: 'hello', text: 'old' } });
+    expect(main(waiting)?.state?.waiting?.message).toBe("couldn't find key greeting in ConfigMap default/settings");
+    const failed = async () => (await node.messagesOf('configured')).filter((text) => text.startsWith('Failed:'));
+    await until(async () => (await failed()).length > 0, { what: 'the Event of the variable' });
+    // None of the volume.
+    expect(await failed()).toEqual(["Failed: Error: couldn't find key greeting in ConfigMap default/settings"]);
+    await node.client.update(configMaps, { ...map, data: { greeting: 'hello', text: 'old' } });
     await node.pod('configured', 'ready', isReady);
     await until(async () => (await outputOf('configured')) === 'hello old\n', { what: 'first output' });
     await node.client.update(configMaps, { ...map, data: { greeting: 'hello', text: 'new' } });

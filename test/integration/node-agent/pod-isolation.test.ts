@@ -368,8 +368,10 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
         volumes: [{ name: 'h', hostPath: { path } }],
         containers: [sh('cat /h/ca.key /h/pki/ca.key', { volumeMounts: [{ name: 'h', mountPath: '/h' }] })],
       });
-      const pod = await node.pod(name, 'refusal', (found) => main(found)?.state?.waiting?.reason === 'CreateContainerConfigError');
-      expect(main(pod)?.state?.waiting?.message).toContain(`hostPath ${path} is refused: it`);
+      const refusal = `hostPath ${path} is refused: it`;
+      await until(async () => (await node.messagesOf(name)).some((text) => text.startsWith('FailedMount') && text.includes(refusal)), {
+        what: `the refusal of ${path}`,
+      });
       expect(await outputOf(name)).not.toContain(secret);
       await node.client.delete(pods, { namespace: 'default', name }, { gracePeriodSeconds: 0 });
     }

@@ -111,7 +111,7 @@ describe('a volume', () => {
     ['volumes of type nfs are not supported', { nfs: { server: 's', path: '/' } }],
   ])('cannot be had: %s', async (message, source: Partial<Volume>) => {
     await expect(prepare({ name: 'v', ...source })).rejects.toMatchObject({
-      reason: 'CreateContainerConfigError',
+      reason: 'ContainerCreating',
       message: `MountVolume.SetUp failed for volume "v" : ${message}`,
     });
   });
