@@ -432,6 +432,8 @@ export interface ContainerStats {
   readonly cpuUsageSeconds?: number;
   readonly memoryWorkingSetBytes?: number;
   readonly memoryRssBytes?: number;
+  /** With all files that the kernel keeps in memory for the container. */
+  readonly memoryUsageBytes?: number;
   /** The files that the container wrote beside its volumes. */
   readonly writableLayerBytes?: number;
   readonly writableLayerInodes?: number;

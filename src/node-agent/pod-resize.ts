@@ -6,6 +6,7 @@ import type { AgentContext } from './agent-context.ts';
 import { limitsOf } from './container-limits.ts';
 import { apiStatusOf } from './container-plan.ts';
 import type { ContainerId, SandboxStatus } from './container-runtime.ts';
+import { lowersMemory, type MemoryChanges, whyNotLower } from './memory-decrease.ts';
 import type { PodEvent } from './pod-events.ts';
 import { podResourcesOf } from './pod-linux.ts';
 
@@ -77,7 +78,7 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
   const applied = new Map<string, Applied>();
   // The runtime forgot with the agent before this one which amounts a pod got after its start.
   const isChanged = (first.metadata.generation ?? 1) > 1;
-  let appliedToPod = isChanged ? '' : JSON.stringify(podResourcesOf(withResources(first, granted)));
+  let appliedToPod = isChanged ? undefined : podResourcesOf(withResources(first, granted));
   let pending: ResizeCondition | undefined;
   const conditionBefore = (type: ResizeCondition['type']) => first.status?.conditions?.find((condition) => condition.type === type);
   let announced = wordsOf(conditionBefore('PodResizePending'));
@@ -121,6 +122,16 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
     record({ type: 'Normal', reason: 'ResizeCompleted', message: `Pod resize completed: ${amountsOf(given(pod))}` });
   }
 
+  /** @throws Error when a limit would be lower than what is in use */
+  async function refuseBelowUsage(changes: MemoryChanges): Promise<void> {
+    if (!lowersMemory(changes)) return;
+    const why = whyNotLower(
+      changes,
+      (await runtime.stats()).filter(({ podUid }) => podUid === first.metadata.uid),
+    );
+    if (why !== undefined) throw new Error(why);
+  }
+
   return {
     given,
 
@@ -150,16 +161,25 @@ export function createPodResize({ context, pod: first, usedByOthers, record }: P
       note(pod, sandbox);
       const due = behind(pod).filter(({ container, resources }) => !restarts(container, resources));
       const resources = podResourcesOf(target);
-      if (due.length === 0 && JSON.stringify(resources) === appliedToPod) {
+      if (due.length === 0 && appliedToPod !== undefined && deepEqual(resources, appliedToPod)) {
         finish(pod);
         return;
       }
       if (failure !== undefined && clock.now() < retryAt) return;
       try {
         const containers = due.map(({ container, id }) => ({ id, limits: limitsOf(target, container, allocatable.memory) }));
+        await refuseBelowUsage({
+          podBefore: appliedToPod,
+          podAfter: resources,
+          containers: due.map(({ container, resources: before }) => ({
+            container: container.name,
+            beforeBytes: memoryLimitOf(before),
+            afterBytes: memoryLimitOf(container.resources ?? {}),
+          })),
+        });
         await runtime.resize(sandbox.id, resources, containers);
         for (const { container, id } of due) applied.set(container.name, { id, resources: grantedTo(container) });
-        appliedToPod = JSON.stringify(resources);
+        appliedToPod = resources;
         failure = undefined;
         retryAt = Number.POSITIVE_INFINITY;
         finish(pod);
@@ -275,6 +295,11 @@ function withResources(pod: Pod, granted: Resources): Pod {
     initContainers.every((each, index) => each === pod.spec.initContainers?.[index]);
   if (isSpec) return pod;
   return { ...pod, spec: { ...pod.spec, containers, ...(pod.spec.initContainers === undefined ? {} : { initContainers }) } };
+}
+
+function memoryLimitOf({ limits = {} }: ResourceRequirements): number | undefined {
+  const quantity = tryQuantity(limits.memory);
+  return quantity === undefined ? undefined : wholeValueOf(quantity);
 }
 
 const amountIn = ({ limits = {}, requests = {} }: ResourceRequirements, size: (typeof sizes)[number]): string =>

@@ -231,6 +231,7 @@ export interface CriContainerStats {
   readonly cpu?: { readonly usageCoreNanoSeconds?: { readonly value: number } | null } | null;
   readonly memory?: {
     readonly workingSetBytes?: { readonly value: number } | null;
+    readonly usageBytes?: { readonly value: number } | null;
     readonly rssBytes?: { readonly value: number } | null;
   } | null;
   readonly writableLayer?: {

@@ -161,6 +161,7 @@ export function statsOf(found: readonly CriContainerStats[], nodeName: string): 
     const used = cpu?.usageCoreNanoSeconds?.value;
     const workingSet = memory?.workingSetBytes?.value;
     const rss = memory?.rssBytes?.value;
+    const usage = memory?.usageBytes?.value;
     const written = writableLayer?.usedBytes?.value;
     const inodes = writableLayer?.inodesUsed?.value;
     return [
@@ -170,6 +171,7 @@ export function statsOf(found: readonly CriContainerStats[], nodeName: string): 
         ...(used === undefined ? {} : { cpuUsageSeconds: used / 1e9 }),
         ...(workingSet === undefined ? {} : { memoryWorkingSetBytes: workingSet }),
         ...(rss === undefined ? {} : { memoryRssBytes: rss }),
+        ...(usage === undefined ? {} : { memoryUsageBytes: usage }),
         ...(written === undefined ? {} : { writableLayerBytes: written }),
         ...(inodes === undefined ? {} : { writableLayerInodes: inodes }),
       },

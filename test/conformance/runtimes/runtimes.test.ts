@@ -432,6 +432,7 @@ describe.each(runtimes)('container runtime $name', (under) => {
       const { countProcesses } = fixture.runtime;
       if (countProcesses !== undefined) {
         expect(await countProcesses(config.uid)).toBeGreaterThan(0);
+        expect(found.memoryUsageBytes).toBeGreaterThanOrEqual(found.memoryWorkingSetBytes ?? Number.POSITIVE_INFINITY);
         // The runtime measures the disk every 10 s.
         const written = async () => (await fixture.runtime.stats()).find(({ writableLayerBytes = 0 }) => writableLayerBytes > 0);
         expect((await eventually('the files of the container', written, 20_000)).writableLayerInodes).toBeGreaterThan(0);

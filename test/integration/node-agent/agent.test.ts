@@ -277,7 +277,7 @@ describe(`a pod${hasNamespaces ? '' : ' (skipping what needs user namespaces)'}`
     expect(main(waiting)?.state?.waiting?.message).toBe("couldn't find key greeting in ConfigMap default/settings");
     const failed = async () => (await node.messagesOf('configured')).filter((text) => text.startsWith('Failed:'));
     await until(async () => (await failed()).length > 0, { what: 'the Event of the variable' });
-    // None of the volume.
+    // The volume adds no second one.
     expect(await failed()).toEqual(["Failed: Error: couldn't find key greeting in ConfigMap default/settings"]);
     await node.client.update(configMaps, { ...map, data: { greeting: 'hello', text: 'old' } });
     await node.pod('configured', 'ready', isReady);

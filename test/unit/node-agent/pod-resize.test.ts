@@ -24,7 +24,7 @@ const sandboxWith = (id: string): SandboxStatus =>
 /** A node of 2 CPUs and 1 GiB, whose runtime keeps what it was asked for. */
 function nodeWith({ used = '0', fails = false, pod = podOf(amounts('500m', '100Mi')) } = {}) {
   const asked: { readonly memory?: number | undefined; readonly containers: readonly string[] }[] = [];
-  const state = { fails, used };
+  const state = { fails, used, usage: 0 };
   const clock = createManualClock();
   const resize: NonNullable<ContainerRuntime['resize']> = async (_sandbox, { memoryLimitBytes }, containers) => {
     if (state.fails) throw new Error('device or resource busy');
@@ -34,7 +34,14 @@ function nodeWith({ used = '0', fails = false, pod = podOf(amounts('500m', '100M
     });
   };
   const context = {
-    runtime: { runsPrograms: true, resize },
+    runtime: {
+      runsPrograms: true,
+      resize,
+      stats: async () => [
+        { podUid: 'u', container: 'main', memoryUsageBytes: state.usage, memoryWorkingSetBytes: 1 },
+        { podUid: 'other', container: 'main', memoryUsageBytes: 900 * mebi },
+      ],
+    },
     allocatable: { cpu: '2', memory: '1Gi' },
     clock,
     log: createLog({ level: 'silent' }),
@@ -129,6 +136,30 @@ describe('the resize of a pod', () => {
       'Normal ResizeCompleted',
     ]);
     expect(events[1]).toContain('"error":"device or resource busy"}');
+  });
+
+  it('leaves a limit below the usage in progress with its error, until there is room', async () => {
+    const { resize, state, clock, asked, events } = nodeWith();
+    await resize.apply(podOf(amounts('500m', '100Mi')), sandboxWith('c'));
+    state.usage = 80 * mebi;
+    const less = podOf(amounts('1', '64Mi'));
+    resize.decide(less);
+    await resize.apply(less, sandboxWith('c'));
+    const message = `cannot decrease memory limits: [attempting to set pod memory limit (67108864) below current usage (83886080), attempting to set container "main" memory limit (67108864) below current usage (83886080)]`;
+    expect(resize.conditions(less)).toEqual([{ type: 'PodResizeInProgress', status: 'True', reason: 'Error', message }]);
+    // The CPU waits with it, as under the kubelet.
+    expect([asked, resize.statusOf(less.spec.containers[0] as never).resources]).toEqual([[], amounts('500m', '100Mi')]);
+    expect(events.at(-1)).toContain(`"error":${JSON.stringify(message)}}`);
+    state.usage = 64 * mebi;
+    clock.advance(10_000);
+    await resize.apply(less, sandboxWith('c'));
+    expect([asked, resize.conditions(less)]).toEqual([[{ memory: 64 * mebi, containers: [`c 1000 ${64 * mebi}`] }], []]);
+    // More memory needs no look at the usage.
+    state.usage = 900 * mebi;
+    const more = podOf(amounts('1', '200Mi'));
+    resize.decide(more);
+    await resize.apply(more, sandboxWith('c'));
+    expect(asked.length).toBe(2);
   });
 
   it('restarts a container that wants that for the amount that changes, and no other', async () => {
