@@ -201,4 +201,4 @@ export const authoritiesOf = (dataDirectory: string) => {
   };
 };
 
-export const defaultDataDirectory = (environment: NodeJS.ProcessEnv): string => resolve(environment.MIDSHIP_DATA_DIR ?? '.midship');
+export const defaultDataDirectory = (environment: NodeJS.ProcessEnv): string => resolve(environment.MIDSHIP_DATA_DIR || '.midship');

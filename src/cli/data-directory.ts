@@ -1,13 +1,22 @@
-import { chmod, readFile, rm } from 'node:fs/promises';
+import { chmod, readdir, readFile, rm } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
+import { relative, sep } from 'node:path';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
 import { isRunning, type KnownProcess } from '../base/process-identity.ts';
 import { filesOf } from './configuration.ts';
 import { Failure } from './failure.ts';
 
-/** Makes the data directory with everything below it readable by its owner alone. */
+/** Other names in a data directory than those of `filesOf`. A disk of its own has `lost+found`. */
+const otherNames = /^(state\..*|repaired|(new-keys|migrate)-.*|.*\.tmp|lost\+found)$/;
+
+/**
+ * Makes the data directory with everything below it readable by its owner alone.
+ *
+ * @throws Failure for a directory of somebody else, since `down --purge` would delete it with all that is in it
+ */
 export async function ensureDataDirectory(dataDirectory: string): Promise<void> {
   const { pods, logs } = filesOf(dataDirectory);
+  await refuseForeign(dataDirectory);
   try {
     await makeDurableDirectory(dataDirectory);
     await chmod(dataDirectory, 0o700);
@@ -19,6 +28,20 @@ export async function ensureDataDirectory(dataDirectory: string): Promise<void> 
       cause,
     });
   }
+}
+
+async function refuseForeign(dataDirectory: string): Promise<void> {
+  const files = Object.values(filesOf(dataDirectory));
+  const entries = await readdir(dataDirectory, { withFileTypes: true }).catch(() => []);
+  if (entries.some(({ name }) => name === 'network.json')) return;
+  const known = new Set(files.map((path) => relative(dataDirectory, path).split(sep)[0]));
+  // Single files may be those of flags, such as a list of tokens.
+  const foreign = entries.find((entry) => entry.isDirectory() && !known.has(entry.name) && !otherNames.test(entry.name));
+  if (foreign === undefined) return;
+  throw new Failure(`${dataDirectory} is not a data directory of Midship`, {
+    why: `It has other things, such as ${foreign.name}, and "midship down --purge" would delete them.`,
+    fix: 'Name a directory of its own with --data-dir DIR; one that is not there is made.',
+  });
 }
 
 /** The token of a file, made at first start. */

@@ -1,4 +1,5 @@
-import { access, readFile } from 'node:fs/promises';
+import { access, readdir, readFile, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import { isRunning, type KnownProcess } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { filesOf } from './configuration.ts';
@@ -62,7 +63,11 @@ export async function down({ dataDirectory, purge, isAgreed, ask, now, output }:
 }
 
 async function deleteData(dataDirectory: string, output: NodeJS.WritableStream): Promise<ExitCode> {
-  await removeTree(dataDirectory);
+  for (const name of await readdir(dataDirectory)) await removeTree(join(dataDirectory, name));
+  // The directory behind a link stays for the next start, and so does the root of a disk.
+  await rmdir(dataDirectory).catch((err: NodeJS.ErrnoException) => {
+    if (err.code !== 'EBUSY' && err.code !== 'ENOTDIR') throw err;
+  });
   output.write(`data deleted: ${dataDirectory}\n`);
   return 0;
 }

@@ -10,12 +10,20 @@ export interface StartContext {
   readonly dataDirectory: string;
 }
 
+interface ListenError {
+  readonly code?: unknown;
+  readonly port?: unknown;
+  readonly address?: unknown;
+  readonly hostname?: unknown;
+  readonly syscall?: unknown;
+}
+
 /** Turns what a part threw while starting into what, why and fix; other errors stay as they are. */
 export async function explainStartFailure(err: unknown, { apiPort, httpPort, dataDirectory }: StartContext): Promise<unknown> {
   if (err instanceof Failure) return err;
-  const { code, port, address } = (err ?? {}) as { readonly code?: unknown; readonly port?: unknown; readonly address?: unknown };
-  if (code === 'EADDRNOTAVAIL') {
-    return new Failure(`${address} is not an address of this machine`, {
+  const { code, port, address, hostname, syscall } = (err ?? {}) as ListenError;
+  if (code === 'EADDRNOTAVAIL' || (code === 'ENOTFOUND' && syscall === 'getaddrinfo')) {
+    return new Failure(`${address ?? hostname} is not an address of this machine`, {
       why: 'Only its own addresses can be listened on.',
       fix: `Correct ${apiPort === undefined ? '--node-ip' : '--bind-address or --http-bind-address'}; "ip address" lists those of this machine.`,
       cause: err,
@@ -29,7 +37,9 @@ export async function explainStartFailure(err: unknown, { apiPort, httpPort, dat
       why:
         code === 'EACCES'
           ? 'Ports below 1024 need more rights.'
-          : `Another program listens there${holder === undefined ? '' : `: ${holder}`}.`,
+          : apiPort === httpPort
+            ? '--api-port and --http-port name the same one.'
+            : `Another program listens there${holder === undefined ? '' : `: ${holder}`}.`,
       fix:
         number === kubeletPort
           ? 'Stop it: a machine is one Node, and that port is for the API of its kubelet. "midship down" ends another Midship.'

@@ -49,7 +49,7 @@ export function addServiceCommands(program: Command, { environment, stdout, done
       ]);
       const variables = {
         ...Object.fromEntries(keptVariables.flatMap((name) => (environment[name] === undefined ? [] : [[name, environment[name]]]))),
-        ...(environment.MIDSHIP_DATA_DIR === undefined ? {} : { MIDSHIP_DATA_DIR: resolve(environment.MIDSHIP_DATA_DIR) }),
+        ...(environment.MIDSHIP_DATA_DIR ? { MIDSHIP_DATA_DIR: resolve(environment.MIDSHIP_DATA_DIR) } : {}),
         ...tokenVariableOf(role, command),
       };
       const heap = tryHeapArgument(given);

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { type JoinToken, tryParseJoinToken } from '../api/join-token.ts';
+import { dataDirectoryOption } from './data-directory-flag.ts';
 import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
 import { type IngressFlags, ingressSettingsOf, withIngressFlags } from './ingress-flags.ts';
@@ -33,7 +34,7 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
     )
     .option('--token-file <file>', 'file with the token')
     .addOption(
-      new Option('--data-dir <dir>', 'where the machine keeps its pods and certificates').default(
+      dataDirectoryOption('where the machine keeps its pods and certificates').default(
         defaultMachineDirectory(environment),
         '$MIDSHIP_DATA_DIR, or /var/lib/midship',
       ),
@@ -60,7 +61,9 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
 
   const token = program.command('token').description('make, list, delete and replace the tokens by which machines and servers join');
   const withDataDirectory = (command: Command): Command =>
-    command.option('--data-dir <dir>', 'of the server; default: $MIDSHIP_DATA_DIR, .midship here or above, or the cluster of $KUBECONFIG');
+    command.addOption(
+      dataDirectoryOption('of the server; default: $MIDSHIP_DATA_DIR, .midship here or above, or the cluster of $KUBECONFIG'),
+    );
   const dataDirectoryOf = async ({ dataDir }: TokenFlags): Promise<string> =>
     dataDir === undefined ? findDataDirectory({ environment, from: process.cwd() }) : resolve(dataDir);
 

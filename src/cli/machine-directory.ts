@@ -4,4 +4,4 @@ import { resolve } from 'node:path';
 export const machineDirectory = '/var/lib/midship';
 
 export const defaultMachineDirectory = (environment: NodeJS.ProcessEnv): string =>
-  resolve(environment.MIDSHIP_DATA_DIR ?? machineDirectory);
+  resolve(environment.MIDSHIP_DATA_DIR || machineDirectory);

@@ -6,6 +6,7 @@ import { addAddressCommands, addClusterCommands, addConfigCommand } from './clus
 import type { CommandContext } from './command-context.ts';
 import type { CompletedCommand } from './completion.ts';
 import { addDataCommands } from './data-commands.ts';
+import { dataDirectoryOption } from './data-directory-flag.ts';
 import { Failure } from './failure.ts';
 import { findDataDirectory } from './find-cluster.ts';
 import { addServiceCommands } from './install-service-command.ts';
@@ -119,9 +120,10 @@ function groupsOf(context: ProgramContext, commandLine: readonly string[], done:
     notes: context.stderr,
     version,
     withDataDirectory: (command) =>
-      command.option(
-        '--data-dir <dir>',
-        'where the cluster keeps its data; default: $MIDSHIP_DATA_DIR, .midship here or above, or the cluster of $KUBECONFIG',
+      command.addOption(
+        dataDirectoryOption(
+          'where the cluster keeps its data; default: $MIDSHIP_DATA_DIR, .midship here or above, or the cluster of $KUBECONFIG',
+        ),
       ),
     dataDirectoryOf: async ({ dataDir }) =>
       dataDir === undefined ? findDataDirectory({ environment, from: process.cwd() }) : resolve(dataDir),

@@ -11,6 +11,7 @@ import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { type CloudFlags, cloudSettingsOf, withCloudFlags } from './cloud-flags.ts';
 import type { ComponentsOptions } from './components.ts';
 import { type Configuration, type DisablePart, defaultDataDirectory, disableParts, type MachinesSettings } from './configuration.ts';
+import { dataDirectoryOption, parseSomething } from './data-directory-flag.ts';
 import { Failure } from './failure.ts';
 import { tryMemorySize, trySize } from './heap.ts';
 import { type IngressFlags, ingressSettingsOf, parsePort, withIngressFlags } from './ingress-flags.ts';
@@ -91,11 +92,11 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       .addOption(new Option(detachedFlag).default(false).hideHelp())
       .addOption(
         machine
-          ? new Option('--data-dir <dir>', 'where the server keeps its data').default(
+          ? dataDirectoryOption('where the server keeps its data').default(
               defaultMachineDirectory(environment),
               `$MIDSHIP_DATA_DIR, or ${machineDirectory}`,
             )
-          : new Option('--data-dir <dir>', 'where the cluster keeps its data').default(
+          : dataDirectoryOption('where the cluster keeps its data').default(
               defaultDataDirectory(environment),
               '$MIDSHIP_DATA_DIR, or .midship',
             ),
@@ -277,7 +278,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       .command('gitops')
       .description('run only the GitOps engine, on the cluster of a kubeconfig')
       .addOption(
-        new Option('--data-dir <dir>', 'for fetched repositories and the log').default(
+        dataDirectoryOption('for fetched repositories and the log').default(
           defaultDataDirectory(environment),
           '$MIDSHIP_DATA_DIR, or .midship',
         ),
@@ -387,11 +388,13 @@ const graceOption = (description: string): Option =>
 const withRepositoryFlags = (command: Command): Command =>
   command
     .optionsGroup('Repository:')
-    .option(
-      '--repo <url-or-dir>',
-      'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
+    .addOption(
+      new Option(
+        '--repo <url-or-dir>',
+        'https:// address (token in it or in MIDSHIP_GIT_TOKEN) or a directory of this machine; default: the built-in remote',
+      ).argParser(parseSomething),
     )
-    .option('--branch <branch>', 'branch to follow; default: as at the start before, or main')
+    .addOption(new Option('--branch <branch>', 'branch to follow; default: as at the start before, or main').argParser(parseSomething))
     .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
 
 function machinesOf(flags: ServerFlags): MachinesSettings {

@@ -20,7 +20,7 @@ export function settingsOf(command: Command, environment: NodeJS.ProcessEnv): re
       const name = option.long ?? '';
       const isGiven = command.getOptionValueSource(option.attributeName()) === 'cli';
       const variable = variables[name];
-      const isFromVariable = variable !== undefined && environment[variable] !== undefined;
+      const isFromVariable = variable !== undefined && (environment[variable] ?? '') !== '';
       const value = textOf(option, command.getOptionValue(option.attributeName()));
       return { name, value, from: isGiven ? 'flag' : isFromVariable ? 'environment' : 'default' };
     });

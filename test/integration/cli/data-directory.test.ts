@@ -1,4 +1,4 @@
-import { readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { thisProcess } from '../../../src/base/process-identity.ts';
@@ -15,6 +15,20 @@ it('a data directory where none can be made is refused, with the next step', asy
       fix: expect.stringContaining('--data-dir'),
     });
   }
+});
+
+it('a directory of somebody else is neither closed to others nor made a data directory', async () => {
+  const home = await temporaryDirectory('home');
+  await mkdir(join(home, 'photos'));
+  await chmod(home, 0o755);
+  await expect(ensureDataDirectory(home)).rejects.toMatchObject({
+    message: `${home} is not a data directory of Midship`,
+    why: expect.stringContaining('photos'),
+    fix: expect.stringContaining('--data-dir'),
+  });
+  expect((await stat(home)).mode & 0o777).toBe(0o755);
+  await writeFile(join(home, 'network.json'), '{"network": 70}');
+  await ensureDataDirectory(home);
 });
 
 it('the data directory of an agent sends questions about the cluster to its server', async () => {

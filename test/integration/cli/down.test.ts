@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
@@ -12,7 +12,7 @@ import { down } from '../../../src/cli/down.ts';
 import { noteBackup } from '../../../src/cli/purge.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import { eventually, type RuntimeFixture } from '../../support/container-runtime.ts';
-import { cloneRepository } from '../../support/git.ts';
+import { cloneRepository, temporaryDirectory } from '../../support/git.ts';
 import { keepNetwork } from '../../support/network.ts';
 import { commandLines, createProcessFixture, hosts, isolated, sleepLike } from '../../support/process-runtime.ts';
 
@@ -48,7 +48,8 @@ afterEach(async () => {
 });
 
 const runs = async (argument: string): Promise<boolean> => (await commandLines()).some((line) => line.includes(argument));
-const ask = (purge: boolean) => down({ dataDirectory: cluster.directory, purge, isAgreed: false, ask: undefined, now: Date.now(), output });
+const ask = (purge: boolean, dataDirectory = cluster.directory) =>
+  down({ dataDirectory, purge, isAgreed: false, ask: undefined, now: Date.now(), output });
 const startTimeOf = async (pid: number): Promise<number> => parseProcessStat(await readFile(`/proc/${pid}/stat`, 'utf8')).startTime;
 const noteEndpoints = (endpoints: object) =>
   writeFile(join(cluster.directory, 'endpoints.json'), JSON.stringify({ api: '', http: '', git: '', kubeconfig: '', ...endpoints }));
@@ -209,10 +210,12 @@ it('deletes commits that were pushed only when it is allowed to, and says what w
   expect(existsSync(cluster.directory)).toBe(false);
 });
 
-it('asks nothing where the repository has the examples alone', async () => {
+it('asks nothing where the repository has the examples alone, and deletes what a link leads to', async () => {
   const gitdir = join(cluster.directory, 'git', 'cluster.git');
   await ensureBareRepository(gitdir);
   await seedRepository({ gitdir, directory: join(import.meta.dirname, '../../../examples-repo') });
-  expect(await ask(true)).toBe(0);
-  expect(existsSync(cluster.directory)).toBe(false);
+  const link = join(await temporaryDirectory('link'), 'data');
+  await symlink(cluster.directory, link);
+  expect(await ask(true, link)).toBe(0);
+  expect(await readdir(link)).toEqual([]);
 });

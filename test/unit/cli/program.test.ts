@@ -47,6 +47,12 @@ it.each([
   [['get', 'apps', '-n', 'Team A'], /'Team A' is invalid\. The name of a namespace/, undefined],
   [['gitops', '--kubeconfig', 'x', '--leader-elect', 'maybe'], /'maybe' is invalid.*true, false/, undefined],
   [['wait'], "missing required argument 'app'", undefined],
+  // An unset variable of a script must not mean the working directory, which --purge would delete.
+  [['down', '--purge', '--yes', '--data-dir', ''], /--data-dir <dir>' argument '' is invalid\. It is empty/, undefined],
+  [['up', '--data-dir='], /--data-dir <dir>' argument '' is invalid/, undefined],
+  [['up', '--repo', ''], /--repo <url-or-dir>' argument '' is invalid/, undefined],
+  [['up', '--api-port', ''], /A port is a number/, undefined],
+  [['up', '--http-port', '0x50'], /A port is a number/, undefined],
   [
     ['up', '--disable', 'gitops,page'],
     /There is no part "page"; known: gitops, ingress, servicelb, local-storage, metrics-server, controllers, scheduler, node\./,
