@@ -30,7 +30,10 @@ export interface DnsServerOptions {
   readonly port: number;
   /** `cluster.local` */
   readonly domain: string;
-  /** The cluster's addresses, such as `10.42.0.0/16`. Only these are served: a resolver for everybody would amplify attacks. */
+  /**
+   * The cluster's addresses, such as `10.42.0.0/16`, but for those of ServiceCIDRs that were added. Only these are served: a resolver for
+   * everybody would amplify attacks.
+   */
   readonly ranges: readonly string[];
   readonly source: ServiceSource;
   /** Servers for names of other zones. */
@@ -75,7 +78,7 @@ export function createDnsServer(options: DnsServerOptions): DnsServer {
   const zone = {
     domain,
     address: addresses[0] ?? '',
-    owns: (address: string) => cluster.check(address),
+    owns: (address: string) => cluster.check(address) || source.isServiceAddress(address),
     get serial() {
       return Math.floor(clock.now() / 1_000);
     },

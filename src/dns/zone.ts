@@ -10,6 +10,8 @@ export interface ServiceSource {
   slices(namespace: string, service: string): readonly EndpointSlice[];
   servicesAt(address: string): readonly Service[];
   slicesAt(address: string): readonly EndpointSlice[];
+  /** True for addresses in the range of any ServiceCIDR. */
+  isServiceAddress(address: string): boolean;
   /** The name of a slice's Service; undefined for a slice without one. */
   serviceOf(slice: EndpointSlice): string | undefined;
 }

@@ -5,6 +5,7 @@ import { type Answer, decode, encode, type DecodedPacket as TypedPacket } from '
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { services } from '../../../src/api/core/v1/service.ts';
 import { endpointSlices } from '../../../src/api/discovery/v1/endpoint-slice.ts';
+import { serviceCidrs } from '../../../src/api/networking/v1/service-cidr.ts';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createMetrics, type Metrics } from '../../../src/base/metrics.ts';
@@ -140,7 +141,7 @@ beforeEach(async () => {
 });
 afterEach(() => stopServer());
 
-const queryFor = (name: string, type: 'A' | 'SRV' | 'AXFR' | 'AAAA', edns: boolean): Buffer =>
+const queryFor = (name: string, type: 'A' | 'SRV' | 'AXFR' | 'AAAA' | 'PTR', edns: boolean): Buffer =>
   encode({
     type: 'query',
     id: Math.floor(Math.random() * 65_536),
@@ -153,7 +154,11 @@ const queryFor = (name: string, type: 'A' | 'SRV' | 'AXFR' | 'AAAA', edns: boole
 
 async function askUdp(
   name: string,
-  { type = 'A' as const, edns = false, from = clientAddress }: { type?: 'A' | 'SRV' | 'AXFR' | 'AAAA'; edns?: boolean; from?: string } = {},
+  {
+    type = 'A' as const,
+    edns = false,
+    from = clientAddress,
+  }: { type?: 'A' | 'SRV' | 'AXFR' | 'AAAA' | 'PTR'; edns?: boolean; from?: string } = {},
 ): Promise<DecodedPacket> {
   const socket = createSocket('udp4');
   socket.bind(0, from);
@@ -232,6 +237,21 @@ describe('names of the cluster', () => {
       rcode: 'NOERROR',
       authorities: [{ type: 'SOA' }],
     });
+  });
+
+  it('belong to the addresses of every ServiceCIDR, also of one that was added, and no other server is asked for them', async () => {
+    const name = '9.0.99.10.in-addr.arpa';
+    upstream.reply = () => ({ answers: [{ name, type: 'PTR', ttl: 0, data: 'elsewhere.example.com' }] });
+    expect(dataOf(await askUdp(name, { type: 'PTR' }))).toEqual(['elsewhere.example.com']);
+    const metadata = { name: 'added' };
+    await client.create(serviceCidrs, {
+      apiVersion: 'networking.k8s.io/v1',
+      kind: 'ServiceCIDR',
+      metadata,
+      spec: { cidrs: ['fd00::/112', '10.99.0.0/28'] },
+    });
+    await until(async () => (await askUdp(name, { type: 'PTR' })).rcode === 'NXDOMAIN', { what: 'the new range' });
+    await client.delete(serviceCidrs, metadata);
   });
 
   it('are not given away as a whole', async () => {

@@ -46,6 +46,7 @@ const source: ServiceSource = {
   service: (namespace, name) => services.find(({ metadata }) => metadata.namespace === namespace && metadata.name === name),
   slices: (namespace, of) => slices.filter((each) => each.metadata.namespace === namespace && nameOf(each) === of),
   servicesAt: (address) => services.filter(({ spec }) => spec.clusterIP === address),
+  isServiceAddress: () => false,
   slicesAt: (address) => slices.filter(({ endpoints }) => (endpoints ?? []).some(({ addresses }) => addresses.includes(address))),
   serviceOf: nameOf,
 };
