@@ -2,8 +2,9 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { type CommandResult, program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
+import { pods } from '../../src/api/core/v1/pod.ts';
+import { type CommandResult, clientOf, program, type RunningCluster, run, startCluster } from '../support/cluster.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { hasNamespaces } from '../support/isolation.ts';
 import { until } from '../support/until.ts';
@@ -67,6 +68,18 @@ describe.skipIf(!hasNamespaces)('the commands of a day with a bad commit (needs 
       stdout: expect.stringContaining('storefront is what Git says, and works.'),
     });
     expect((await cluster.midship('tree', 'storefront')).stdout).toMatch(/● Deployment web\/storefront\n.*● ReplicaSet .*\n.*● Pod /);
+  });
+
+  it('say why a pod waits for a node, and what would make it fit', async () => {
+    const pod = { apiVersion: 'v1', kind: 'Pod', metadata: { name: 'picky', namespace: 'web' } };
+    const client = await clientOf(cluster.endpoints);
+    onTestFinished(() => client.close());
+    await client.create(pods, { ...pod, spec: { nodeSelector: { disk: 'ssd' }, containers: [{ name: 'a', image: 'host/true' }] } });
+    expect(await cluster.midship('why', 'pod/picky', '-n', 'web')).toMatchObject({
+      code: 1,
+      stdout: expect.stringMatching(/node \S+ +node\(s\) didn't match Pod's node affinity\/selector\. It would fit: .*disk=ssd/),
+    });
+    await client.delete(pods, pod.metadata);
   });
 
   it('print what pods write, and follow it until Ctrl-C', async () => {
