@@ -8,7 +8,7 @@ import { type RoleBinding, roleBindings } from '../api/rbac/v1/role-binding.ts';
 import type { Client, New } from '../client/client.ts';
 import { deepEqual, type KubeObject } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
-import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
+import { ensure } from './ensure.ts';
 import { missingRights } from './rbac/rules.ts';
 
 /**
@@ -536,26 +536,28 @@ export async function bootstrapRoles(
   );
   // All at once: they share commits.
   await Promise.all([
-    ...specs.map(([name, spec]) => ensure<ClusterRole>(client, clusterRoles, { wanted: clusterRoleOf(name, spec), complete: withRights })),
+    ...specs.map(([name, spec]) =>
+      ensureRole<ClusterRole>(client, clusterRoles, { wanted: clusterRoleOf(name, spec), complete: withRights }),
+    ),
     ...specs.flatMap(([name, { subjects }]) =>
       subjects === undefined
         ? []
         : [
-            ensure<ClusterRoleBinding>(client, clusterRoleBindings, {
+            ensureRole<ClusterRoleBinding>(client, clusterRoleBindings, {
               wanted: clusterRoleBindingOf(name, subjects),
               complete: withSubjects,
             }),
           ],
     ),
     ...(admitsMachines ? machineBindings : []).map((wanted) =>
-      ensure<ClusterRoleBinding>(client, clusterRoleBindings, { wanted, complete: withSubjects }),
+      ensureRole<ClusterRoleBinding>(client, clusterRoleBindings, { wanted, complete: withSubjects }),
     ),
     ...namespacedSpecs.flatMap(({ namespace, name, binding = name, rules, subjects }) => [
-      ensure<Role>(client, roles, {
+      ensureRole<Role>(client, roles, {
         wanted: { apiVersion, kind: 'Role', metadata: metadataOf(name, namespace), rules },
         complete: withRights,
       }),
-      ensure<RoleBinding>(client, roleBindings, {
+      ensureRole<RoleBinding>(client, roleBindings, {
         wanted: {
           apiVersion,
           kind: 'RoleBinding',
@@ -637,40 +639,20 @@ function withMetadata<T extends KubeObject>(stored: T, wanted: T): T {
   return { ...stored, metadata: { ...stored.metadata, labels, annotations } };
 }
 
-const maxAttempts = 5;
-
 interface Ensured<T> {
   readonly wanted: T;
   complete(stored: T, wanted: T): T;
 }
 
-/** Creates the object or completes the stored one. Another server that starts at the same time does the same. */
-async function ensure<T extends KubeObject>(client: Client, resource: Resource<T>, { wanted, complete }: Ensured<T>): Promise<void> {
-  const { namespace, name } = wanted.metadata;
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const stored = await client.get(resource, { namespace, name });
-      if (stored.metadata.annotations?.[autoupdate] === 'false') return;
-      if (isOtherRole(stored, wanted)) {
-        // The role of a binding is immutable.
-        await client.delete(resource, { namespace, name });
-        continue;
-      }
-      const next = withMetadata(complete(stored, wanted), wanted);
-      if (next !== stored) await client.update(resource, next);
-      return;
-    } catch (err) {
-      if (attempt === maxAttempts) throw err;
-      if (isConflict(err)) continue;
-      if (!isNotFound(err)) throw err;
-    }
-    try {
-      await client.create(resource, wanted as New<T>);
-      return;
-    } catch (err) {
-      if (!isAlreadyExists(err) || attempt === maxAttempts) throw err;
-    }
-  }
+/** Creates the object or completes the stored one, unless a person keeps it. */
+function ensureRole<T extends KubeObject>(client: Client, resource: Resource<T>, { wanted, complete }: Ensured<T>): Promise<void> {
+  const isKept = ({ metadata }: T): boolean => metadata.annotations?.[autoupdate] === 'false';
+  return ensure(client, resource, {
+    object: wanted as New<T>,
+    change: (stored) => (isKept(stored) ? stored : withMetadata(complete(stored, wanted), wanted)),
+    // The role of a binding is immutable.
+    replaces: (stored) => !isKept(stored) && isOtherRole(stored, wanted),
+  });
 }
 
 function isOtherRole(stored: KubeObject, wanted: KubeObject): boolean {

@@ -10,12 +10,13 @@ import { builtInKinds } from '../api/kinds.ts';
 import { type ServiceCIDR, serviceCidrs } from '../api/networking/v1/service-cidr.ts';
 import { type PriorityClass, priorityClasses, systemPriorityClasses } from '../api/scheduling/v1/priority-class.ts';
 import { labels, systemNamespaces } from '../api/well-known.ts';
-import type { Client, New } from '../client/client.ts';
+import type { Client } from '../client/client.ts';
 import { formatAddress, parseRange } from '../machinery/addresses.ts';
 import { deepEqual, type KubeObject } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../machinery/status-error.ts';
 import { bootstrapRoles } from './bootstrap-roles.ts';
+import { ensure } from './ensure.ts';
 import { levelOf } from './flow-control/classification.ts';
 import { autoupdateSpec, initialLevels, initialSchemas } from './flow-control/configuration.ts';
 
@@ -258,38 +259,3 @@ const groupPriorities: Readonly<Record<string, { readonly groupPriorityMinimum: 
       ['flowcontrol.apiserver.k8s.io', 16_100],
     ].map(([group, groupPriorityMinimum]) => [group, { groupPriorityMinimum: Number(groupPriorityMinimum), versionPriority: 15 }]),
   );
-
-const maxAttempts = 5;
-
-interface Wanted<T extends KubeObject> {
-  /** Created when there is none. */
-  readonly object: New<T>;
-  /** Brings a stored one in line; by default it stays as it is. */
-  readonly change?: (stored: T) => T;
-}
-
-/** Creates the object, or brings the stored one in line. Another server that starts at the same time does the same. */
-export async function ensure<T extends KubeObject>(
-  client: Client,
-  resource: Resource<T>,
-  { object, change = (stored) => stored }: Wanted<T>,
-): Promise<void> {
-  const { namespace, name = '' } = object.metadata;
-  for (let attempt = 1; ; attempt += 1) {
-    try {
-      const stored = await client.get(resource, { namespace, name });
-      const wanted = change(stored);
-      if (wanted !== stored) await client.update(resource, wanted);
-      return;
-    } catch (err) {
-      if (isConflict(err) && attempt < maxAttempts) continue;
-      if (!isNotFound(err)) throw err;
-    }
-    try {
-      await client.create(resource, object);
-      return;
-    } catch (err) {
-      if (!isAlreadyExists(err) || attempt === maxAttempts) throw err;
-    }
-  }
-}

@@ -5,8 +5,8 @@ import { type Clock, microTimestampOf } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
-import { ensure } from './bootstrap.ts';
 import type { KeyDigests } from './encryption/configuration.ts';
+import { ensure } from './ensure.ts';
 import { addServer, identityLabel, removeServers, type ServerAddress } from './server-endpoints.ts';
 
 export interface IdentityLeaseOptions {

@@ -9,7 +9,7 @@ import type { Client } from '../client/client.ts';
 import type { Informer } from '../client/informer.ts';
 import { deepEqual, keyOf } from '../machinery/object.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
-import { ensure } from './bootstrap.ts';
+import { ensure } from './ensure.ts';
 
 /** The place at which an API server answers. */
 export interface ServerAddress {

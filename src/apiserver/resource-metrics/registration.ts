@@ -7,7 +7,7 @@ import type { Client } from '../../client/client.ts';
 import { tryGet } from '../../client/try-get.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
-import { ensure } from '../bootstrap.ts';
+import { ensure } from '../ensure.ts';
 
 /** Name of the Service. It differs from that of upstream's metrics server, so that both can exist. */
 const name = 'midship-metrics';

@@ -1,7 +1,7 @@
 import { services } from '../../api/core/v1/service.ts';
 import { endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
 import { labels } from '../../api/well-known.ts';
-import { ensure } from '../../apiserver/bootstrap.ts';
+import { ensure } from '../../apiserver/ensure.ts';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';

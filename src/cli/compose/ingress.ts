@@ -1,7 +1,7 @@
 import { secrets } from '../../api/core/v1/secret.ts';
 import { type IngressClass, ingressClasses } from '../../api/networking/v1/ingress-class.ts';
 import { defaultClassAnnotation, ingressController, isOwnClass, ownIngressClass } from '../../api/networking/v1/ingress-ownership.ts';
-import { ensure } from '../../apiserver/bootstrap.ts';
+import { ensure } from '../../apiserver/ensure.ts';
 import type { Log } from '../../base/log.ts';
 import type { Metrics } from '../../base/metrics.ts';
 import type { Client } from '../../client/client.ts';
