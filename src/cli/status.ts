@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
 import { appStates, isMatch, type Shape } from '../base/contracts/app-states.ts';
-import type { Overview, PodCount } from '../base/contracts/overview.ts';
+import type { GitOpsOverview, Overview, PodCount } from '../base/contracts/overview.ts';
 import { nearest } from '../base/nearest.ts';
 import { plain } from '../base/plain-text.ts';
 import { readEndpoints } from './data-directory.ts';
@@ -88,7 +88,14 @@ const targetText = ([first = '-', ...more]: readonly string[] = []): string => (
 /** `2/3`: ready of wanted pods, as kubectl shows them. An older server counts none. */
 const podsText = (pods: PodCount | undefined): string => (pods === undefined ? '-' : `${pods.ready}/${pods.wanted}`);
 
-function formatStatus({ verdict, revision, branch, apps }: Overview, now: number): string {
+/** Names the one of several servers that GitOps runs on. */
+function leaderText({ leader, here, page }: GitOpsOverview): string {
+  if (here) return 'this server leads';
+  if (leader === '') return 'no server leads now; commits are not applied until one does';
+  return page === '' ? `${plain(leader)} leads` : `${plain(leader)} leads, with the commits on ${plain(page)}`;
+}
+
+function formatStatus({ verdict, revision, branch, apps, gitops }: Overview, now: number): string {
   const rows = apps.map((app) => {
     const { shape, word } = appStates[app.state];
     const notes = app.reason === '' && app.notes.length > 0 ? app.notes.join('\n') : app.reason;
@@ -113,5 +120,6 @@ function formatStatus({ verdict, revision, branch, apps }: Overview, now: number
   const undo = bad?.cause === undefined ? '' : `        undo:   midship revert ${nameOfApp(bad)}`;
   const hint = bad === undefined ? '' : `\n  why:    midship why ${nameOfApp(bad)}${undo}\n`;
   const at = revision === '' ? '' : `   ${branch === '' ? '' : `${plain(branch)} @ `}${plain(revision.slice(0, 7))}`;
-  return `${wrapText(plain(verdict))}${at}\n\n${lines.map((line) => `${cutTo(line)}\n`).join('')}${hint}`;
+  const leader = gitops === undefined ? '' : `\n  gitops: ${leaderText(gitops)}\n`;
+  return `${wrapText(plain(verdict))}${at}\n\n${lines.map((line) => `${cutTo(line)}\n`).join('')}${hint}${leader}`;
 }

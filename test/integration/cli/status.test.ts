@@ -80,6 +80,25 @@ describe('midship status', () => {
     expect((await ask(overviewOf([{ name: 'web', state: 'Matches' }]))).printed).toMatch(/^1 apps\. {3}release @ aaaaaaa\n/);
   });
 
+  it('names the server that GitOps runs on where there are several, and nothing where one is alone', async () => {
+    const leadOf = async (gitops: Overview['gitops']): Promise<string> => {
+      const overview = overviewOf([{ name: 'web', state: 'Matches' }]);
+      const { printed } = await ask(gitops === undefined ? overview : { ...overview, gitops });
+      return printed
+        .split('\n')
+        .filter((line) => line.startsWith('  gitops: '))
+        .join();
+    };
+    const page = 'http://10.0.0.2:8080';
+    expect(await leadOf(undefined)).toBe('');
+    expect(await leadOf({ leader: 'one', here: true, page })).toBe('  gitops: this server leads');
+    expect(await leadOf({ leader: 'two\u001b[2J', here: false, page })).toBe(`  gitops: two [2J leads, with the commits on ${page}`);
+    expect(await leadOf({ leader: 'two', here: false, page: '' })).toBe('  gitops: two leads');
+    expect(await leadOf({ leader: '', here: false, page: '' })).toBe(
+      '  gitops: no server leads now; commits are not applied until one does',
+    );
+  });
+
   it('shows the namespaces that an app deploys to, its ready pods, and since when it is as it is', async () => {
     const since = new Date(Date.now() - 7_500_000).toISOString();
     const revision = 'b'.repeat(40);
