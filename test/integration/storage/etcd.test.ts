@@ -10,6 +10,7 @@ import { openPki } from '../../../src/base/pki.ts';
 import { isExpired, isInsufficientStorage } from '../../../src/machinery/status-error.ts';
 import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
 import { startEtcdFill } from '../../../src/storage/etcd/fill.ts';
+import { createLiveWatch } from '../../../src/storage/etcd/live-watch.ts';
 import { type EtcdStorageOptions, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
 import type { Storage } from '../../../src/storage/storage.ts';
 import { startBreakingProxy } from '../../support/breaking-proxy.ts';
@@ -74,13 +75,34 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
       }
       await etcd.restart(member);
     }
-    for (const first of etcd.endpoints) {
+    for (const [at, first] of etcd.endpoints.entries()) {
       const endpoints = [first, ...etcd.endpoints.filter((other) => other !== first)];
       const client = createEtcdClient({ endpoints, tls: undefined, login: undefined, clock: systemClock });
       ends.push(async () => client.close());
       const led = (await client.status()).isLeader;
+      const live = createLiveWatch({ client, key: '/live/', rangeEnd: '/live0', clock: systemClock, log: createLog({ level: 'silent' }) });
+      ends.push(async () => live.stop(new Error('the test is over')));
+      const delivered: number[] = [];
+      live.subscribe({ onEvents: (events) => delivered.push(...events.map(({ revision }) => revision)), onEnd: () => undefined });
+      const put = async (): Promise<number> => {
+        const { revision } = await client.txn({ compare: [], success: { put: { key: '/live/a', text: 'x' } }, read: '/live/a' });
+        await live.reach(revision);
+        return revision;
+      };
+      live.start((await client.range({ key: '/live/a' })).revision);
+      const before = await put();
       expect(await client.preferLeader()).toBe(!led);
       expect((await client.status()).isLeader).toBe(true);
+      if (led) continue;
+      // The watch is at the member of before, which sends nothing more. A broken ping would move it after 8 s.
+      await etcd.signal(at, 'SIGSTOP');
+      const begunAt = performance.now();
+      live.reopen();
+      const after = await put();
+      expect(performance.now() - begunAt).toBeLessThan(4_000);
+      expect(live.failure).toBeUndefined();
+      await etcd.signal(at, 'SIGCONT');
+      expect(delivered).toEqual([before, after]);
     }
     expect((await storage.range({ prefix: 'k' })).entries).toHaveLength(15);
     await until(() => seen.length === 15, { what: 'all writes were delivered' });
