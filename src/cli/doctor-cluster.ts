@@ -23,9 +23,9 @@ const maxShown = 10;
 /**
  * Judges servers, nodes, sources, receivers and admission webhooks of a cluster that answers.
  *
- * @param now  milliseconds since the epoch
+ * @param now  gives milliseconds since the epoch
  */
-export async function checkCluster(client: HttpClient, now: number): Promise<readonly Finding[]> {
+export async function checkCluster(client: HttpClient, now: () => number): Promise<readonly Finding[]> {
   return [
     ...(await checkServers(client, now)),
     ...(await checkEach(client, nodes, { check: 'nodes', judge: judgeNode })),
@@ -41,16 +41,17 @@ const lateMs = 20_000;
 const clockToleranceMs = 2_000;
 
 /** Judges the servers of a cluster that has several, and the Leases by which one of them does each work. */
-async function checkServers(client: HttpClient, now: number): Promise<readonly Finding[]> {
+async function checkServers(client: HttpClient, now: () => number): Promise<readonly Finding[]> {
   const check = 'servers';
   const found = await listAll(client, leases);
   if (found === undefined) return [{ check, result: 'note', what: 'this user may not list leases' }];
   const servers = found.filter(({ metadata }) => metadata.annotations?.[annotations.serverId] !== undefined);
   if (servers.length === 0) return [];
   const elected = found.filter(({ metadata }) => serverLeases.has(keyOf({ metadata })));
+  const seenAt = now();
   const problems = [
-    ...servers.flatMap((lease) => judgeServer(lease, now) ?? []),
-    ...elected.flatMap((lease) => judgeLeader(lease, now) ?? []),
+    ...servers.flatMap((lease) => judgeServer(lease, seenAt) ?? []),
+    ...elected.flatMap((lease) => judgeLeader(lease, seenAt) ?? []),
   ];
   if (problems.length > 0) return shown(check, problems);
   const versions = new Set(servers.map(({ metadata }) => metadata.annotations?.[annotations.serverVersion] ?? ''));

@@ -141,10 +141,11 @@ async function checkClock({ dataDirectory, now }: DirectoryOptions): Promise<Fin
   const times = await Promise.all(
     [database, `${database}-wal`, network, authorityOf(dataDirectory)].map(async (path) => (await tryStat(path))?.mtimeMs ?? 0),
   );
-  const ahead = Math.max(...times) - now;
+  const seenAt = now();
+  const ahead = Math.max(...times) - seenAt;
   const check = 'clock';
   if (ahead <= clockToleranceMs)
-    return { check, result: 'ok', what: `${new Date(now).toISOString().slice(0, 19)}Z, not before the newest write` };
+    return { check, result: 'ok', what: `${new Date(seenAt).toISOString().slice(0, 19)}Z, not before the newest write` };
   return {
     check,
     result: 'problem',
@@ -189,7 +190,7 @@ async function checkPermissions(dataDirectory: string): Promise<Finding> {
 
 async function checkCertificates({ dataDirectory, now }: DirectoryOptions): Promise<Finding> {
   const check = 'certificates';
-  const states = await certificateStates(dataDirectory, now).catch((err: unknown) => {
+  const states = await certificateStates(dataDirectory, now()).catch((err: unknown) => {
     if (err instanceof Failure) return err;
     throw err;
   });

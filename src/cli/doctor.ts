@@ -22,8 +22,8 @@ export interface Finding {
 
 export interface DoctorOptions extends Omit<AppCommand, 'namespace' | 'context'> {
   readonly environment: NodeJS.ProcessEnv;
-  /** Milliseconds since the epoch. */
-  readonly now: number;
+  /** Milliseconds since the epoch. A look at what other clocks wrote reads it afterwards, since checks take their time. */
+  now(): number;
   readonly openStore: RepairContext['openStore'];
   /** Judges what pods need of the machine. */
   checkMachine(searchPath: string): Promise<readonly Finding[]>;

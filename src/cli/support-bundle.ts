@@ -94,7 +94,7 @@ async function writePart(path: string, content: string): Promise<void> {
 
 function aboutText({ version, now }: SupportBundleOptions, names: readonly string[], missing: readonly string[]): string {
   return [
-    `Support bundle of Midship ${version}, ${new Date(now).toISOString()}`,
+    `Support bundle of Midship ${version}, ${new Date(now()).toISOString()}`,
     '',
     ...names,
     ...missing.map((each) => `without ${each}`),
@@ -125,7 +125,7 @@ async function partsOf(options: SupportBundleOptions, redactor: Redactor): Promi
     },
     { name: 'settings.json', content: async () => json((await readSettings(files.settings)) ?? []) },
     { name: 'doctor.json', content: async () => json(await examine({ ...options, format: 'json' })) },
-    { name: 'certificates.json', content: async () => json(await certificateStates(dataDirectory, now)) },
+    { name: 'certificates.json', content: async () => json(await certificateStates(dataDirectory, now())) },
     ...clusterParts,
     ...logs
       .filter(([, path]) => existsSync(path))

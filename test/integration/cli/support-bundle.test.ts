@@ -133,7 +133,7 @@ describe('midship support-bundle', () => {
         environment: { PATH: '' },
         output: new Writable({ write: (chunk, _encoding, done) => done(void told.push(String(chunk))) }),
         version: '0.0.0',
-        now: Date.now(),
+        now: Date.now,
         openStore: () => Promise.reject(new Error('there is no store')),
         checkMachine: async () => [{ check: 'machine', result: 'ok', what: `shown-finding ${canary('git-token')}` }],
       });
