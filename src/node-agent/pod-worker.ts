@@ -123,8 +123,7 @@ export class PodWorker {
 
   /** CPU and memory that the node keeps for it. */
   get requests(): ResourceAmounts {
-    const isOver = this.#state === 'Succeeded' || this.#state === 'Failed';
-    return isOver ? new Map() : podResources(this.#given.spec, 'requests', { overhead: true });
+    return this.#isOver ? new Map() : podResources(this.#given.spec, 'requests', { overhead: true });
   }
 
   get state(): PodRunState {
@@ -173,14 +172,14 @@ export class PodWorker {
 
   /** Ends the pod permanently, because of its usage of the node; within `graceSeconds`, where they are given. */
   evict(message: string, graceSeconds?: number): void {
-    if (this.#verdict.isEvicted || this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    if (this.#verdict.isEvicted || this.#deleted || this.#isOver) return;
     this.#verdict.evict(this.#pod, { message, graceSeconds });
     this.#wake();
   }
 
   /** Ends the pod permanently, because its machine goes down. */
   endForShutdown(graceSeconds: number): void {
-    if (this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    if (this.#deleted || this.#isOver) return;
     this.#verdict.endForShutdown(graceSeconds);
     this.#wake();
   }
@@ -256,7 +255,7 @@ export class PodWorker {
       this.#state = nameOf<typeof podRunMachine>(snapshot) as PodRunState;
       if (this.#gone || this.#detached) break;
       // A state that was only reached has had its events; one that ends the pod has more to come.
-      const ends = this.#state === 'Terminating' || this.#state === 'Succeeded' || this.#state === 'Failed';
+      const ends = this.#state === 'Terminating' || this.#isOver;
       if (!this.#acted && (before === this.#state || !ends)) break;
       if (round === maxRounds - 1) this.#wake();
     }
@@ -271,9 +270,13 @@ export class PodWorker {
 
   async #changeAmounts(): Promise<void> {
     const { newest } = this.#sandboxes;
-    if (this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    if (this.#deleted || this.#isOver) return;
     this.#resize.decide(this.#pod);
     if (newest?.ready === true) await this.#resize.apply(this.#pod, newest);
+  }
+
+  get #isOver(): boolean {
+    return this.#state === 'Succeeded' || this.#state === 'Failed';
   }
 
   get #deleted(): boolean {
@@ -288,7 +291,7 @@ export class PodWorker {
   }
 
   #replan(): ContainerPlan {
-    return this.#containers.replan(this.#deleted || this.#state === 'Succeeded' || this.#state === 'Failed');
+    return this.#containers.replan(this.#deleted || this.#isOver);
   }
 
   async #configReady(): Promise<void> {
@@ -323,14 +326,14 @@ export class PodWorker {
   async #stopSandbox(): Promise<void> {
     this.#containers.endProbes();
     await this.#sandboxes.stop();
-    // Another node may wait for them. As under the kubelet, a pod stays until its drivers have let go.
-    if (this.#context.runtime.runsPrograms) await this.#context.volumes.giveBack(this.uid);
+    // As under the kubelet: the disk has room again, and another node may have the volumes. A pod stays until its drivers have let go.
+    if (this.#context.runtime.runsPrograms) await this.#context.volumes.remove(this.uid);
     this.#acted = true;
   }
 
   /** The last status first: whoever waits for the pod's end wants to know how it ended. */
   async #release(): Promise<void> {
-    const { client, runtime, metrics, volumes } = this.#context;
+    const { client, runtime, metrics } = this.#context;
     await this.#stopSandbox();
     if (!this.#removed) {
       await this.#observe();
@@ -347,7 +350,6 @@ export class PodWorker {
     }
     await this.#sandboxes.remove();
     if (runtime.runsPrograms) {
-      await volumes.remove(this.uid);
       await rm(this.logs, { recursive: true, force: true });
       metrics.forgetPod(this.#pod);
     }
@@ -357,7 +359,7 @@ export class PodWorker {
 
   /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
   async #refreshVolumes(): Promise<void> {
-    if (this.#deleted) return;
+    if (this.#deleted || this.#isOver) return;
     // This agent knows nothing about a pod of an earlier one: its data may be old, and its tokens end.
     const isAdopted = !this.#volumes.arePrepared && this.#hasRunningPrograms;
     if (!isAdopted && (!this.#volumes.areStale || !this.#volumes.arePrepared)) return;
@@ -416,7 +418,7 @@ export class PodWorker {
   }
 
   #wakeWhenDue(): void {
-    if (this.#state === 'Succeeded' || this.#state === 'Failed') return;
+    if (this.#isOver) return;
     const now = this.#context.clock.now();
     const { plan, memories } = this.#containers;
     const at = Math.min(

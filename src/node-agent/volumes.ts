@@ -35,9 +35,7 @@ export interface Volumes {
   mountsOf(container: Container, paths: PreparedVolumes, lookUp: (name: string) => string | undefined): Promise<readonly Mount[]>;
   /** Holds the emptyDirs of a pod, by name. */
   emptyDirs(podUid: string): string;
-  /** Gives the volumes of drivers back, which other nodes may wait for. @throws Error when a driver refuses: its volume stays */
-  giveBack(podUid: string): Promise<void>;
-  /** @throws Error as `giveBack` */
+  /** Removes the volumes that the pod alone has, and gives those of drivers back. @throws Error when a driver refuses: its volume stays */
   remove(podUid: string): Promise<void>;
   /** Pods that have volumes here; also of pods that are gone. */
   list(): Promise<readonly string[]>;
@@ -218,8 +216,6 @@ export function createVolumes({
     },
 
     emptyDirs,
-
-    giveBack: async (podUid) => csi?.unmount(podUid),
 
     async remove(podUid) {
       tokens.forget(podUid);

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readdir, symlink, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -127,6 +128,9 @@ describe.skipIf(!hasNamespaces)('a node (needs user namespaces)', () => {
     );
     expect(pod.status).toMatchObject({ phase: 'Failed', reason: 'Evicted', message });
     await until(async () => (await node.messagesOf('filler')).includes(`Evicted: ${message}`), { what: 'the Event of the eviction' });
+    // The disk has room again while the pod is still in the API.
+    const place = join(node.directory, 'pods', pod.metadata.uid ?? '');
+    await until(() => !existsSync(place), { what: 'the end of its files' });
   });
 
   it('says on a pod that its records are damaged, and runs it again', { timeout: 60_000 }, async () => {

@@ -4,6 +4,7 @@ import { expect, it } from 'vitest';
 import { run } from '../../support/cluster.ts';
 import { busyboxImage } from '../../support/containerd.ts';
 import { until } from '../../support/until.ts';
+import { pressureTests, roomTests } from './pressure.ts';
 import { type ContainerWorld, marker, socketOf } from './world.ts';
 
 /** Containers outlive their runtime and their agent. These tests come last, since they end both. */
@@ -53,6 +54,8 @@ export function lifeTests(world: ContainerWorld): void {
     await kubectl('delete', 'pod', 'restarting', '--wait=false');
   });
 
+  pressureTests(world);
+
   it('run on while the program is killed, and are adopted by the next one without a restart', async () => {
     const before = await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}');
     await world.cluster.kill();
@@ -65,6 +68,8 @@ export function lifeTests(world: ContainerWorld): void {
       '0 0',
     );
   });
+
+  roomTests(world);
 
   it('have the files of their claims after that, and lose the directory with the claim', async () => {
     expect(await kubectl('exec', 'driven', '--', 'cat', '/data/file')).toBe('mine\n');

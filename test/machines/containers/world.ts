@@ -122,6 +122,9 @@ export const onMachine = (name: string, script: string, ...args: readonly string
   volumeMounts: [{ name: 'machine', mountPath: '/machine' }],
 });
 
+/** Images, volumes and the store fill about 100 MiB of it before the test that fills it. */
+const diskMebibytes = 512;
+
 /** The socket of the containerd that the program has started. */
 export async function socketOf(dataDirectory: string): Promise<string> {
   const configuration = await readFile(join(dataDirectory, 'containerd', 'config.toml'), 'utf8');
@@ -163,6 +166,8 @@ export class ContainerWorld {
   hostDirectory = '';
   driver: CsiDriverProcess | undefined;
   #resolver: UdpSocket | undefined;
+  /** The data directory is in it. */
+  #disk = '';
 
   readonly kubectl = async (...args: string[]): Promise<string> => {
     const { code, stdout, stderr } = await this.cluster.kubectl(...args);
@@ -259,8 +264,16 @@ export class ContainerWorld {
     return startCluster({ command: 'up', args: ['--runtime', 'containerd', ...files, '--allow-host-path', '/'], dataDirectory });
   }
 
+  /** A file system of its own, which one test fills. */
+  async #makeDisk(): Promise<void> {
+    this.#disk = await temporaryDirectory('containers');
+    const { code, stderr } = await run('mount', ['-t', 'tmpfs', '-o', `size=${diskMebibytes}m,mode=700`, 'midship-test', this.#disk]);
+    if (code !== 0) throw new Error(`mount ${this.#disk}: ${stderr}`);
+  }
+
   async create(): Promise<void> {
-    const dataDirectory = await temporaryDirectory('containers');
+    await this.#makeDisk();
+    const dataDirectory = join(this.#disk, 'data');
     await mkdir(join(dataDirectory, 'images'), { recursive: true });
     this.hostDirectory = await temporaryDirectory('host');
     await writeFile(join(this.hostDirectory, 'file.txt'), '');
@@ -289,5 +302,6 @@ export class ContainerWorld {
     await this.driver?.stop();
     this.#resolver?.close();
     await Promise.all([this.registry?.close(), this.mirror?.close()]);
+    await run('umount', [this.#disk]);
   }
 }
