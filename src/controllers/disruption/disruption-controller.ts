@@ -1,8 +1,6 @@
-import { daemonSets } from '../../api/apps/v1/daemon-set.ts';
 import { deployments } from '../../api/apps/v1/deployment.ts';
 import { replicaSets } from '../../api/apps/v1/replica-set.ts';
 import { statefulSets } from '../../api/apps/v1/stateful-set.ts';
-import { jobs } from '../../api/batch/v1/job.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { replicationControllers } from '../../api/core/v1/replication-controller.ts';
 import { type PodDisruptionBudget, podDisruptionBudgets } from '../../api/policy/v1/pod-disruption-budget.ts';
@@ -10,13 +8,14 @@ import { timestampOf } from '../../base/clock.ts';
 import type { Informer } from '../../client/informer.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { controllerOf, deepEqual, type KubeObject, keyOf, type OwnerReference } from '../../machinery/object.ts';
-import { apiVersionOf, groupResourceOf, type Resource } from '../../machinery/resource.ts';
+import { apiVersionOf, type Resource } from '../../machinery/resource.ts';
 import { compileLabelSelector, describeLabelSelector } from '../../machinery/selector.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { messageOf } from '../refusals.ts';
+import { createScaleTargets, NotScalable } from '../scale-targets.ts';
 import { disruptionOf, expectationOf, healthyCount, needsScale, statusOf } from './plan.ts';
 
 /** A kind that owns pods and says how many there should be. */
@@ -29,6 +28,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
   const { client, informers, clock, recorder } = dependencies;
   const budgetInformer = informers.get(podDisruptionBudgets);
   const podInformer = informers.get(pods);
+  const targets = createScaleTargets({ client, clock });
   const scaled = [deployments, replicaSets, statefulSets, replicationControllers].map((resource) => ({
     resource: resource as Resource,
     informer: informers.get(resource as Resource<ScaledObject>),
@@ -69,7 +69,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
     const nowMs = clock.now();
     let scale = 0;
     try {
-      if (needsScale(budget)) scale = scaleOf(budget, selected);
+      if (needsScale(budget)) scale = await scaleOf(budget, selected, signal);
       const disruption = disruptionOf(budget, selected, nowMs);
       for (const pod of disruption.overdue) {
         const message = `Pod was expected by PDB ${budget.metadata.namespace ?? ''}/${budget.metadata.name} to be deleted but it wasn't`;
@@ -102,7 +102,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
   }
 
   /** Sum of the pods that the owners of the selected pods want. */
-  function scaleOf(budget: PodDisruptionBudget, selected: readonly Pod[]): number {
+  async function scaleOf(budget: PodDisruptionBudget, selected: readonly Pod[], signal: AbortSignal): Promise<number> {
     const known = new Set<string>();
     let total = 0;
     let hasUnmanaged = false;
@@ -113,7 +113,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
         continue;
       }
       if (known.has(owner.uid)) continue;
-      const { uid, replicas } = scaleOfOwner(pod, owner);
+      const { uid, replicas } = await scaleOfOwner(pod, owner, signal);
       if (!known.has(uid)) total += replicas;
       known.add(owner.uid).add(uid);
     }
@@ -128,35 +128,46 @@ export function createDisruptionController(dependencies: ControllerDependencies)
     return total;
   }
 
-  /**
-   * Replicas of the outermost owner: a ReplicaSet of a Deployment is one of several, and the Deployment has their sum.
-   */
-  function scaleOfOwner(pod: Pod, owner: OwnerReference): { readonly uid: string; readonly replicas: number } {
-    const { namespace } = pod.metadata;
-    const found = ownerOf(owner, namespace);
+  /** Replicas of a Deployment where the owner is one of its ReplicaSets, which have its pods together; else those of the owner itself. */
+  async function scaleOfOwner(pod: Pod, owner: OwnerReference, signal: AbortSignal): Promise<OwnerScale> {
+    const { namespace = '' } = pod.metadata;
+    const known = informerOf(owner);
+    const found = known === undefined ? await readScale(owner, namespace, signal) : scaleIn(known, owner, namespace);
     if (found === undefined) throw new UnknownScale(`found no controllers for pod ${JSON.stringify(pod.metadata.name)}`);
-    const outer = controllerOf(found);
-    const outermost = outer === undefined ? undefined : ownerOf(outer, namespace);
-    const { metadata, spec } = outermost ?? found;
-    return { uid: metadata.uid ?? '', replicas: spec?.replicas ?? 1 };
+    return found;
   }
 
-  function ownerOf({ apiVersion, kind, name, uid }: OwnerReference, namespace: string | undefined): ScaledObject | undefined {
-    const match = scaled.find(({ resource }) => resource.kind === kind && apiVersionOf(resource) === apiVersion);
-    if (match === undefined) throw new UnknownScale(`${groupResourceOfKind(apiVersion, kind)} does not implement the scale subresource`);
-    const informer: Informer<ScaledObject> = match.informer;
+  function informerOf({ apiVersion, kind }: OwnerReference): Informer<ScaledObject> | undefined {
+    return scaled.find(({ resource }) => resource.kind === kind && apiVersionOf(resource) === apiVersion)?.informer;
+  }
+
+  function scaleIn(informer: Informer<ScaledObject>, { name, uid }: OwnerReference, namespace: string): OwnerScale | undefined {
     const found = informer.get({ namespace, name });
-    return found?.metadata.uid === uid ? found : undefined;
+    if (found === undefined || found.metadata.uid !== uid) return undefined;
+    const outer = controllerOf(found);
+    const above = outer?.kind === deployments.kind ? informerOf(outer) : undefined;
+    if (outer !== undefined && above !== undefined) return scaleIn(above, outer, namespace) ?? { uid, replicas: found.spec?.replicas ?? 1 };
+    return { uid, replicas: found.spec?.replicas ?? 1 };
+  }
+
+  /** Asks the server for the scale of an owner of any other kind; undefined when that object is gone. */
+  async function readScale(owner: OwnerReference, namespace: string, signal: AbortSignal): Promise<OwnerScale | undefined> {
+    try {
+      const { scale } = await targets.read(owner, namespace, signal);
+      return scale.metadata.uid === owner.uid ? { uid: owner.uid, replicas: scale.spec?.replicas ?? 0 } : undefined;
+    } catch (err) {
+      if (signal.aborted) throw err;
+      if (isNotFound(err)) return undefined;
+      if (err instanceof NotScalable)
+        throw new UnknownScale(`${await targets.groupResourceOf(owner)} does not implement the scale subresource`);
+      throw new UnknownScale(messageOf(err));
+    }
   }
 }
 
-/** Kinds that own pods and cannot be scaled. */
-const fixedKinds: readonly Resource[] = [daemonSets, jobs];
-
-/** `daemonsets.apps`; the kind alone where that of the pods' owner is another one. */
-function groupResourceOfKind(apiVersion: string, kind: string): string {
-  const found = fixedKinds.find((each) => each.kind === kind && apiVersionOf(each) === apiVersion);
-  return found === undefined ? kind : groupResourceOf(found);
+interface OwnerScale {
+  readonly uid: string;
+  readonly replicas: number;
 }
 
 /** The number of wanted pods is unknown; the budget allows no eviction until it is known. */

@@ -7,10 +7,10 @@ import { setCondition } from '../../machinery/conditions.ts';
 import { type LabelSelector, parseLabelSelector } from '../../machinery/selector.ts';
 import type { EventRecorder } from '../../reconcile/event-recorder.ts';
 import { messageOf } from '../refusals.ts';
+import type { ReadScale, ScaleTargets } from '../scale-targets.ts';
 import type { AutoscalerMetrics, ScaleAction } from './autoscaler-metrics.ts';
 import { type MetricOutcome, proposeByMetric } from './metric-proposals.ts';
 import type { MetricsClient } from './metrics-client.ts';
-import type { ReadScale, ScaleTargets } from './scale-targets.ts';
 import { noteScale, paceReplicas, type ScalingMemory } from './scaling-pace.ts';
 import type { SelectorBook } from './selector-book.ts';
 

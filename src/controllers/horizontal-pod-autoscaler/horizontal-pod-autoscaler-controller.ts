@@ -5,10 +5,10 @@ import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
+import { createScaleTargets } from '../scale-targets.ts';
 import { createAutoscalerMetrics } from './autoscaler-metrics.ts';
 import { type AutoscalingParts, type AutoscalingPass, scaleOnce } from './autoscaling-pass.ts';
 import { createMetricsClient, type RawReader } from './metrics-client.ts';
-import { createScaleTargets } from './scale-targets.ts';
 import { emptyMemory, type ScalingMemory } from './scaling-pace.ts';
 import { createSelectorBook } from './selector-book.ts';
 

@@ -2,10 +2,10 @@ import type { HorizontalPodAutoscaler, MetricSpec, MetricStatus } from '../../ap
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { formatQuantity, milliValueOf, parseQuantity, type Quantity } from '../../machinery/quantity.ts';
 import { compileLabelSelector, type LabelSelector } from '../../machinery/selector.ts';
+import type { ScaleTargets } from '../scale-targets.ts';
 import type { MetricsClient, PodMetrics } from './metrics-client.ts';
 import { groupPods, readyPodCount, requestsOf } from './pod-groups.ts';
 import { byAverageValue, byUtilization, byValue, byValuePerPod, type PodsTarget, type Proposal, type Tolerances } from './replica-count.ts';
-import type { ScaleTargets } from './scale-targets.ts';
 
 /** The answer of one metric: so many replicas, or why it gives none. */
 export type MetricOutcome =

@@ -1,10 +1,14 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { statefulSets } from '../../../src/api/apps/v1/stateful-set.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { type PodDisruptionBudget, podDisruptionBudgets } from '../../../src/api/policy/v1/pod-disruption-budget.ts';
 import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
 import { createDisruptionController } from '../../../src/controllers/disruption/disruption-controller.ts';
 import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
+import type { DynamicObject, KubeObject } from '../../../src/machinery/object.ts';
+import type { Resource } from '../../../src/machinery/resource.ts';
 import { isNotFound, isStatusError } from '../../../src/machinery/status-error.ts';
 import { type ControlPlane, playPods, readyStatus, setStatus, startControlPlane } from '../../support/control-plane.ts';
 import { until } from '../../support/until.ts';
@@ -100,6 +104,63 @@ describe('a budget', () => {
     await becomes('share', { expectedPods: 4, desiredHealthy: 2, currentHealthy: 4, disruptionsAllowed: 2 });
     await plane.client.patch(deployments, { namespace, name: 'web' }, { type: 'merge', body: { spec: { replicas: 2 } } });
     await becomes('share', { expectedPods: 2, desiredHealthy: 1, currentHealthy: 2, disruptionsAllowed: 1 });
+  });
+
+  it('asks for the scale of a custom resource, and of a built-in owner whatever owns that', async () => {
+    const { client } = plane;
+    await client.create(customResourceDefinitions, {
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: 'boxes.example.com' },
+      spec: {
+        group: 'example.com',
+        scope: 'Namespaced',
+        names: { plural: 'boxes', singular: 'box', kind: 'Box' },
+        versions: [
+          {
+            name: 'v1',
+            served: true,
+            storage: true,
+            schema: { openAPIV3Schema: { type: 'object', 'x-kubernetes-preserve-unknown-fields': true } },
+            subresources: { scale: { specReplicasPath: '.spec.size', statusReplicasPath: '.status.size' } },
+          },
+        ],
+      },
+    } as never);
+    const boxes: Resource<DynamicObject> = { group: 'example.com', version: 'v1', resource: 'boxes', kind: 'Box', namespaced: true };
+    const metadata = { name: 'b', namespace };
+    const box = await until(
+      () => client.create(boxes, { apiVersion: 'example.com/v1', kind: 'Box', metadata, spec: { size: 4 } } as never).catch(() => false),
+      { what: 'the kind Box' },
+    );
+    if (typeof box === 'boolean') throw new Error('no Box');
+    const ownedBy = ({ apiVersion, kind, metadata: { name, uid = '' } }: KubeObject) => ({ apiVersion, kind, name, uid, controller: true });
+    const makeOwned = (name: string, owner: KubeObject) =>
+      client.create(pods, {
+        apiVersion: 'v1',
+        kind: 'Pod',
+        metadata: { name, namespace, labels: { app: 'a' }, ownerReferences: [ownedBy(owner)] },
+        spec: { nodeName: 'n', containers: [{ name: 'c', image: 'i' }] },
+      });
+    await makeOwned('b-1', box);
+    await makeBudget('part', { maxUnavailable: '25%' });
+    await becomes('part', { expectedPods: 4, desiredHealthy: 3, currentHealthy: 1, disruptionsAllowed: 0 });
+
+    // As an operator makes it: its own object has no scale that counts here.
+    const set = await client.create(statefulSets, {
+      apiVersion: 'apps/v1',
+      kind: 'StatefulSet',
+      metadata: { name: 's', namespace, ownerReferences: [ownedBy(box)] },
+      spec: {
+        replicas: 2,
+        serviceName: 's',
+        selector: { matchLabels: { app: 'a' } },
+        template: { metadata: { labels: { app: 'a' } }, spec: { containers: [{ name: 'c', image: 'i' }] } },
+      },
+    });
+    await makeOwned('s-0', set);
+    await becomes('part', { expectedPods: 6, desiredHealthy: 4, currentHealthy: 2 });
+    await client.delete(statefulSets, set.metadata);
   });
 
   it('names the kind of an owner that cannot be scaled', async () => {

@@ -1,11 +1,11 @@
-import type { Scale } from '../../api/autoscaling/v1/scale.ts';
-import type { Clock } from '../../base/clock.ts';
-import type { Client, DiscoveredResource } from '../../client/client.ts';
-import type { ObjectRef } from '../../machinery/object.ts';
-import { groupResourceOf, parseApiVersion, type Resource } from '../../machinery/resource.ts';
-import { isConflict } from '../../machinery/status-error.ts';
+import type { Scale } from '../api/autoscaling/v1/scale.ts';
+import type { Clock } from '../base/clock.ts';
+import type { Client, DiscoveredResource } from '../client/client.ts';
+import type { ObjectRef } from '../machinery/object.ts';
+import { groupResourceOf, parseApiVersion, type Resource } from '../machinery/resource.ts';
+import { isConflict } from '../machinery/status-error.ts';
 
-/** The object that an autoscaler scales or measures, as `spec.scaleTargetRef` names it. */
+/** An object of any kind: one that an autoscaler scales or measures, or an owner of pods. */
 export interface TargetReference {
   readonly apiVersion?: string | undefined;
   readonly kind: string;
@@ -14,7 +14,7 @@ export interface TargetReference {
 
 /** Scales of objects of any kind that has them, custom resources included. */
 export interface ScaleTargets {
-  /** @throws Error when no kind of that name is served or it cannot be scaled, or StatusError */
+  /** @throws NotScalable, Error when no kind of that name is served, or StatusError */
   read(target: TargetReference, namespace: string, signal: AbortSignal): Promise<ReadScale>;
   /** Sets the replicas; a scale that changed meanwhile is read again, up to five times. */
   write(scale: ReadScale, replicas: number, signal: AbortSignal): Promise<void>;
@@ -26,6 +26,14 @@ export interface ReadScale {
   readonly resource: Resource<Scale>;
   readonly ref: ObjectRef;
   readonly scale: Scale;
+}
+
+/** The kind has no scale. The message is that of a server which is asked for one. */
+export class NotScalable extends Error {
+  override readonly name = 'NotScalable';
+  constructor() {
+    super('the server could not find the requested resource');
+  }
 }
 
 /** Discovery takes some requests on a server elsewhere, and kinds seldom come. */
@@ -57,7 +65,7 @@ export function createScaleTargets({ client, clock }: { readonly client: Client;
         throw new Error(`no matches for kind "${target.kind}" in group "${group}"`);
       }
       // Every kind has objects, and this one would be read in place of a Scale.
-      if (!resource.subresources.includes('scale')) throw new Error('the server could not find the requested resource');
+      if (!resource.subresources.includes('scale')) throw new NotScalable();
       const ref = { namespace, name: target.name };
       // The subresource of any kind is a Scale.
       const scaled: Resource<Scale> = resource as Resource as Resource<Scale>;
