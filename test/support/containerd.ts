@@ -15,6 +15,7 @@ import {
 } from '../../src/node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../src/node-agent/containerd/cri-client.ts';
 import { imageArchive } from '../../src/node-agent/containerd/image-archive.ts';
+import { openQosCgroups } from '../../src/node-agent/containerd/qos-cgroups.ts';
 import { measureFileSystem } from '../../src/node-agent/disk-pressure.ts';
 import type { RuntimeUnderTest } from './container-runtime.ts';
 
@@ -112,6 +113,7 @@ export const containerdRuntime: RuntimeUnderTest = {
     const { service } = await shared;
     return openContainerdRuntime({
       client: createCriClient({ socketPath: service.socketPath, clock: systemClock }),
+      cgroups: await openQosCgroups(),
       directory: join(directory, 'runtime'),
       seccompDirectory: join(directory, 'seccomp'),
       imageSpace: () => measureFileSystem(directory),

@@ -21,6 +21,7 @@ import {
 } from '../../node-agent/containerd/containerd-service.ts';
 import { createCriClient } from '../../node-agent/containerd/cri-client.ts';
 import { openForeignRuntime } from '../../node-agent/containerd/foreign-runtime.ts';
+import { openQosCgroups } from '../../node-agent/containerd/qos-cgroups.ts';
 import { noRegistries, parseRegistries, type Registries, RegistriesError } from '../../node-agent/containerd/registries.ts';
 import { unmountBelow } from '../../node-agent/containerd/sub-path.ts';
 import { type FileSystemSpace, measureFileSystem } from '../../node-agent/disk-pressure.ts';
@@ -110,6 +111,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     await mkdir(files.containerd, { recursive: true, mode: 0o700 });
     const service = await openService(options);
     closers.push(() => service.stop());
+    const cgroups = await openQosCgroups();
     await addLocalAddresses(network.localRanges);
     closers.push(() => removeLocalAddresses(network.localRanges));
     // A killed process leaves its routes and addresses.
@@ -130,6 +132,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     const client = createCriClient({ socketPath: service.socketPath, clock });
     const runtime = await openContainerdRuntime({
       client,
+      cgroups,
       directory: join(files.containerd, 'pods'),
       seccompDirectory: files.seccomp,
       imageSpace,
@@ -183,7 +186,8 @@ async function openService({ dataDirectory, nodeName, runtimeSocket, clock, log,
   const searchPath = process.env.PATH ?? '';
   const used: UsedRuntime = { nodeName, runtimeSocket };
   if (runtimeSocket === undefined) {
-    const service = await startContainerd({ directory, searchPath, registries, clock, log });
+    // containerd starts without control groups, and its pods do not.
+    const service = await startContainerd({ directory, searchPath, registries, beforeStart: openQosCgroups, clock, log });
     await writeDurableFile(usedRuntimeFile(dataDirectory), JSON.stringify(used));
     return service;
   }

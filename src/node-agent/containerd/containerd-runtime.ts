@@ -23,13 +23,14 @@ import { createImageMounts } from './image-mounts.ts';
 import { createImages } from './images.ts';
 import { createPodChanges } from './pod-changes.ts';
 import { createPodList, type PodList, statsOf } from './pod-list.ts';
-import { openQosCgroups } from './qos-cgroups.ts';
+import type { QosCgroups } from './qos-cgroups.ts';
 import { createRuntimeHealth } from './runtime-health.ts';
 import { openAttachedInput, openForward, openRemoteCommand } from './runtime-streams.ts';
 import { followEvents, followStates, rotateLogs } from './runtime-watch.ts';
 
 export interface ContainerdRuntimeOptions {
   readonly client: CriClient;
+  readonly cgroups: QosCgroups;
   /** Holds what the agent mounts into containers by itself: /etc/hosts and termination messages. */
   readonly directory: string;
   /** Holds the seccomp profiles that pods name by `localhostProfile`. */
@@ -50,14 +51,13 @@ export interface ContainerdRuntimeOptions {
  * @throws Error when the runtime does not answer
  */
 export async function openContainerdRuntime(options: ContainerdRuntimeOptions): Promise<ContainerRuntime> {
-  const { client, directory, seccompDirectory, nodeName, clock, log } = options;
+  const { client, cgroups, directory, seccompDirectory, nodeName, clock, log } = options;
   const { runtimeName, runtimeVersion } = await client.version();
   const own = { [labels.node]: nodeName };
   const health = createRuntimeHealth(clock);
   const listeners = new Set<(podUid: string) => void>();
   const abort = new AbortController();
   const pods = createPodList({ client, own, directory });
-  const cgroups = await openQosCgroups(log);
   const notify = (uid: string): void => {
     for (const listener of listeners) listener(uid);
   };

@@ -40,6 +40,8 @@ export interface ContainerdServiceOptions {
   readonly searchPath: string;
   /** Mirrors, passwords and certificates of registries; absent: none. */
   readonly registries?: Registries;
+  /** Runs once the programs are found. When it fails, nothing was made. */
+  readonly beforeStart?: () => Promise<unknown>;
   readonly clock: Clock;
   readonly log: Log;
 }
@@ -73,6 +75,7 @@ const startPauseMs = 50;
 const watchMs = 1_000;
 const restartMs = { first: 1_000, most: 30_000 };
 const stopMs = 10_000;
+const versionMs = 10_000;
 const importMs = 5 * 60_000;
 const maxLogBytes = 8 * 1024 * 1024;
 const cniPlaces = ['/opt/cni/bin', '/usr/lib/cni', '/usr/libexec/cni'];
@@ -92,13 +95,41 @@ export async function findContainerdPrograms(searchPath: string): Promise<Contai
     );
   };
   const cniPlugins = await findPlugins();
+  const containerd = await find('containerd');
+  refuseOld(await tryVersionText(containerd), containerd);
   return {
-    containerd: await find('containerd'),
+    containerd,
     ctr: await find('ctr'),
     runc: await find('runc'),
     crun: await tryFindProgram('crun', searchPath),
     cniPlugins,
   };
+}
+
+/** Pods with users of their own, and the events of containers, came with it. */
+const oldestVersion = [1, 7] as const;
+
+/**
+ * Refuses a containerd that cannot do what pods need. A text without a version passes: a start shows what such a program can do.
+ *
+ * @param text  `containerd github.com/containerd/containerd 1.7.24~ds1 …`, or `v1.7.24`
+ * @param where  its program or its socket
+ * @throws ContainerdError
+ */
+export function refuseOld(text: string, where: string): void {
+  const [version, major, minor] = /(?:^|\s)v?(\d+)\.(\d+)\.\S+/.exec(text) ?? [];
+  const difference = Number(major) - oldestVersion[0] || Number(minor) - oldestVersion[1];
+  if (version === undefined || difference >= 0) return;
+  throw new ContainerdError(
+    `containerd ${version.trim().replace(/^v/, '')} (${where}) is older than ${oldestVersion.join('.')}, which pods need.`,
+    `Install containerd ${oldestVersion.join('.')} or later (Debian 13: apt install containerd).`,
+  );
+}
+
+/** Empty for a program that does not say it. */
+async function tryVersionText(containerd: string): Promise<string> {
+  const answer = await run(containerd, ['--version'], { timeout: versionMs }).catch(() => undefined);
+  return answer?.stdout ?? '';
 }
 
 /** The path of a program on PATH, or where the machine keeps those for root. */
@@ -170,6 +201,7 @@ export const addressDirectory = (directory: string): string => join(filesOf(dire
 export async function startContainerd(options: ContainerdServiceOptions): Promise<ContainerdService> {
   const { clock, log } = options;
   const programs = await findContainerdPrograms(options.searchPath);
+  await options.beforeStart?.();
   const files = filesOf(options.directory);
   await mkdir(files.cni, { recursive: true, mode: 0o700 });
   const isNew = (await mkdir(files.run, { recursive: true, mode: 0o711 })) !== undefined;

@@ -2,7 +2,7 @@ import { mkdir, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Clock } from '../../base/clock.ts';
 import { podNetworkFile } from './cni-config.ts';
-import { ContainerdError, type ContainerdService, importPinned, tryFindProgram } from './containerd-service.ts';
+import { ContainerdError, type ContainerdService, importPinned, refuseOld, tryFindProgram } from './containerd-service.ts';
 import { type CriClient, createCriClient } from './cri-client.ts';
 
 export interface ForeignRuntimeOptions {
@@ -34,6 +34,8 @@ export async function openForeignRuntime({ socketPath, searchPath, clock }: Fore
   const client = createCriClient({ socketPath, clock });
   try {
     const shown = await configurationOf(client, socketPath);
+    const { runtimeName, runtimeVersion } = await client.version();
+    if (runtimeName === 'containerd') refuseOld(runtimeVersion, socketPath);
     const { defaultRuntimeName = 'runc', runtimes = {} } = shown.containerd ?? {};
     if (runtimes[defaultRuntimeName]?.options?.SystemdCgroup === true) {
       throw new ContainerdError(

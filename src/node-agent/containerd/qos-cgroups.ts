@@ -1,9 +1,9 @@
 import { readdir, readFile, rmdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { QosClass } from '../../api/core/v1/qos.ts';
-import type { Log } from '../../base/log.ts';
 import type { PodResources } from '../container-runtime.ts';
 import { type CgroupAccess, makeGroup, openCgroups, settingsOf, tryChangeGroup } from '../process/cgroups.ts';
+import { ContainerdError } from './containerd-service.ts';
 
 /**
  * Control groups of pods by their class, as under a kubelet: `kubepods/podUID`, `kubepods/burstable/podUID` and
@@ -33,40 +33,37 @@ const classes: Readonly<Record<QosClass, readonly string[]>> = {
   BestEffort: [top, 'besteffort'],
 };
 
-export async function openQosCgroups(log: Log): Promise<QosCgroups> {
-  const found = await openCgroups({
-    root: mountPoint,
-    ownGroups: await readFile('/proc/self/cgroup', 'utf8'),
-    isRoot: process.getuid?.() === 0,
-  });
-  if (found.version === undefined) log.warn({ why: found.why }, 'Could not make control groups of pods');
-  const access = found.version === undefined ? undefined : found;
+/** @throws ContainerdError where no group can be made: no limit would hold, and runc starts nothing. @param root  the machine's, but in tests */
+export async function openQosCgroups(root = mountPoint): Promise<QosCgroups> {
+  const access = await openCgroups({ root, ownGroups: await readFile('/proc/self/cgroup', 'utf8'), isRoot: process.getuid?.() === 0 });
+  if (access.version === undefined) {
+    throw new ContainerdError(
+      `Control groups cannot be used: ${access.why}.`,
+      'Mount cgroup2 at /sys/fs/cgroup. A Raspberry Pi needs cgroup_memory=1 cgroup_enable=memory on its kernel command line.',
+    );
+  }
   const own = parentOf(access);
 
   return {
     async prepare(podUid, resources = { qosClass: 'BestEffort', cpuRequestMilli: 0 }) {
       const path = [...classes[resources.qosClass], `pod${podUid}`];
-      if (access !== undefined) {
-        const inner = { settings: [], isInner: true };
-        await makeGroup(access, { path: classes.Burstable, ...inner });
-        // The least share that there is.
-        await makeGroup(access, { path: classes.BestEffort, settings: settingsOf(access, {}), isInner: true });
-        await makeGroup(access, { path, settings: podSettings(access, resources), isInner: true });
-      }
+      await makeGroup(access, { path: classes.Burstable, settings: [], isInner: true });
+      // The least share that there is.
+      await makeGroup(access, { path: classes.BestEffort, settings: settingsOf(access, {}), isInner: true });
+      await makeGroup(access, { path, settings: podSettings(access, resources), isInner: true });
       return join(own, ...path);
     },
 
     async resize(podUid, resources, containers) {
       const group = { path: [...classes[resources.qosClass], `pod${podUid}`], isInner: true };
-      const settings = access === undefined ? [] : podSettings(access, resources);
+      const settings = podSettings(access, resources);
       // No container may have more than its pod, so a pod grows before its containers and shrinks after them. The kernel refuses the rest.
-      if (access !== undefined) await tryChangeGroup(access, { ...group, settings });
+      await tryChangeGroup(access, { ...group, settings });
       await containers();
-      if (access !== undefined) await makeGroup(access, { ...group, settings });
+      await makeGroup(access, { ...group, settings });
     },
 
     async shareBurstable(cpuRequestMilli) {
-      if (access === undefined) return;
       await makeGroup(access, { path: classes.Burstable, settings: settingsOf(access, { cpuRequestMilli }), isInner: true });
     },
 
@@ -98,8 +95,7 @@ async function removeEmpty(path: string): Promise<void> {
 }
 
 /** `/midship`, or where this program was given a part of the machine, a group below that. */
-function parentOf(access: CgroupAccess | undefined): string {
-  if (access === undefined) return ownGroup;
+function parentOf(access: CgroupAccess): string {
   return access.version === 2 ? access.root.slice(mountPoint.length) : access.roots.memory.slice(join(mountPoint, 'memory').length);
 }
 

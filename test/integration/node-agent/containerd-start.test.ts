@@ -3,8 +3,14 @@ import { join } from 'node:path';
 import { afterEach, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
-import { ContainerdError, removeContainerdState, startContainerd } from '../../../src/node-agent/containerd/containerd-service.ts';
+import {
+  ContainerdError,
+  refuseOld,
+  removeContainerdState,
+  startContainerd,
+} from '../../../src/node-agent/containerd/containerd-service.ts';
 import { openForeignRuntime } from '../../../src/node-agent/containerd/foreign-runtime.ts';
+import { openQosCgroups } from '../../../src/node-agent/containerd/qos-cgroups.ts';
 import { whyNoContainerd } from '../../support/containerd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 
@@ -39,6 +45,38 @@ it.skipIf(whyNoContainerd !== undefined)(
 );
 
 it.skipIf(whyNoContainerd !== undefined)(
+  'a containerd before 1.7 is refused by its version (skipped where containers cannot run)',
+  async () => {
+    const { message, fix } = await startWith({ containerd: 'echo "containerd github.com/containerd/containerd 1.6.20~ds1 1.6.20~ds1-1"' });
+    expect(message).toBe(`containerd 1.6.20~ds1 (${join(directory, 'bin', 'containerd')}) is older than 1.7, which pods need.`);
+    expect(fix).toBe('Install containerd 1.7 or later (Debian 13: apt install containerd).');
+  },
+);
+
+it.each([
+  ['v1.5.9', '1.5.9'],
+  ['containerd containerd.io 0.9.1 abc', '0.9.1'],
+  ['containerd github.com/containerd/containerd/v2 v2.0.4 1a43cb6', undefined],
+  ['1.7.0-rc.1', undefined],
+  ['1.10.2', undefined],
+  ['containerd of mine', undefined],
+])('of the version %j, %s is too old', (text, version) => {
+  const refuse = () => refuseOld(text, '/run/c.sock');
+  if (version === undefined) refuse();
+  else expect(refuse).toThrow(`containerd ${version} (/run/c.sock) is older than 1.7`);
+});
+
+it('a machine without control groups learns what to mount', async () => {
+  const root = await temporaryDirectory('no-groups');
+  const refused = openQosCgroups(root).catch((err: unknown) => err);
+  expect(await refused).toMatchObject({
+    name: 'ContainerdError',
+    message: `Control groups cannot be used: ${root}/memory is no control group.`,
+    fix: expect.stringMatching(/^Mount cgroup2 at \/sys\/fs\/cgroup\. .*cgroup_enable=memory/),
+  });
+});
+
+it.skipIf(whyNoContainerd !== undefined)(
   'a containerd that ends is shown with its last words (skipped where containers cannot run)',
   async () => {
     const { message, fix } = await startWith({ containerd: 'echo "level=fatal msg=broken" >&2; exit 1', ctr: 'exit 1' });
@@ -51,7 +89,7 @@ it.skipIf(whyNoContainerd !== undefined)(
   'a containerd that does not serve pods is ended at once, and not waited for (skipped where containers cannot run)',
   async () => {
     // An earlier version, or one that a distribution built without it.
-    const disable = `sed '/^version/a disabled_plugins = ["io.containerd.grpc.v1.cri"]' "$2" > "$2.less"`;
+    const disable = `[ "$1" = --version ] && exec /usr/bin/containerd --version; sed '/^version/a disabled_plugins = ["io.containerd.grpc.v1.cri"]' "$2" > "$2.less"`;
     const { message } = await startWith({ containerd: `${disable}; exec /usr/bin/containerd --config "$2.less"`, ctr: undefined });
     expect(message).toMatch(/^containerd does not serve containers \(.*unknown service runtime\.v1\.RuntimeService\); its last lines: /);
   },

@@ -9,6 +9,7 @@ import { createLog } from '../../../src/base/log.ts';
 import { openContainerdRuntime } from '../../../src/node-agent/containerd/containerd-runtime.ts';
 import { createCriClient } from '../../../src/node-agent/containerd/cri-client.ts';
 import { imageArchive } from '../../../src/node-agent/containerd/image-archive.ts';
+import { openQosCgroups } from '../../../src/node-agent/containerd/qos-cgroups.ts';
 import { RuntimeFixture } from '../../support/container-runtime.ts';
 import { busyboxImage, ContainerdFixture, whyNoContainerd } from '../../support/containerd.ts';
 import { type ImageRegistry, startImageRegistry } from '../../support/image-registry.ts';
@@ -28,6 +29,7 @@ beforeAll(async () => {
   const directory = await mkdtemp(join(tmpdir(), 'midship-images-'));
   const runtime = await openContainerdRuntime({
     client: createCriClient({ socketPath: containerd.service.socketPath, clock: systemClock }),
+    cgroups: await openQosCgroups(),
     directory: join(directory, 'runtime'),
     seccompDirectory: join(directory, 'seccomp'),
     // A disk without room, whatever is removed.
