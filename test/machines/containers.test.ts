@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe } from 'vitest';
+import { attackTests } from './containers/attacks.ts';
 import { debugTests } from './containers/debug.ts';
 import { imageTests } from './containers/images.ts';
 import { lifeTests } from './containers/lives.ts';
@@ -24,6 +25,7 @@ describe.skipIf(whyNot !== undefined)(
     streamTests(world);
     volumeTests(world);
     resourceTests(world);
+    attackTests(world);
     debugTests(world);
     imageTests(world);
     lifeTests(world);

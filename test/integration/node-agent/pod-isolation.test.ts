@@ -9,13 +9,11 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { hasNamespaces } from '../../support/isolation.ts';
 import { startTestNode, type TestNode, testNodeName } from '../../support/node-agent.ts';
+import { type Attacker, attacks, mountPointRace, subPathRace, swapper, victims } from '../../support/pod-attacks.ts';
 import { until } from '../../support/until.ts';
 
 const isRoot = process.getuid?.() === 0;
 const secret = 'PRIVATE KEY OF THE CLUSTER';
-
-/** Containers that start while another one changes what they mount. */
-const victims = 5;
 
 type Container = Pod['spec']['containers'][number];
 const sh = (script: string, changes: Partial<Container> = {}): Container => ({
@@ -24,53 +22,14 @@ const sh = (script: string, changes: Partial<Container> = {}): Container => ({
   command: ['/bin/sh', '-c', script],
   ...changes,
 });
-interface Swaps {
-  readonly volume: string;
-  /** The mount point of the volume. */
-  readonly top: string;
-  /** Name of the directory, which may have a file `own`. */
-  readonly directory: string;
-  /** Targets of the links that take its place, one after the other. */
-  readonly links: readonly string[];
-}
-
-/**
- * A container that puts links in the place of a directory without end. One process does it: a program for each rename took three quarters
- * of the processor time of this file. Most states are shorter than the steps of a start. The next containers start when it has begun.
- */
-const swapper = ({ volume, top, directory, links }: Swaps) => {
-  const begun = `${top}/begun`;
-  const script = [
-    `mkdir ${top}/${directory}`,
-    `touch ${top}/${directory}/own`,
-    ...links.map((target, index) => `ln -s ${target} ${top}/link${index}`),
-    `exec node -e '${swapEndlessly}' ${top} ${directory} ${links.length} ${begun}`,
-  ].join(' && ');
-  return sh(script, {
-    volumeMounts: [{ name: volume, mountPath: top }],
-    lifecycle: { postStart: { exec: { command: ['/bin/sh', '-c', `until [ -e ${begun} ]; do sleep 0.02; done`] } } },
-  });
+/** Its containers have the programs of the machine. */
+const attacker: Attacker = {
+  sh,
+  node: 'node',
+  topOf: (top) => top,
+  mountsOf: (name, mountPath) => [{ name, mountPath }],
+  volumes: [],
 };
-const swapEndlessly = `
-  const { renameSync, writeFileSync } = require("node:fs");
-  const [top, directory, links, begun] = process.argv.slice(1);
-  const place = top + "/" + directory;
-  const pause = new Int32Array(new SharedArrayBuffer(4));
-  const move = (from, to) => {
-    // A start may have made a directory of the name.
-    try { renameSync(from, to); } catch {}
-  };
-  const rest = () => Math.random() < 0.5 && Atomics.wait(pause, 0, 0, 0.05);
-  writeFileSync(begun, "");
-  for (let turn = 0; ; turn = (turn + 1) % Number(links)) {
-    const link = top + "/link" + turn;
-    move(place, top + "/dir");
-    move(link, place);
-    rest();
-    move(place, link);
-    move(top + "/dir", place);
-    rest();
-  }`;
 
 const main = (pod: Pod) => pod.status?.containerStatuses?.[0];
 const isOver = (pod: Pod): boolean => pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';
@@ -185,25 +144,11 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
     await node.run({
       name: 'racer',
       restartPolicy: 'Never',
-      volumes: [
-        { name: 'e', emptyDir: {} },
-        { name: 'f', emptyDir: {} },
-      ],
-      containers: [
-        swapper({ volume: 'e', top: '/e', directory: 'b', links: ['/usr/sbin', outside] }),
-        ...Array.from({ length: victims }, (_, index) =>
-          sh(
-            `grep ' /' /proc/self/mountinfo | while read -r _ _ _ root point _; do case $root in */volumes/f) echo "at $point";; esac; done; echo ran`,
-            {
-              name: `victim-${index}`,
-              volumeMounts: [
-                { name: 'e', mountPath: '/a' },
-                { name: 'f', mountPath: '/a/b' },
-              ],
-            },
-          ),
-        ),
-      ],
+      ...mountPointRace(
+        attacker,
+        ['/usr/sbin', outside],
+        `grep ' /' /proc/self/mountinfo | while read -r _ _ _ root point _; do case $root in */volumes/f) echo "at $point";; esac; done; echo ran`,
+      ),
     });
     await tried('racer');
     const output = await outputOf('racer');
@@ -220,16 +165,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
     await node.run({
       name: 'swapper',
       restartPolicy: 'Never',
-      volumes: [{ name: 'e', emptyDir: {} }],
-      containers: [
-        swapper({ volume: 'e', top: '/e', directory: 's', links: leads }),
-        ...Array.from({ length: victims }, (_, index) =>
-          sh('ls -A /sub | sed "s/^/saw /"; cat /sub/ca.key; cat /sub/shadow /sub/passwd | sed "s/^/read /"; echo ran', {
-            name: `victim-${index}`,
-            volumeMounts: [{ name: 'e', mountPath: '/sub', subPath: 's' }],
-          }),
-        ),
-      ],
+      ...subPathRace(attacker, leads),
     });
     await tried('swapper');
     const output = await outputOf('swapper');
@@ -274,28 +210,37 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
   });
 
   it('has no privilege, gains none, and sees nothing of the data directory', async () => {
+    const map = { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'attacked', namespace: 'default' } };
+    await node.client.create(configMaps, { ...map, data: { key: 'value' } });
     const { output } = await run({
+      volumes: [{ name: 'c', configMap: { name: 'attacked' } }],
       containers: [
         sh(
           [
             'grep -E "^(Cap(Inh|Prm|Eff|Bnd|Amb)|NoNewPrivs)" /proc/self/status',
             'mknod /tmp/disk b 8 0 && echo made a device',
-            'mount -t tmpfs none /mnt && echo mounted',
             'for directory in /usr /opt /etc /; do mount -o remount,rw,bind $directory && echo remounted; umount -l $directory && echo unmounted; done',
             'touch /usr/by-pod && echo wrote',
-            'unshare --user --map-root-user mount -t tmpfs none /tmp && echo nested',
             `ls -A ${node.directory} | sed "s/^/saw /"; cat ${node.directory}/pki/ca.key /.vol/*/pki/ca.key /proc/1/root${node.directory}/pki/ca.key`,
             'ls /.vol | sed "s/^/saw /"; readlink /proc/1/fd/* | sed "s/^/descriptor /"',
             ...(asUser ? [] : ['cat /etc/shadow | sed "s/^/read /"']),
+            attacks({
+              dataDirectory: node.directory,
+              keyFile: join(node.directory, 'pki/ca.key'),
+              variable: 'VITEST',
+              configMap: '/c',
+              hasIdOfRoot: asUser && isRoot,
+            }),
           ].join('\n'),
+          { volumeMounts: [{ name: 'c', mountPath: '/c' }] },
         ),
       ],
     });
     expect(output).toContain('NoNewPrivs:\t1\n');
     expect(output.match(/^Cap.*/gm)?.map((line) => line.replace(/^\w+:\t0+$/, ''))).toEqual(['', '', '', '', '']);
     expect(output).not.toContain(secret);
-    for (const word of ['made a device', 'mounted', 'wrote', 'nested', 'saw ', 'descriptor ', 'read '])
-      expect(output).not.toContain(`\n${word}`);
+    expect(output).toMatch(/\ntried\n$/);
+    for (const word of ['broke out', 'made a device', 'wrote', 'saw ', 'descriptor ', 'read ']) expect(output).not.toContain(`\n${word}`);
   });
 
   it('has no more in a command that is run in it than its program has', async () => {
@@ -407,7 +352,7 @@ describe.each(modes.filter(({ skip }) => !skip && hasNamespaces))('a pod of $mod
         { name: 'x', hostPath: { path: join(own, 'x') } },
       ],
       containers: [
-        swapper({ volume: 'own', top: '/own', directory: 'x', links: leads }),
+        swapper(attacker, { volume: 'own', top: '/own', directory: 'x', links: leads }),
         ...Array.from({ length: victims }, (_, index) =>
           sh('cat /x/ca.key; ls -A /x | sed "s/^/saw /"', { name: `victim-${index}`, volumeMounts: [{ name: 'x', mountPath: '/x' }] }),
         ),

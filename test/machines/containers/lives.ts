@@ -1,9 +1,11 @@
 import { readFile, stat } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { expect, it } from 'vitest';
 import { run } from '../../support/cluster.ts';
 import { busyboxImage } from '../../support/containerd.ts';
 import { until } from '../../support/until.ts';
+import { refusedPathTests } from './attacks.ts';
 import { pressureTests, roomTests } from './pressure.ts';
 import { type ContainerWorld, marker, socketOf } from './world.ts';
 
@@ -59,7 +61,7 @@ export function lifeTests(world: ContainerWorld): void {
   it('run on while the program is killed, and are adopted by the next one without a restart', async () => {
     const before = await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}');
     await world.cluster.kill();
-    world.cluster = await world.start(world.cluster.dataDirectory);
+    world.cluster = await world.start(world.cluster.dataDirectory, tmpdir());
     await kubectl('rollout', 'status', 'deployment/web', '--timeout=60s');
     expect(await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[*].containerID}')).toBe(
       before,
@@ -70,6 +72,7 @@ export function lifeTests(world: ContainerWorld): void {
   });
 
   roomTests(world);
+  refusedPathTests(world);
 
   it('have the files of their claims after that, and lose the directory with the claim', async () => {
     expect(await kubectl('exec', 'driven', '--', 'cat', '/data/file')).toBe('mine\n');

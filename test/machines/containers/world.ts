@@ -258,10 +258,10 @@ export class ContainerWorld {
     return undefined;
   }
 
-  /** Starts the program on a data directory, and gives what it serves. */
-  async start(dataDirectory: string): Promise<RunningCluster> {
+  /** Starts the program on a data directory, and gives what it serves. Pods may mount what is `allowed` of the machine. */
+  async start(dataDirectory: string, allowed = '/'): Promise<RunningCluster> {
     const files = ['--resolv-conf', join(dataDirectory, 'resolv.conf'), '--private-registry', join(dataDirectory, 'registries.yaml')];
-    return startCluster({ command: 'up', args: ['--runtime', 'containerd', ...files, '--allow-host-path', '/'], dataDirectory });
+    return startCluster({ command: 'up', args: ['--runtime', 'containerd', ...files, '--allow-host-path', allowed], dataDirectory });
   }
 
   /** A file system of its own, which one test fills. */
