@@ -9,7 +9,7 @@ import type { ContainerWorld } from './world.ts';
 
 /** Volumes, seen from inside of containers. */
 export function volumeTests(world: ContainerWorld): void {
-  const { kubectl, apply, outputsOf, eventsOf } = world;
+  const { kubectl, apply, outputsOf, eventsOf, fieldOf } = world;
 
   it('find keys and fields in files with the modes that they ask for, as root and as others', async () => {
     const labels = { labels: { team: 'a' }, annotations: { note: 'first' } };
@@ -170,6 +170,38 @@ export function volumeTests(world: ContainerWorld): void {
     await until(async () => !/volumes\/memory|images\/image/.test(await readFile('/proc/self/mountinfo', 'utf8')), {
       what: 'the end of its memory and its image',
     });
+  });
+
+  it('start once the variable of a subPathExpr, which led out of the volume, has another value', async () => {
+    await apply({
+      apiVersion: 'v1',
+      kind: 'Pod',
+      metadata: { name: 'expanded', annotations: { part: '/tmp' } },
+      spec: {
+        restartPolicy: 'Never',
+        volumes: [{ name: 'e', emptyDir: {} }],
+        containers: [
+          {
+            name: 'main',
+            image: busyboxImage,
+            command: ['sh', '-c', 'touch /part/file && ls /e'],
+            env: [{ name: 'PART', valueFrom: { fieldRef: { fieldPath: "metadata.annotations['part']" } } }],
+            volumeMounts: [
+              { name: 'e', mountPath: '/e' },
+              { name: 'e', mountPath: '/part', subPathExpr: '$(PART)' },
+            ],
+          },
+        ],
+      },
+    });
+    const waiting = '.status.containerStatuses[0].state.waiting.reason';
+    await until(async () => (await fieldOf('expanded', waiting)) === 'CreateContainerConfigError', {
+      what: async () => `the refusal: ${await fieldOf('expanded', '.status.containerStatuses')}`,
+    });
+    await kubectl('annotate', '--overwrite', 'pod', 'expanded', 'part=below');
+    await kubectl('wait', 'pod/expanded', '--for=jsonpath={.status.phase}=Succeeded', '--timeout=40s');
+    expect(await kubectl('logs', 'expanded')).toBe('below\n');
+    await kubectl('delete', 'pod', 'expanded', '--wait=false');
   });
 
   it('keep the files of claims from pod to pod, with the group of the pod, and never leave the volume', async () => {
