@@ -243,8 +243,11 @@ function explain(err: unknown, { url, signal, gitdir }: Failed): SourceError {
   return unreachable(url, new Error(lastLineOf(message), { cause: err }));
 }
 
-/** git says much, progress included; the line that names the cause is the first of its own. */
+/** git says much, progress included; the line that names the cause is the first of its own, or that of ssh when git adds none. */
 const lastLineOf = (message: string): string =>
+  /((?:ssh|kex_exchange_identification): [^\r\n]*|Connection (?:closed|reset)[^\r\n]*)\s*fatal: Could not read from remote/.exec(
+    message,
+  )?.[1] ??
   message
     .split(/[\r\n]+/)
     .find((line) => /fatal:|error:/.test(line))

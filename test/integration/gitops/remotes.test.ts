@@ -438,6 +438,13 @@ describe.skipIf(!hasSshd)('an ssh remote (needs openssh-server)', () => {
   });
 
   it('refuses a key it does not know; no Secret is an error that says what it needs', async () => {
+    const away = await open('ssh://git@127.0.0.1:1/x.git', {
+      access: { ssh: { identity: server.identity, knownHosts: server.knownHosts } },
+    });
+    await expect(away.resolve({ branch: 'main' }, { signal })).rejects.toMatchObject({
+      message: expect.stringMatching(/cannot be reached: ssh: connect to host 127\.0\.0\.1 port 1: Connection refused$/),
+    });
+    await away.close();
     const stranger = { ssh: { identity: server.strangerIdentity, knownHosts: server.knownHosts } };
     const source = await open(server.url(repository.directory), { access: stranger });
     await expect(source.resolve({ branch: 'main' }, { signal })).rejects.toMatchObject({ reason: 'AuthenticationFailed' });
