@@ -510,7 +510,7 @@ function parseHttpUrl(value: string): string {
   return url.href.replace(/\/+$/, '');
 }
 
-const portFrom = (value: string | undefined, fallback: number): number => (value === undefined ? fallback : parsePort(value));
+const portFrom = (value: string | undefined, fallback: number): number => (value ? parsePort(value) : fallback);
 
 function parseCount(value: string): number {
   const count = Number(value);

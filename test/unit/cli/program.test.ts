@@ -87,6 +87,10 @@ it.each([
   });
 });
 
+it('takes an empty port in the environment for none', async () => {
+  expect((await run(['up', '--help'], { MIDSHIP_API_PORT: '', MIDSHIP_HTTP_PORT: '' })).result).toBe(0);
+});
+
 it('takes an empty KUBECONFIG for none', async () => {
   const { result } = await run(['gitops'], { KUBECONFIG: '' });
   expect(result).toMatchObject({ exitCode: 2, message: expect.stringContaining("'--kubeconfig <file>' not specified") });
