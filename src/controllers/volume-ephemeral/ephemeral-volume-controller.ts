@@ -1,15 +1,17 @@
 import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods, type Volume } from '../../api/core/v1/pod.ts';
-import { claimNameOf } from '../../api/core/v1/pod-claims.ts';
+import { claimKeysOf, claimNameOf } from '../../api/core/v1/pod-claims.ts';
 import type { New } from '../../client/client.ts';
 import { controllerOf, keyOf } from '../../machinery/object.ts';
 import { isAlreadyExists } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
-import { controllerKeyOf, controllerReference } from '../ownership.ts';
+import { controllerReference } from '../ownership.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 import { isNamespaceTerminating, messageOf } from '../refusals.ts';
+
+const byClaim = 'claims-of-ephemeral';
 
 /** Makes the claims of generic ephemeral volumes. Each belongs to its pod and goes with it. */
 export function createEphemeralVolumeController(dependencies: ControllerDependencies): Controller {
@@ -21,9 +23,11 @@ export function createEphemeralVolumeController(dependencies: ControllerDependen
   podInformer.addHandler(({ after }) => {
     if (after !== undefined && isEphemeral(after)) controller.enqueue(keyOf(after));
   });
+  podInformer.addIndex(byClaim, (pod) => (isEphemeral(pod) ? claimKeysOf(pod) : []));
   claims.addHandler(({ before, after }) => {
-    const key = after !== undefined || before === undefined ? undefined : controllerKeyOf(pods, before);
-    if (key !== undefined) controller.enqueue(key);
+    // It may have been another's, in the way of the pod's.
+    if (after === undefined && before !== undefined)
+      for (const pod of podInformer.byIndex(byClaim, keyOf(before))) controller.enqueue(keyOf(pod));
   });
   return controller;
 

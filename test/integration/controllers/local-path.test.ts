@@ -381,6 +381,8 @@ describe('[sig-storage] Ephemeral', () => {
     await createClaim('thief-tmp');
     await createPod('thief', '', { volumes: [{ name: 'tmp', ephemeral }] });
     expect(await reasonOf('thief', 'owner')).toContain('PVC default/thief-tmp was not created for pod default/thief (pod is not owner)');
+    await plane.client.delete(persistentVolumeClaims, { namespace, name: 'thief-tmp' });
+    await boundTo('thief');
   });
 });
 
