@@ -7,6 +7,7 @@ import { type VolumeAttachment, volumeAttachments } from '../../api/storage/v1/v
 import { taints } from '../../api/well-known.ts';
 import { attachmentNameOf, uniqueNameOf } from '../../lifecycle/csi-volume.ts';
 import { claimKeyOf } from '../../lifecycle/volume-matching.ts';
+import { isConditionTrue } from '../../machinery/conditions.ts';
 import { deepEqual } from '../../machinery/object.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
@@ -14,7 +15,7 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 
-/** Upstream's wait for a kubelet to unmount; after that the volume is taken from a node that may still write to it. */
+/** Upstream's wait for a kubelet to unmount; after that the volume is taken from a node that is not ready, and may still write to it. */
 const unmountWaitMs = 6 * 60_000;
 /** The bound of that wait is looked at so often. */
 const lookAgainMs = 30_000;
@@ -45,6 +46,8 @@ export function createAttachDetachController(dependencies: ControllerDependencie
   nodeInformer.addIndex(byListed, listedOn);
   /** Since when a volume is no longer wanted on a node, by name of the attachment. */
   const unwantedSince = new Map<string, number>();
+  /** Attachments to Nodes that were deleted after their kubelet had unmounted the volume. */
+  const unmounted = new Set<string>();
 
   const controller = createInformedController(dependencies, { name: 'attachdetach', reconcile });
   const enqueueOf = (pod: Pod): void => {
@@ -60,6 +63,7 @@ export function createAttachDetachController(dependencies: ControllerDependencie
   });
   attachments.addHandler(({ before, after }) => {
     const attachment = after ?? before;
+    if (after === undefined && before !== undefined) unmounted.delete(before.metadata.name);
     if (attachment !== undefined) for (const name of volumeNamesOf(attachment)) controller.enqueue(name);
   });
   drivers.addHandler(({ after }) => {
@@ -69,7 +73,11 @@ export function createAttachDetachController(dependencies: ControllerDependencie
   nodeInformer.addHandler(({ before, after }) => {
     if (before === undefined || (after !== undefined && deepEqual(after.status?.volumesInUse, before.status?.volumesInUse))) return;
     for (const attachment of attachments.byIndex(onNode, before.metadata.name)) {
-      for (const name of volumeNamesOf(attachment)) controller.enqueue(name);
+      for (const name of volumeNamesOf(attachment)) {
+        const volume = volumes.getByKey(name);
+        if (after === undefined && volume !== undefined && !isInUse(before, volume)) unmounted.add(attachment.metadata.name);
+        controller.enqueue(name);
+      }
     }
   });
   return controller;
@@ -95,19 +103,20 @@ export function createAttachDetachController(dependencies: ControllerDependencie
     for (const [nodeName, users] of wanted) {
       const attachment = existing.find(({ spec }) => spec.nodeName === nodeName);
       if (attachment !== undefined) await report({ volume, attachment, users }, signal);
+      else if (nodeInformer.getByKey(nodeName) === undefined) continue;
       else if (isExclusive(volume) && existing.length > 0) reportTaken({ volume, others: existing, users });
       else await attach(volume, nodeName, signal);
     }
     return waits ? { requeueAfterMs: lookAgainMs } : undefined;
   }
 
-  /** The pods that use a volume, by node. One that is being deleted uses it until it is gone. */
+  /** The pods that use a volume, by node. One that is being deleted uses it until it is gone, whether or not its Node is. */
   function podsByNode(volume: PersistentVolume): Map<string, Pod[]> {
     const found = new Map<string, Pod[]>();
     const claim = claimKeyOf(volume);
     for (const pod of claim === undefined ? [] : podInformer.byIndex(byClaim, claim)) {
       const { nodeName = '' } = pod.spec;
-      if (nodeInformer.getByKey(nodeName) !== undefined) found.set(nodeName, [...(found.get(nodeName) ?? []), pod]);
+      found.set(nodeName, [...(found.get(nodeName) ?? []), pod]);
     }
     return found;
   }
@@ -137,8 +146,10 @@ export function createAttachDetachController(dependencies: ControllerDependencie
     if (deletionTimestamp === undefined) {
       const since = unwantedSince.get(name) ?? clock.now();
       unwantedSince.set(name, since);
-      const isMounted = node !== undefined && volume !== undefined && node.status?.volumesInUse?.includes(uniqueNameOf(volume)) === true;
-      if (isMounted && !isOutOfService(node) && clock.now() - since < unmountWaitMs) return false;
+      // The machine of a Node that was deleted may run, and write.
+      const isMounted = volume !== undefined && (node === undefined ? !unmounted.has(name) : isInUse(node, volume));
+      const isForced = clock.now() - since >= unmountWaitMs && !isConditionTrue(node?.status?.conditions, 'Ready');
+      if (isMounted && !isForced && !isOutOfService(node)) return false;
       // Before the volume goes, as upstream: the kubelet mounts what is listed.
       if (node !== undefined && volume !== undefined) await listOnNode(node, volume, { isAttached: false, signal });
       await client
@@ -218,7 +229,9 @@ const isExclusive = ({ spec: { accessModes = [] } }: PersistentVolume): boolean 
   accessModes.every((mode) => mode === 'ReadWriteOnce' || mode === 'ReadWriteOncePod');
 
 /** A person says that the machine is off. */
-const isOutOfService = ({ spec }: Node): boolean => spec?.taints?.some(({ key }) => key === taints.outOfService) === true;
+const isOutOfService = (node: Node | undefined): boolean => node?.spec?.taints?.some(({ key }) => key === taints.outOfService) === true;
+
+const isInUse = ({ status }: Node, volume: PersistentVolume): boolean => status?.volumesInUse?.includes(uniqueNameOf(volume)) === true;
 
 function volumeNamesOf({ spec }: VolumeAttachment): readonly string[] {
   const name = spec.source?.persistentVolumeName;

@@ -98,6 +98,24 @@ const eventOf = (name: string, reason: string): Promise<string> =>
     },
     { what: `Event ${reason} of ${name}` },
   );
+const minute = 60_000;
+const setReady = (name: string, status: string) =>
+  plane.client.patch(
+    nodes,
+    { name },
+    { type: 'merge', body: { status: { conditions: [{ type: 'Ready', status }] } } },
+    { subresource: 'status' },
+  );
+let settling = 0;
+/** Waits until another volume came to a node and went: what was due before it has been looked at. */
+async function settled(nodeName: string): Promise<void> {
+  const name = `settling-${++settling}`;
+  await bound(name, 'd.example', ['ReadOnlyMany']);
+  await createPod(name, name, nodeName);
+  await attachmentOf(name, nodeName);
+  await deletePod(name);
+  await until(async () => (await attachmentsOf(name)).length === 0, { what: `${name} to be gone` });
+}
 const listed = async (name: string): Promise<readonly string[]> =>
   ((await plane.client.get(nodes, { name })).status?.volumesAttached ?? []).map((volume) => volume.name);
 
@@ -137,8 +155,35 @@ describe('[sig-storage] CSI attach', () => {
     await deletePod('other');
     await until(async () => (await attachmentsOf('other')).length === 0, { what: 'the other attachment to be gone' });
     expect(await attachmentsOf('data')).toHaveLength(1);
+    await setReady('n2', 'True');
+    clock.advance(7 * minute);
+    await settled('n2');
+    expect(await attachmentsOf('data')).toHaveLength(1);
     await patch(null);
     await until(async () => (await attachmentsOf('data')).length === 0, { what: 'the attachment to be gone', timeoutMs: 20_000 });
+  });
+
+  it('should take a volume from a node that is not ready, or was deleted, only after six minutes', async () => {
+    const { client } = plane;
+    for (const name of ['n3', 'n4']) {
+      await client.create(nodes, nodeOf(name));
+      await bound(name);
+      await createPod(name, name, name);
+      await attachmentOf(name, name);
+      const body = { status: { volumesInUse: [`kubernetes.io/csi/d.example^handle-${name}`] } };
+      await client.patch(nodes, { name }, { type: 'merge', body }, { subresource: 'status' });
+    }
+    await client.delete(nodes, { name: 'n4' });
+    await settled('n1');
+    expect(await attachmentsOf('n4')).toHaveLength(1);
+    for (const name of ['n3', 'n4']) await deletePod(name);
+    await settled('n2');
+    clock.advance(5 * minute);
+    await settled('n1');
+    for (const name of ['n3', 'n4']) expect(await attachmentsOf(name)).toHaveLength(1);
+    clock.advance(2 * minute);
+    for (const name of ['n3', 'n4'])
+      await until(async () => (await attachmentsOf(name)).length === 0, { what: `${name} without a volume` });
   });
 
   it('should attach a volume of many readers to several nodes', async () => {
