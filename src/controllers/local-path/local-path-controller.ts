@@ -167,6 +167,8 @@ function whyNoVolume({ spec }: PersistentVolumeClaim, nodeName: string, node: No
   if (nodeName === '') return 'configuration error, no node was specified';
   if (node === undefined) return `failed to get target node: nodes "${nodeName}" not found`;
   if (spec.selector !== undefined) return 'claim.Spec.Selector is not supported';
+  // An empty directory is no copy of what the claim names.
+  if ((spec.dataSource ?? spec.dataSourceRef ?? undefined) !== undefined) return 'claim.Spec.DataSource is not supported';
   if (spec.volumeMode === 'Block') return 'block volumes are not supported';
   if ((spec.accessModes ?? []).some((mode) => mode !== 'ReadWriteOnce' && mode !== 'ReadWriteOncePod')) {
     return 'NodePath only supports ReadWriteOnce and ReadWriteOncePod (1.22+) access modes';

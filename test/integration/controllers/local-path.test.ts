@@ -240,6 +240,10 @@ describe('[sig-storage] the class local-path', () => {
     expect(await eventOf('many', 'ProvisioningFailed')).toBe(
       'failed to provision volume with StorageClass "local-path": NodePath only supports ReadWriteOnce and ReadWriteOncePod (1.22+) access modes',
     );
+    await createClaim('copy', { dataSource: { kind: 'PersistentVolumeClaim', name: 'many' } });
+    await createPod('copy', 'copy');
+    expect(await eventOf('copy', 'ProvisioningFailed')).toContain('claim.Spec.DataSource is not supported');
+    await plane.client.delete(pods, { namespace, name: 'copy' }, { gracePeriodSeconds: 0 });
     await createClass('at-once', { volumeBindingMode: 'Immediate' });
     await createClaim('at-once', { storageClassName: 'at-once' });
     expect(await eventOf('at-once', 'ProvisioningFailed')).toContain('configuration error, no node was specified');
