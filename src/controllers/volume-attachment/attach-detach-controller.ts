@@ -15,7 +15,7 @@ import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { isPodFinished } from '../pod-conditions.ts';
 
-/** Upstream's wait for a kubelet to unmount; after that the volume is taken from a node that is not ready, and may still write to it. */
+/** Upstream's wait for a kubelet to unmount. After that the volume leaves a node that is not ready, though it may still write to it. */
 const unmountWaitMs = 6 * 60_000;
 /** The bound of that wait is looked at so often. */
 const lookAgainMs = 30_000;
