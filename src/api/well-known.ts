@@ -89,6 +89,8 @@ export const annotations = {
   serverAddress: 'midship.dev/server-address',
   serverPort: 'midship.dev/server-port',
   serverPage: 'midship.dev/server-page',
+  /** Pushes to the built-in Git remote since the start of the server. */
+  serverPushes: 'midship.dev/server-pushes',
   serverVersion: 'midship.dev/server-version',
   /** The name of the server in the store. */
   serverId: 'midship.dev/server-id',

@@ -28,6 +28,8 @@ export interface SharedIdentity extends ServerAddress {
   readonly version: string;
   /** The address of the page, once it is known. */
   pageUrl(): string | undefined;
+  /** Pushes that its Git remote took since the start: other servers then copy the repository. */
+  pushes(): number;
   keys(): ServerKeys;
 }
 
@@ -130,7 +132,7 @@ export function createIdentityLease({ client, hostname, uid, shared: own, clock,
   };
 }
 
-function annotationsOf({ address, port, serverId, version, pageUrl, keys }: SharedIdentity): Readonly<Record<string, string>> {
+function annotationsOf({ address, port, serverId, version, pageUrl, pushes, keys }: SharedIdentity): Readonly<Record<string, string>> {
   const page = pageUrl();
   const { revision, encryption } = keys();
   return {
@@ -140,7 +142,7 @@ function annotationsOf({ address, port, serverId, version, pageUrl, keys }: Shar
     [annotations.serverVersion]: version,
     [annotations.serverKeysRevision]: String(revision),
     [annotations.serverEncryptionKeys]: formatDigests(encryption),
-    ...(page === undefined ? {} : { [annotations.serverPage]: page }),
+    ...(page === undefined ? {} : { [annotations.serverPage]: page, [annotations.serverPushes]: String(pushes()) }),
   };
 }
 

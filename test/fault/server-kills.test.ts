@@ -1,3 +1,5 @@
+import { readFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deployments } from '../../src/api/apps/v1/deployment.ts';
 import { type ConfigMap, configMaps } from '../../src/api/core/v1/config-map.ts';
@@ -6,7 +8,8 @@ import { createLog } from '../../src/base/log.ts';
 import type { HttpClient } from '../../src/client/http-client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { tryGet } from '../../src/client/try-get.ts';
-import { isStatusError } from '../../src/machinery/status-error.ts';
+import { isNotFound, isStatusError } from '../../src/machinery/status-error.ts';
+import { run } from '../support/cluster.ts';
 import { hasEtcd } from '../support/etcd.ts';
 import { cloneRepository, type WorkTree } from '../support/git.ts';
 import { type Servers, startServers } from '../support/servers.ts';
@@ -48,6 +51,20 @@ async function countUp(client: HttpClient, isOver: () => boolean, errors: string
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
   return versions;
+}
+
+/** The server that has the built-in Git remote. */
+async function homeOf({ all, store }: Servers): Promise<number> {
+  const { stdout } = await run('etcdctl', [
+    '--endpoints',
+    store.replace('etcd://', ''),
+    'get',
+    '--print-value-only',
+    '/midship/meta/git-home',
+  ]);
+  const { serverId } = JSON.parse(stdout) as { readonly serverId: string };
+  const ids = await Promise.all(all.map(({ dataDirectory }) => readFile(join(dataDirectory, 'server-id'), 'utf8')));
+  return ids.findIndex((id) => id.trim() === serverId);
 }
 
 describe.skipIf(!hasEtcd)('three servers behind a balancer, each killed in turn (needs etcd)', () => {
@@ -114,6 +131,53 @@ describe.skipIf(!hasEtcd)('three servers behind a balancer, each killed in turn 
           .catch((err: unknown) => (isStatusError(err) && err.reason === 'AlreadyExists' ? undefined : Promise.reject(err))),
       errors,
     );
+
+  it('follow Git also while the server that has the remote is gone', { timeout: 180_000 }, async () => {
+    const clone = await cloneRepository(servers.all[0]?.endpoints.git ?? '', 'healed');
+    const pushed = (value: string) =>
+      clone.commit(`Set ${value}`, {
+        'healed.yaml': `apiVersion: v1\nkind: ConfigMap\nmetadata: { name: healed, namespace: default }\ndata: { value: ${value} }\n`,
+      });
+    const healed = { namespace: 'default', name: 'healed' };
+    /** The ConfigMap with this value, when it is another object than `gone`. */
+    const applied = (value: string, gone?: ConfigMap) =>
+      until(
+        async () => {
+          const found = await tryGet(client, configMaps, healed).catch(() => undefined);
+          return found?.data?.value === value && found.metadata.uid !== gone?.metadata.uid ? found : undefined;
+        },
+        { ...patience, what: `the value is ${value}` },
+      );
+    await pushed('first');
+    await clone.git('push', '--quiet', 'origin', 'HEAD:main');
+    const gone = await applied('first');
+    const home = await homeOf(servers);
+    const sha = await clone.git('rev-parse', 'HEAD');
+    for (const { dataDirectory } of servers.all) {
+      const copied = () =>
+        run('git', ['--git-dir', join(dataDirectory, 'git/cluster.git'), 'rev-parse', 'main']).then(
+          ({ stdout }) => stdout.trim() === sha.trim(),
+        );
+      await until(copied, { ...patience, what: 'each server has the commit' });
+    }
+    servers.all[home]?.signal('SIGKILL');
+    await servers.all[home]?.ended;
+    await retried(() => client.delete(configMaps, healed).catch((err: unknown) => (isNotFound(err) ? undefined : Promise.reject(err))), []);
+    await applied('first', gone);
+    const other = servers.all[(home + 1) % 3]?.endpoints.git ?? '';
+    await expect(clone.git('push', '--quiet', other, 'HEAD:main')).rejects.toThrow(/Git remote/);
+    await servers.restart(home);
+    await pushed('second');
+    await until(
+      () =>
+        clone.git('push', '--quiet', other, 'HEAD:main').then(
+          () => true,
+          () => undefined,
+        ),
+      { ...patience, what: 'the push is taken' },
+    );
+    await applied('second');
+  });
 
   it('show no error that a retry does not hide, and miss and double nothing', { timeout: 300_000 }, async () => {
     const end = new AbortController();

@@ -18,7 +18,8 @@ import { explainStartFailure } from '../explain.ts';
 import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
 import { type Led, serverLeaseOf } from './elections.ts';
-import { createPassedRemote, findGitHome } from './git-home.ts';
+import { createHomeLookup, createPassedRemote, findGitHome } from './git-home.ts';
+import { createGitMirror, guardCopy } from './git-mirror.ts';
 import { startGitRemote } from './git-remote.ts';
 import { createGitOps } from './gitops.ts';
 import { cachedSecrets, startIngress } from './ingress.ts';
@@ -162,13 +163,15 @@ async function compose(
       informers,
       builder,
       redactor,
+      onPush: () => void controlPlane.announcePush(),
       pageUrl: () => page.url,
     }),
   );
   // The built-in remote lives on one of several servers.
   const home = controlPlane.shared === undefined || repository !== undefined ? undefined : await findGitHome(controlPlane.shared);
   const isHome = home === undefined || home.serverId === controlPlane.shared?.serverId;
-  const gitMount = isHome ? remote.mount : createPassedRemote({ home, informers, caCertificate: pki.caCertificate });
+  const away = isHome ? undefined : createHomeLookup(home, informers);
+  const gitMount = away === undefined ? remote.mount : createPassedRemote({ home: away, caCertificate: pki.caCertificate });
   const mounts = [gitMount, ...(gitOps === undefined ? [] : [gitOps.mount])];
   const { elections } = controlPlane;
   const page: Page = await running(
@@ -189,18 +192,30 @@ async function compose(
     }),
   );
   await controlPlane.announcePage(page.endpoints.page ?? page.url);
+  if (away !== undefined) {
+    const mirror = createGitMirror({
+      home: away,
+      gitdir: filesOf(dataDirectory).repository,
+      temporaryDirectory: filesOf(dataDirectory).gitCache,
+      token: remote.token,
+      caCertificate: pki.caCertificate,
+      clock,
+      log: log.child({ component: 'git-mirror' }),
+    });
+    await start([mirror]);
+  }
   if (gitOps !== undefined) {
     const startGitOps = (led?: Led): Promise<Running> =>
       gitOps.start({
         led,
         pageUrl: page.url,
-        opener: remote.opener,
+        openSource: away === undefined ? remote.opener.open : guardCopy(remote.opener.open, { home: away, informers, pageUrl: page.url }),
         onRefusal: (err) => onWarning(`The API refuses the source and app of the cluster; the next try follows: ${err.message}`),
         onRenamed: (note) => onStep('Renamed', note),
         onPathHint: onWarning,
       });
     if (elections === undefined) await running(startGitOps());
-    else if (isHome) await start([elections.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop))]);
+    else await start([elections.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop))]);
     await start([gitOps.webhooks]);
   }
   const seeded = seedDirectory === undefined ? undefined : 'with the examples';

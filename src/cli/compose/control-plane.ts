@@ -97,6 +97,8 @@ export interface ControlPlane extends Running {
   retire(): Promise<void>;
   /** Tells other servers the address of the page. */
   announcePage(url: string): Promise<void>;
+  /** Lets the other servers know that the built-in Git remote took a push. */
+  announcePush(): Promise<void>;
 }
 
 export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
@@ -345,6 +347,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   };
   await learnSecrets({ client: ownClient, redactor, log });
   let pageUrl: string | undefined;
+  let pushes = 0;
   const uid = randomUUID();
   const identity = createIdentityLease({
     client: ownClient,
@@ -359,6 +362,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
             port: Number(new URL(apiServer.url).port),
             version,
             pageUrl: () => pageUrl,
+            pushes: () => pushes,
             keys: liveKeys.known,
           },
         }),
@@ -428,6 +432,10 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     },
     async announcePage(url) {
       pageUrl = url;
+      if (storage.shared !== undefined) await identity.renew();
+    },
+    async announcePush() {
+      pushes += 1;
       if (storage.shared !== undefined) await identity.renew();
     },
   };

@@ -20,9 +20,33 @@ export async function findGitHome({ records, serverId }: SharedStore): Promise<G
   return JSON.parse((await records.create('git-home', JSON.stringify(own))).text) as GitHome;
 }
 
+/** The home of the built-in remote, for the other servers. */
+export interface HomeLookup extends GitHome {
+  /** Its Lease; undefined while it is away. */
+  lease(): Lease | undefined;
+  /** The address of its page; undefined while it is away. */
+  page(): string | undefined;
+  /** Calls back when its Lease changes. */
+  onChange(listener: () => void): () => void;
+}
+
+export function createHomeLookup(home: GitHome, informers: InformerSet): HomeLookup {
+  const known = informers.get(leases);
+  const isItsLease = ({ metadata }: Lease): boolean => metadata.annotations?.[annotations.serverId] === home.serverId;
+  const lease = (): Lease | undefined => [...known.list({ namespace: 'kube-system' })].find(isItsLease);
+  return {
+    ...home,
+    lease,
+    page: () => lease()?.metadata.annotations?.[annotations.serverPage],
+    onChange: (listener) =>
+      known.addHandler(({ before, after }: { readonly before?: Lease; readonly after?: Lease }) => {
+        if (isItsLease((after ?? before) as Lease)) listener();
+      }),
+  };
+}
+
 export interface PassedRemoteOptions {
-  readonly home: GitHome;
-  readonly informers: InformerSet;
+  readonly home: HomeLookup;
   /** PEM: signed the certificate of a page that speaks HTTPS. */
   readonly caCertificate: string;
 }
@@ -31,17 +55,12 @@ export interface PassedRemoteOptions {
 const idleTimeoutMs = 120_000;
 
 /** Passes requests for the built-in remote to its home, as they are: the home asks for the password. */
-export function createPassedRemote({ home, informers, caCertificate }: PassedRemoteOptions): HttpMount {
-  const known = informers.get(leases);
-  const pageOf = (): string | undefined =>
-    [...known.list({ namespace: 'kube-system' })].find(
-      ({ metadata }: Lease) => metadata.annotations?.[annotations.serverId] === home.serverId,
-    )?.metadata.annotations?.[annotations.serverPage];
+export function createPassedRemote({ home, caCertificate }: PassedRemoteOptions): HttpMount {
   return {
     prefix: '/git/',
     acceptsAnyHost: true,
     handle: (request, response) => {
-      const page = pageOf();
+      const page = home.page();
       if (page === undefined) refuse(response, `the server on ${home.host}, which has the Git remote, is away`);
       else pass(request, response, { page, caCertificate, home });
     },

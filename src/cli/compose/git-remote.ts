@@ -22,6 +22,8 @@ export interface GitRemoteOptions extends Surroundings {
   readonly informers: InformerSet;
   readonly builder: Builder;
   readonly redactor: Redactor;
+  /** A push to the repository of the cluster is complete. */
+  onPush(): void;
   /** Gives the address of the page, which serves `mount`. Called when a request comes. */
   pageUrl(): string;
 }
@@ -35,7 +37,7 @@ export interface GitRemote extends Running {
 }
 
 export function startGitRemote(options: GitRemoteOptions): Promise<GitRemote> {
-  const { configuration, repositories, client, informers, builder, redactor, pageUrl, clock, log } = options;
+  const { configuration, repositories, client, informers, builder, redactor, onPush, pageUrl, clock, log } = options;
   const files = filesOf(configuration.dataDirectory);
   return startPart(options, async ({ start }) => {
     const thread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
@@ -53,7 +55,10 @@ export function startGitRemote(options: GitRemoteOptions): Promise<GitRemote> {
         gitdir,
         writable,
         onReceiving: (push) => opener.expectPush(path, push),
-        onPush: () => opener.notifyPush(path),
+        onPush() {
+          opener.notifyPush(path);
+          onPush();
+        },
       });
     }
     const checkPush = createPushCheck({ client, informers, clock, builder, redactor });

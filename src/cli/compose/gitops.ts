@@ -16,7 +16,7 @@ import { createEngine, type Engine } from '../../gitops/engine.ts';
 import { createPathHint } from '../../gitops/path-hint.ts';
 import type { Builder } from '../../gitops/render/builder.ts';
 import { followRepository } from '../../gitops/root-app.ts';
-import type { SourceOpener } from '../../gitops/sources/open-source.ts';
+import type { OpenSource } from '../../gitops/sources/open-source.ts';
 import { createWebhooks } from '../../gitops/webhooks/webhooks.ts';
 import type { Configuration } from '../configuration.ts';
 import type { ControlPlane } from './control-plane.ts';
@@ -41,7 +41,7 @@ export interface GitOpsStart {
   readonly led: Led | undefined;
   /** Address of the page; the built-in remote is below it. */
   readonly pageUrl: string;
-  readonly opener: SourceOpener;
+  readonly openSource: OpenSource;
   /** The API refuses what the cluster follows; the write is tried again. */
   onRefusal(err: Error): void;
   /** An app of an earlier version got another name. */
@@ -70,7 +70,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
     mount: webhooks.mount,
     webhooks,
     inspection: () => running,
-    start: ({ led, pageUrl, opener, onRefusal, onRenamed, onPathHint }) =>
+    start: ({ led, pageUrl, openSource, onRefusal, onRenamed, onPathHint }) =>
       startPart({ ...options, signal: led?.signal ?? signal }, async ({ start, onClose }) => {
         const ofEngine = metrics.branch();
         onClose(async () => ofEngine.end());
@@ -97,7 +97,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
           ...dependencies('midship'),
           informers: led?.informers ?? informers,
           client: writer,
-          openSource: opener.open,
+          openSource,
           feed: activity,
           redactor,
           gitopsMetrics: ofEngine.metrics,

@@ -15,6 +15,8 @@ import { type ServerRef, timedOut, unreachable } from './server-refs.ts';
 export interface SystemGit {
   listRefs(url: string, prefix: string, signal: AbortSignal): Promise<readonly ServerRef[]>;
   fetch(request: FetchRequest & { readonly url: string }, signal: AbortSignal): Promise<void>;
+  /** Makes the branches and tags of `gitdir` those of the repository at `url`, all or none of them. */
+  mirror(request: { readonly gitdir: string; readonly url: string }, signal: AbortSignal): Promise<void>;
 }
 
 export interface SystemGitOptions {
@@ -28,6 +30,7 @@ export interface SystemGitOptions {
 /** Bytes that a fetch may add to the disk. They are checked while it runs, because the server decides what it sends. */
 const maxPackBytes = 1024 * 1024 * 1024;
 const sizeCheckMs = 500;
+const fetchOptions = ['--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance', '--quiet'];
 
 export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: SystemGitOptions): SystemGit {
   return {
@@ -36,8 +39,11 @@ export function createSystemGit({ access, url: ownUrl, temporaryDirectory }: Sys
       return parseRefs(output).filter(({ name }) => name.startsWith(prefix));
     },
     async fetch({ gitdir, url, ref, depth }, signal) {
-      const options = ['--no-tags', '--no-write-fetch-head', '--no-recurse-submodules', '--no-auto-maintenance', '--quiet'];
-      await run(['fetch', ...options, `--depth=${depth}`, '--', url, ref], url, signal, gitdir);
+      await run(['fetch', ...fetchOptions, '--no-tags', `--depth=${depth}`, '--', url, ref], url, signal, gitdir);
+    },
+    async mirror({ gitdir, url }, signal) {
+      const refs = ['+refs/heads/*:refs/heads/*', '+refs/tags/*:refs/tags/*'];
+      await run(['fetch', ...fetchOptions, '--atomic', '--prune', '--', url, ...refs], url, signal, gitdir);
     },
   };
 

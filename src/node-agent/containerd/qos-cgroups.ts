@@ -33,7 +33,10 @@ const classes: Readonly<Record<QosClass, readonly string[]>> = {
   BestEffort: [top, 'besteffort'],
 };
 
-/** @throws ContainerdError where no group can be made: no limit would hold, and runc starts nothing. @param root  the machine's, but in tests */
+/**
+ * @param root  the machine's, but in tests
+ * @throws ContainerdError where no group can be made: no limit would hold, and runc starts nothing
+ */
 export async function openQosCgroups(root = mountPoint): Promise<QosCgroups> {
   const access = await openCgroups({ root, ownGroups: await readFile('/proc/self/cgroup', 'utf8'), isRoot: process.getuid?.() === 0 });
   if (access.version === undefined) {

@@ -44,6 +44,7 @@ describe('the endpoints of several API servers', () => {
         port,
         version: '1',
         pageUrl: () => undefined,
+        pushes: () => 0,
         keys: () => ({ revision: 1, encryption: { writes: [], reads: [] } }),
       },
       clock: own,

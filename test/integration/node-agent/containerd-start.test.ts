@@ -60,7 +60,7 @@ it.each([
   ['1.7.0-rc.1', undefined],
   ['1.10.2', undefined],
   ['containerd of mine', undefined],
-])('of the version %j, %s is too old', (text, version) => {
+])('a containerd that says %j is refused as %s', (text, version) => {
   const refuse = () => refuseOld(text, '/run/c.sock');
   if (version === undefined) refuse();
   else expect(refuse).toThrow(`containerd ${version} (/run/c.sock) is older than 1.7`);
