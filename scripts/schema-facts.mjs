@@ -223,8 +223,7 @@ export const descriptions = {
   [`${autoscaling}.HorizontalPodAutoscaler#spec`]: 'The workload, its bounds and the metrics that decide.',
   [`${autoscaling}.HorizontalPodAutoscaler#status`]: 'Last observed state. Written by the autoscaler.',
   [`${autoscaling}.HorizontalPodAutoscalerSpec`]: 'The workload, its bounds and the metrics that decide.',
-  [`${autoscaling}.HorizontalPodAutoscalerSpec#behavior`]:
-    'Speed of the changes. Without it the defaults of its fields hold.',
+  [`${autoscaling}.HorizontalPodAutoscalerSpec#behavior`]: 'Speed of the changes. Without it the defaults of its fields hold.',
   [`${autoscaling}.HorizontalPodAutoscalerSpec#maxReplicas`]: 'Most pods; not less than `minReplicas`.',
   [`${autoscaling}.HorizontalPodAutoscalerSpec#metrics`]:
     'Metrics; the one that asks for most pods decides. Default: CPU at 80 per cent of the requests.',

@@ -80,6 +80,11 @@ export function formatScore(rows: readonly AreaScore[]): string {
   ].join('\n');
 }
 
+const maxPath = 40;
+
+/** Only the end of a long path, so that its line fits the page. */
+const shortened = (path: string): string => (path.length > maxPath ? `…/${path.split('/').slice(-2).join('/')}` : path);
+
 /** The disagreements, by reason and then in order. */
 export function formatDisagreements(outcomes: readonly Outcome[], reasonOf: (outcome: Outcome) => string): string {
   const byReason = new Map<string, string[]>();
@@ -87,9 +92,8 @@ export function formatDisagreements(outcomes: readonly Outcome[], reasonOf: (out
     if (outcome.differences.length === 0) continue;
     const reason = reasonOf(outcome);
     const lines = byReason.get(reason) ?? [];
-    lines.push(
-      `- \`${placeOf(outcome)}\` ${outcome.exchange.title || `${outcome.exchange.method} ${outcome.exchange.path.split('?', 1)[0]}`}`,
-    );
+    const { title, method, path } = outcome.exchange;
+    lines.push(`- \`${placeOf(outcome)}\` ${title || `${method} ${shortened(path.split('?', 1)[0] ?? '')}`}`);
     byReason.set(reason, lines);
   }
   return [...byReason].map(([reason, lines]) => `**${reason}** (${lines.length})\n\n${lines.join('\n')}`).join('\n\n');
