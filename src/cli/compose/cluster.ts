@@ -1,5 +1,6 @@
 import { unregisterMetricsApi } from '../../apiserver/resource-metrics/registration.ts';
 import { systemClock } from '../../base/clock.ts';
+import type { Component } from '../../base/component.ts';
 import { type ActivityFeed, createActivityFeed } from '../../base/contracts/activity.ts';
 import type { Overview } from '../../base/contracts/overview.ts';
 import type { Log } from '../../base/log.ts';
@@ -17,7 +18,7 @@ import type { Endpoints } from '../data-directory.ts';
 import { explainStartFailure } from '../explain.ts';
 import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
-import { type Led, serverLeaseOf } from './elections.ts';
+import { type Elections, type Led, serverLeaseOf } from './elections.ts';
 import { createHomeLookup, createPassedRemote, findGitHome } from './git-home.ts';
 import { createGitMirror, guardCopy } from './git-mirror.ts';
 import { startGitRemote } from './git-remote.ts';
@@ -192,18 +193,6 @@ async function compose(
     }),
   );
   await controlPlane.announcePage(page.endpoints.page ?? page.url);
-  if (away !== undefined) {
-    const mirror = createGitMirror({
-      home: away,
-      gitdir: filesOf(dataDirectory).repository,
-      temporaryDirectory: filesOf(dataDirectory).gitCache,
-      token: remote.token,
-      caCertificate: pki.caCertificate,
-      clock,
-      log: log.child({ component: 'git-mirror' }),
-    });
-    await start([mirror]);
-  }
   if (gitOps !== undefined) {
     const startGitOps = (led?: Led): Promise<Running> =>
       gitOps.start({
@@ -214,8 +203,22 @@ async function compose(
         onRenamed: (note) => onStep('Renamed', note),
         onPathHint: onWarning,
       });
+    const lead = (all: Elections): Component => all.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop));
     if (elections === undefined) await running(startGitOps());
-    else await start([elections.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop))]);
+    else if (away === undefined) await start([lead(elections)]);
+    else {
+      const mirror = createGitMirror({
+        home: away,
+        gitdir: filesOf(dataDirectory).repository,
+        temporaryDirectory: filesOf(dataDirectory).gitCache,
+        token: remote.token,
+        caCertificate: pki.caCertificate,
+        clock,
+        log: log.child({ component: 'git-mirror' }),
+        onUsable: whileUsable(() => lead(elections), surroundings.signal),
+      });
+      await start([mirror]);
+    }
     await start([gitOps.webhooks]);
   }
   const seeded = seedDirectory === undefined ? undefined : 'with the examples';
@@ -243,3 +246,14 @@ async function compose(
 /** Without a node of this machine there are simulated ones at most, and those that join. */
 const withoutOwnNode = (configuration: Configuration): Configuration =>
   configuration.disabled?.includes('node') === true ? { ...configuration, runtime: 'simulated' } : configuration;
+
+/** Competes for the work while the copy of this server is usable, and gives the work back when the copy is not. */
+function whileUsable(create: () => Component, signal: AbortSignal): (isUsable: boolean) => Promise<void> {
+  let competing: Component | undefined;
+  return async (isUsable) => {
+    if (isUsable === (competing !== undefined)) return;
+    const before = competing;
+    competing = isUsable ? create() : undefined;
+    await (competing === undefined ? before?.stop() : competing.start({ signal }));
+  };
+}

@@ -68,7 +68,8 @@ export function createElections(options: ElectionsOptions): Elections {
   const metrics = createLeaderElectionMetrics(options.metrics);
   const known = informers.get(leases);
   const leading = new Set<ServerLease>();
-  const components: Component[] = [];
+  const components = new Set<Component>();
+  let isRetired = false;
 
   function followedOf(name: ServerLease): FollowedLease {
     const { namespace } = serverLeaseOf(name);
@@ -100,7 +101,8 @@ export function createElections(options: ElectionsOptions): Elections {
   return {
     identity,
     async retire() {
-      await Promise.all(components.map((component) => component.stop()));
+      isRetired = true;
+      await Promise.all([...components].map((component) => component.stop()));
     },
     led(name, start) {
       const abort = new AbortController();
@@ -143,14 +145,16 @@ export function createElections(options: ElectionsOptions): Elections {
       const component: Component = {
         name: `leader of ${name}`,
         async start() {
+          if (isRetired) return;
+          components.add(component);
           ended = compete();
         },
         async stop() {
           abort.abort(new LeadershipLost('the server stops'));
           await ended;
+          components.delete(component);
         },
       };
-      components.push(component);
       return component;
     },
   };

@@ -26,13 +26,24 @@ export interface GitMirrorOptions {
   readonly caCertificate: string;
   readonly clock: Clock;
   readonly log: Log;
+  /** The copy is as the home has it, or the home is away. False: the home can do what this server cannot. */
+  onUsable(isUsable: boolean): Promise<void>;
 }
 
 /**
  * Copies the built-in repository from its home after each push, so that GitOps goes on at this server when the home is away. The home
  * alone takes pushes.
  */
-export function createGitMirror({ home, gitdir, temporaryDirectory, token, caCertificate, clock, log }: GitMirrorOptions): Component {
+export function createGitMirror({
+  home,
+  gitdir,
+  temporaryDirectory,
+  token,
+  caCertificate,
+  clock,
+  log,
+  onUsable,
+}: GitMirrorOptions): Component {
   const abort = new AbortController();
   let unfollow: () => void = () => undefined;
   let cancel: () => void = () => undefined;
@@ -51,7 +62,9 @@ export function createGitMirror({ home, gitdir, temporaryDirectory, token, caCer
     const url = `${page}/git/cluster.git`;
     const access = { username: 'midship', password: token, ...(page.startsWith('https:') ? { ca: caCertificate } : {}) };
     const signal = AbortSignal.any([abort.signal, AbortSignal.timeout(fetchTimeoutMs)]);
-    await createSystemGit({ access, url, temporaryDirectory }).mirror({ gitdir, url }, signal);
+    const git = createSystemGit({ access, url, temporaryDirectory });
+    // A home that has lost its repository makes an empty one, and the copies may be all that is left.
+    if ((await git.listRefs(url, 'refs/heads/', signal)).length > 0) await git.mirror({ gitdir, url }, signal);
   }
 
   async function look(): Promise<void> {
@@ -66,6 +79,7 @@ export function createGitMirror({ home, gitdir, temporaryDirectory, token, caCer
       if (!isFailing) log.warn({ err, home: home.host }, 'Could not copy repository of Git remote');
       isFailing = true;
     }
+    if (!abort.signal.aborted) await onUsable(!isFailing);
     if (!abort.signal.aborted) cancel = clock.after(isFailing ? retryMs : pollMs, next);
   }
 
