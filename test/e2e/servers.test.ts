@@ -313,7 +313,7 @@ describe.skipIf(whyNoPage !== undefined)(`the pages on three control planes (ski
       const directory = directories[n - 1] ?? '';
       const script = block
         .replaceAll('/var/lib/midship', directory)
-        .replaceAll('/var/lib/etcd', join(directory, 'etcd'))
+        .replaceAll('/var/lib/etcd', join(home, `etcd-${who}`))
         .replaceAll(/192\.168\.1\.1(\d)/g, (_, at: string) => machines.address(Number(at) + 1))
         .replaceAll('--token-file server-token', `--token-file ${directories[0]}/server-token`);
       const variables = { HOME: home, PATH: `${home}/bin:${process.env.PATH}`, MIDSHIP_DATA_DIR: directory };
