@@ -65,7 +65,8 @@ it('writes for each node that enforces policies the rules of its own pods, and n
   expect(own?.groups?.[0]?.addresses).toEqual(['10.42.2.2']);
   expect(own?.pods).toEqual([{ uid: server, ingress: own?.ruleSets?.[0]?.name }]);
   expect(JSON.stringify(own)).not.toContain('hunter2');
-  const other = await specOf('n2');
+  // Each node has an object of its own, and they come one after the other.
+  const other = await until(() => specOf('n2'), { what: 'the object of n2' });
   expect([other?.groups, other?.ruleSets, other?.pods?.length]).toEqual([[], [], 1]);
   expect(await namesOf()).toEqual(['n1', 'n2']);
 });
