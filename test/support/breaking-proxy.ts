@@ -11,6 +11,8 @@ export interface BreakingProxy {
   block(isBlocked: boolean): void;
   /** Passes nothing on from now on, of old and of new connections, and breaks none: a network that loses every packet. */
   hold(): void;
+  /** The same for answers alone: requests arrive. */
+  holdAnswers(): void;
   /** Passes on again, with what was held. */
   release(): void;
   stop(): void;
@@ -26,6 +28,7 @@ export interface ProxyTarget {
 /** @param target  looked at for each new connection */
 export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingProxy> {
   const sockets = new Set<Socket>();
+  const upstreams = new Set<Socket>();
   let isHeld = false;
   const keep = (socket: Socket): void => {
     sockets.add(socket);
@@ -42,12 +45,16 @@ export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingP
     const upstream = connect({ host, port, noDelay: true });
     keep(client);
     keep(upstream);
+    upstreams.add(upstream);
     client.pipe(upstream);
     if (edit === undefined) upstream.pipe(client);
     else upstream.on('data', (chunk: Buffer) => client.write(chunk.toString('latin1').replaceAll(edit[0], edit[1]), 'latin1'));
     if (isHeld) for (const socket of [client, upstream]) socket.pause();
     client.on('close', () => upstream.destroy());
-    upstream.on('close', () => client.destroy());
+    upstream.on('close', () => {
+      upstreams.delete(upstream);
+      client.destroy();
+    });
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const cut = (): void => {
@@ -64,6 +71,9 @@ export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingP
     hold() {
       isHeld = true;
       for (const socket of sockets) socket.pause();
+    },
+    holdAnswers() {
+      for (const socket of upstreams) socket.pause();
     },
     release() {
       isHeld = false;

@@ -14,7 +14,7 @@ import type { EtcdEvent, TxnAnswer, TxnRequest } from './messages.ts';
  * A call whose answer was lost may have been done, or may be done later. Its outcome is found out, and not reported as an error:
  *
  * - Updates and deletions are sent again as they are. They win now, or another write has won. Then the first change after the
- *   expected revision says whether it was ours.
+ *   expected revision says whether it was the same update. A deletion has no author: when one is found, the outcome stays unknown.
  * - A creation must not be sent again just so, because absence comes back. It compares a fence, a key of this server. Once that is
  *   raised, the first try can never be done later, because it compared the old one.
  */
@@ -118,8 +118,9 @@ export function createEtcdWrites({ client, live, keys, serverId, clock }: EtcdWr
         const answer = await client.txn(request);
         if (answer.succeeded) return await acknowledge(answer.revision);
         const lost = await lose(answer);
-        const own = isSettling ? await findOwn(request.read, expected, text) : undefined;
-        return own === undefined ? lost : { ok: true, revision: own };
+        const first = isSettling ? await firstChange(request.read, expected + 1, live.position) : undefined;
+        if (text === undefined && first?.type === 'delete') throw unknownDeletion();
+        return first?.type === 'put' && first.text === text ? { ok: true, revision: first.revision } : lost;
       } catch (err) {
         if (!isOpen(err)) throw err;
         if (clock.monotonicMs() > deadline) throw unknownOutcome(err);
@@ -127,14 +128,6 @@ export function createEtcdWrites({ client, live, keys, serverId, clock }: EtcdWr
         await pause();
       }
     }
-  }
-
-  /** The revision of the first change of a key after `expected` when that is the write in question. */
-  async function findOwn(key: string, expected: number, text: string | undefined): Promise<number | undefined> {
-    const first = await firstChange(key, expected + 1, live.position);
-    if (first === undefined) return undefined;
-    // Nobody can say who deleted; the key is gone as the caller wanted.
-    return (text === undefined ? first.type === 'delete' : first.type === 'put' && first.text === text) ? first.revision : undefined;
   }
 
   async function create(key: string, value: Value): Promise<WriteResult> {
@@ -305,6 +298,16 @@ function translate(err: unknown): unknown {
     return tooLarge(maxTextBytes);
   return new StatusError({ code: 500, reason: 'InternalError', message: `etcd refused a write: ${err.message}`, cause: err });
 }
+
+/** Our memory may be behind, so the deletion may be older than the request; and the object may be back. */
+const unknownDeletion = (): StatusError =>
+  new StatusError({
+    code: 504,
+    reason: 'Timeout',
+    message:
+      'etcd lost the answer to this deletion. The version that it named is deleted, and etcd does not say by which request. ' +
+      'Get the object: when it is there, delete it again',
+  });
 
 const unknownOutcome = (cause: unknown): StatusError =>
   new StatusError({

@@ -51,9 +51,6 @@ export function revisionsOfValues(history: readonly HistoryRecord[]): ReadonlyMa
   return revisions;
 }
 
-/** A server gives up to settle a write so long after it began, and its client may have gone before. */
-const settledAfterMs = 10_000;
-
 /** The one copy of a key. */
 interface State {
   /** Undefined: the key is absent. */
@@ -62,8 +59,6 @@ interface State {
   readonly revision: number | undefined;
   /** Highest revision so far: none later is lower. */
   readonly last: number;
-  /** End of the newest deletion, for a second one that deleted the same version. */
-  readonly deletedUntil: number;
 }
 
 interface Step {
@@ -104,7 +99,7 @@ class Search {
   }
 
   run(): readonly string[] {
-    const absent: State = { value: undefined, revision: undefined, last: 0, deletedUntil: Number.NEGATIVE_INFINITY };
+    const absent: State = { value: undefined, revision: undefined, last: 0 };
     if (this.#search(absent, 0)) return [];
     const verdict = this.#tried > this.#maxSteps ? `not decided after ${this.#maxSteps} steps` : 'has no order';
     return [`Linearizable: ${this.#key} ${verdict}: ${this.#deepest.why}`];
@@ -135,7 +130,7 @@ class Search {
       enabled = this.#enabled(from);
     }
     if (!this.#steps.some(({ isOptional }, index) => !isOptional && this.#done[index] === 0)) return true;
-    const id = `${before.value} ${before.revision} ${before.last} ${before.deletedUntil} ${from} ${enabled.join()}`;
+    const id = `${before.value} ${before.revision} ${before.last} ${from} ${enabled.join()}`;
     if (this.#failed.has(id)) return undo();
     this.#note(before, enabled);
     const lowest = this.#byRevision.find((index) => this.#done[index] === 0);
@@ -197,7 +192,7 @@ function stepOf(call: Call, revisions: ReadonlyMap<string, number>): Step {
 
 /** The state after a step; undefined when the call cannot have been answered so. */
 function next(state: State, { call, revision, changes }: Step): State | undefined {
-  const { verb, value, expected, outcome, start, end } = call;
+  const { verb, value, expected, outcome } = call;
   const isPresent = state.value !== undefined;
   if (!changes) {
     const fits = {
@@ -212,14 +207,9 @@ function next(state: State, { call, revision, changes }: Step): State | undefine
     return fits ? state : undefined;
   }
   if (expected !== undefined && isPresent && state.revision !== expected) return undefined;
-  if (verb === 'delete') {
-    const until = outcome.kind === 'unknown' ? end + settledAfterMs : end;
-    if (isPresent) return { value: undefined, revision: undefined, last: state.last, deletedUntil: Math.max(until, state.deletedUntil) };
-    // The store cannot say who deleted. So two that deleted one version at the same time may both hear that it is done.
-    return state.deletedUntil >= start ? state : undefined;
-  }
+  if (verb === 'delete') return isPresent ? { value: undefined, revision: undefined, last: state.last } : undefined;
   if (verb === 'create' && isPresent) return undefined;
   if ((verb === 'update' || verb === 'patch') && !isPresent) return undefined;
   if (revision !== undefined && revision <= state.last) return undefined;
-  return { value, revision, last: revision ?? state.last, deletedUntil: state.deletedUntil };
+  return { value, revision, last: revision ?? state.last };
 }

@@ -258,6 +258,27 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(await everything(etcd)).toEqual(before);
   });
 
+  it.each([{ by: 'this server' }, { by: 'another one' }])('does not claim a deletion by $by when its answer was lost', async ({ by }) => {
+    const isOwn = by === 'this server';
+    const etcd = await start();
+    const proxy = await startBreakingProxy(etcd.endpoints[0] as { host: string; port: number });
+    ends.push(async () => proxy.stop());
+    const [near, far] = [await open(etcd), await open({ endpoints: [proxy] }, { serverId: 'two' })];
+    const first = await near.create('k', { text: '1' });
+    const created = first.ok ? first.revision : 0;
+    await until(() => far.currentRevision >= created, { what: 'the second server has seen the key' });
+    if (isOwn) proxy.holdAnswers();
+    else proxy.hold();
+    const deleted = far.delete('k', created);
+    if (!isOwn) await near.delete('k', created);
+    await until(async () => (await near.get('k')) === undefined, { what: 'the key is gone' });
+    await near.create('k', { text: '2' });
+    proxy.release();
+    proxy.cut();
+    await expect(deleted).rejects.toMatchObject({ code: 504, message: expect.stringContaining('does not say by which request') });
+    expect(await near.get('k')).toMatchObject({ text: '2' });
+  });
+
   it('reads the changes of the past to their end when connections break meanwhile', async () => {
     const etcd = await start();
     const direct = await open(etcd);
