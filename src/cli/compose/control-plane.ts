@@ -27,6 +27,7 @@ import type { TurnGate } from '../../base/turn-gate.ts';
 import type { Client } from '../../client/client.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import { createInformerSet } from '../../client/informer-set.ts';
+import { waitingClient } from '../../client/waiting-client.ts';
 import { learnSecrets } from '../../gitops/apply/plan/secret-values.ts';
 import { redactEvent } from '../../gitops/engine.ts';
 import { formatAddress, parseRange } from '../../machinery/addresses.ts';
@@ -102,6 +103,15 @@ export interface ControlPlane extends Running {
 }
 
 export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
+
+/** Longer than etcd needs for a new leader, and than a call takes to leave a member that hangs. */
+const storeWaitMs = 30_000;
+const storeIsAway = (err: Error): Failure =>
+  new Failure('the store does not answer in time', {
+    why: `The start waited ${storeWaitMs / 1_000} s: ${err.message}.`,
+    fix: 'Check that more than half of the members of etcd run: etcdctl endpoint status --cluster. Then start again.',
+    cause: err,
+  });
 
 /** Starts the store, which is also the lock of the data directory, the API over it, the caches, the controllers and the scheduler. */
 export function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -195,6 +205,8 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     metrics: metrics.apiserver,
   });
   const ownClient = createLocalClient({ kubeApi, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
+  // A member of etcd that hangs is left after seconds, and the start goes on then.
+  const patientClient = waitingClient(ownClient, { clock, forMs: storeWaitMs, signal: options.signal, giveUp: storeIsAway });
   const frontProxy = await openPki({ ...authorities.frontProxy, clock });
   const events = createEventQueue({
     client: clientFor('system:midship:events'),
@@ -227,7 +239,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   };
   const keepJoinTokenFile = (bootstrapToken?: string): Promise<void> =>
     keepJoinToken({
-      client: ownClient,
+      client: patientClient,
       caCertificate: pki.caCertificate,
       path: files.joinToken,
       bootstrapToken,
@@ -239,7 +251,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     signingKey,
     kubeApi,
     encryption: encryption.configuration,
-    client: ownClient,
+    client: patientClient,
     keepJoinToken: machines === undefined ? undefined : keepJoinTokenFile,
     onFailure,
     clock,
@@ -304,7 +316,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     log: log.child({ component: 'apiserver' }),
     version,
   });
-  await bootstrapAccess(ownClient, { admitsMachines: machines !== undefined });
+  await bootstrapAccess(patientClient, { admitsMachines: machines !== undefined });
   await start([audit, apiServer]);
   const serviceRange: ServiceRange = {
     serviceCidr,
@@ -320,13 +332,13 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   };
   await bootstrap({
     ...serviceRange,
-    client: ownClient,
+    client: patientClient,
     apiAddress: machines?.nodeAddress ?? ownAddress(configuration),
     apiPort: Number(new URL(apiServer.url).port),
     isShared: storage.shared !== undefined,
     authorities: { clientCa: pki.caCertificate, requestHeaderCa: frontProxy.caCertificate },
   });
-  await keepIngressClass(ownClient, servesIngresses(configuration));
+  await keepIngressClass(patientClient, servesIngresses(configuration));
   if (machines !== undefined) {
     await keepJoinTokenFile(machines.bootstrapToken);
   }
@@ -345,7 +357,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     },
     stop: async () => undefined,
   };
-  await learnSecrets({ client: ownClient, redactor, log });
+  await learnSecrets({ client: patientClient, redactor, log });
   let pageUrl: string | undefined;
   let pushes = 0;
   const uid = randomUUID();
