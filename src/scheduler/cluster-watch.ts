@@ -4,6 +4,7 @@ import type { Informer } from '../client/informer.ts';
 import { isPodLeaving, nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { SchedulerCache } from './cache.ts';
+import { holdSame } from './held-requests.ts';
 import type { Nominator } from './nominator.ts';
 import type { ChangeListener } from './plugin.ts';
 import { createShapeReader, type PodRecord } from './pod-record.ts';
@@ -70,8 +71,8 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
       cache.setPod(record, nodeName);
       if (before === undefined || nodeNameOf(before) === undefined) onChange('AssignedPodAdded', { pod: record });
       // A shape is the same object as long as nothing that other pods look at has changed.
-      else if (known?.shape !== record.shape) onChange('AssignedPodChanged', { pod: record });
-      else if (before.metadata.deletionTimestamp !== pod.metadata.deletionTimestamp) onChange('AssignedPodChanged', { pod: record });
+      else if (known?.shape !== record.shape || before.metadata.deletionTimestamp !== pod.metadata.deletionTimestamp)
+        onChange('AssignedPodChanged', { pod: record, ...(known === undefined ? {} : { podBefore: known }) });
     }
     if (queued !== undefined) observe(queued, pod);
   }
@@ -134,6 +135,7 @@ function isSameForUs(before: Pod, after: Pod): boolean {
     before.status?.resourceClaimStatuses === after.status?.resourceClaimStatuses &&
     before.status?.phase === after.status?.phase &&
     // Preemption spares the pod that has run for longer.
-    before.status?.startTime === after.status?.startTime
+    before.status?.startTime === after.status?.startTime &&
+    holdSame(before, after)
   );
 }

@@ -177,6 +177,8 @@ export interface Changed {
   readonly node?: NodeRecord;
   /** The pod on a node: as it is now, or as it was when it is gone. */
   readonly pod?: PodRecord;
+  /** The same pod before, when it changed. */
+  readonly podBefore?: PodRecord;
   /** An object of another kind, before and after; one of the two is absent when it came or went. */
   readonly before?: KubeObject;
   readonly after?: KubeObject;

@@ -1,8 +1,10 @@
 import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../lifecycle/node-selector.ts';
+import { nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelector, nothing } from '../machinery/selector.ts';
+import { type HeldRequests, heldRequestsOf } from './held-requests.ts';
 import { type HostPort, hostPortsOf } from './host-ports.ts';
 import { type PodRequests, requestsOf } from './requests.ts';
 
@@ -76,7 +78,12 @@ type ShapeSource = Pick<
   | 'tolerations'
   | 'topologySpreadConstraints'
   | 'volumes'
-> & { readonly labels: Readonly<Record<string, string>> | undefined; readonly namespace: string; readonly resources: unknown };
+> & {
+  readonly labels: Readonly<Record<string, string>> | undefined;
+  readonly namespace: string;
+  readonly resources: unknown;
+  readonly held: HeldRequests | undefined;
+};
 
 /** Remembers the shape of each owner's newest pods, so that a thousand replicas are parsed once. */
 export interface ShapeReader {
@@ -171,6 +178,7 @@ function sourceOf(pod: Pod): ShapeSource {
     labels: metadata.labels,
     namespace: metadata.namespace ?? '',
     resources: (spec as { readonly resources?: unknown }).resources,
+    held: nodeNameOf(pod) === undefined ? undefined : heldRequestsOf(pod),
   } as ShapeSource;
 }
 
@@ -184,7 +192,7 @@ function shapeOf(source: ShapeSource, owner: ReturnType<typeof controllerOf>): P
   return {
     ownerUid: owner?.uid,
     spreadsByOwner: owner !== undefined && spreadKinds.has(owner.kind),
-    requests: requestsOf(spec),
+    requests: requestsOf(spec, source.held),
     priority: source.priority ?? 0,
     mayPreempt: source.preemptionPolicy !== 'Never',
     hostPorts: hostPortsOf(spec),

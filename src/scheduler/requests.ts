@@ -1,5 +1,6 @@
 import type { Container, PodSpec } from '../api/core/v1/pod.ts';
 import { milliValueOf, wholeValueOf } from '../machinery/quantity.ts';
+import type { HeldRequests } from './held-requests.ts';
 
 /** Amounts of the resources every node has, and of extended ones by name. CPU in thousandths, all others in units or bytes. */
 export interface Amounts {
@@ -26,17 +27,18 @@ type Quantities = Readonly<Record<string, string>>;
  * Resources that a pod takes from a node. It is the sum of its containers and sidecars. The largest init container, with the sidecars
  * started before it, counts when that is more. The overhead of its runtime class is added.
  *
+ * @param held  requests of containers that count instead of those of the spec
  * @see Kubernetes concepts, "Sidecar containers", "Resource sharing within containers"
  */
-export function requestsOf(spec: PodSpec): PodRequests {
+export function requestsOf(spec: PodSpec, held?: HeldRequests): PodRequests {
   const running = new Tally();
-  for (const container of spec.containers) running.add(requestsOfContainer(container));
+  for (const container of spec.containers) running.add(requestsOfContainer(container, held));
   let peak: Tally | undefined;
   if (spec.initContainers !== undefined) {
     const sidecars = new Tally();
     peak = new Tally();
     for (const container of spec.initContainers) {
-      const wanted = requestsOfContainer(container);
+      const wanted = requestsOfContainer(container, held);
       if ((container as { readonly restartPolicy?: string }).restartPolicy === 'Always') {
         running.add(wanted);
         sidecars.add(wanted);
@@ -78,8 +80,8 @@ interface Wanted {
   readonly assumed?: boolean;
 }
 
-function requestsOfContainer(container: Container): Wanted {
-  const quantities = container.resources?.requests ?? {};
+function requestsOfContainer({ name, resources }: Container, held: HeldRequests | undefined): Wanted {
+  const quantities = held?.[name] ?? resources?.requests ?? {};
   return { quantities, scored: quantities, assumed: true };
 }
 

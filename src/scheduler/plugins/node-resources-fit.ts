@@ -48,6 +48,16 @@ function shortage(requests: PodRequests, node: NodeRecord, isIgnored: (name: str
   return { reasons: [...(flat?.reasons ?? []), ...reasons], resolvable: resolvable && flat?.resolvable !== false };
 }
 
+/** A pod was resized to less of something that the waiting one requests. */
+function givesBack({ shape: { requests: wanted } }: PodRecord, { pod, podBefore }: Changed): boolean {
+  if (pod === undefined || podBefore === undefined) return true;
+  const [now, before] = [pod.shape.requests, podBefore.shape.requests];
+  if (now === before) return false;
+  const flat = (['milliCpu', 'memory', 'ephemeralStorage'] as const).some((name) => wanted[name] > 0 && now[name] < before[name]);
+  const amountOf = ({ extended }: PodRequests, name: string) => extended?.get(name) ?? 0;
+  return flat || [...(wanted.extended?.keys() ?? [])].some((name) => amountOf(now, name) < amountOf(before, name));
+}
+
 /** Arguments of the plugin in a profile. */
 export interface NodeResourcesFitArgs {
   /** Names and, for groups, names before the slash of extended resources that are not looked at. */
@@ -80,6 +90,7 @@ export const nodeResourcesFit: PluginFactory = (_, args) => {
         NodeAllocatableChanged: mayHoldIt,
         // Every pod that leaves makes room for one more, whatever it had requested.
         AssignedPodDeleted: 'always',
+        AssignedPodChanged: givesBack,
         PodChanged: 'always',
       },
       prepare: ({ shape }) => ({ filter: (node) => shortageOf(shape, node) }),
