@@ -1,5 +1,5 @@
-import { rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { rm, statfs, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { ensureBareRepository } from './bare-repository.ts';
 import { gitConfig, isolatedEnvironment, runGit } from './git-command.ts';
 
@@ -20,6 +20,8 @@ const synced = gitConfig({ 'core.fsync': 'all', 'core.fsyncMethod': 'fsync' });
  * git reads each ref twice for a bundle, and leaves out one that a push moved in between. A bundle of a busy repository
  * can lack its branch. The refs are therefore read once, into a repository beside `file` that nothing else writes to and
  * that borrows the objects.
+ *
+ * @throws Error with the code ENOSPC when the disk of `file` is full
  */
 export async function createBundle({ gitdir, file, signal }: BundleOptions): Promise<boolean> {
   const git = (args: readonly string[], env: Readonly<Record<string, string>> = {}): Promise<string> =>
@@ -32,6 +34,10 @@ export async function createBundle({ gitdir, file, signal }: BundleOptions): Pro
     await writeFile(join(still, 'packed-refs'), `${refs}\n`);
     await git(['--git-dir', still, 'bundle', 'create', '--quiet', file, '--all'], { GIT_OBJECT_DIRECTORY: join(gitdir, 'objects') });
     return true;
+  } catch (err) {
+    // git does not always say that a disk is full. It has not one block left then.
+    const { bavail } = await statfs(dirname(file));
+    throw bavail === 0 && err instanceof Error ? Object.assign(err, { code: 'ENOSPC' }) : err;
   } finally {
     await rm(still, { recursive: true, force: true });
   }

@@ -14,6 +14,7 @@ import { openStoppedBackup } from '../../../src/cli/compose/stopped-cluster.ts';
 import { startStoreFill } from '../../../src/cli/compose/store-fill.ts';
 import { filesOf } from '../../../src/cli/configuration.ts';
 import { restore } from '../../../src/cli/restore.ts';
+import { createBundle } from '../../../src/gitops/sources/bundle.ts';
 import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';
 import { newRepository, temporaryDirectory } from '../../support/git.ts';
 
@@ -89,6 +90,14 @@ describe.skipIf(!canMount)('a full disk (needs root)', () => {
     const again = await openSqliteStorage({ path: files.database });
     expect((await again.get('core/configmaps/default/a'))?.text).toHaveLength(part === 'store' ? tooMuch.length : 2);
     await again.close();
+  });
+
+  it('is known where git names another cause', async () => {
+    const tree = await newRepository('backup', { 'a.txt': 'a' });
+    await writeFile(join(disk, 'others'), Buffer.alloc(1024 * 1024));
+    const bundle = createBundle({ gitdir: join(tree.directory, '.git'), file: join(disk, 'cluster.bundle') });
+    await expect(bundle).rejects.toMatchObject({ code: 'ENOSPC', message: expect.not.stringMatching(/No space left|Out of diskspace/) });
+    expect(await readdir(disk)).toEqual(['others']);
   });
 
   it.each(['objects', 'files', 'repository'])('ends midship restore while it writes %s, and leaves nothing', async (part) => {
