@@ -1,4 +1,5 @@
 import type { Command, Option } from 'commander';
+import type { Taint } from '../api/core/v1/node.ts';
 import { redactUrl } from '../base/redact-url.ts';
 import type { Setting } from './configuration.ts';
 
@@ -31,7 +32,17 @@ export function settingsOf(command: Command, environment: NodeJS.ProcessEnv): re
 function textOf({ long, defaultValueDescription, defaultValue }: Option, value: unknown): string {
   if (value === undefined) return '';
   if (long === '--write-kubeconfig-mode') return `0${Number(value).toString(8)}`;
-  if (Array.isArray(value) && value.length === 0) return value === defaultValue ? (defaultValueDescription ?? '') : '';
-  const texts = (Array.isArray(value) ? value : [value]).map(String);
+  const texts = [value].flat().flatMap(wordsOf);
+  if (texts.length === 0) return value === defaultValue ? (defaultValueDescription ?? '') : '';
   return texts.map((text) => (text.includes('://') ? redactUrl(text) : text)).join(', ');
+}
+
+/** A value of a flag as it is given: labels and arguments of a kubelet are records of `KEY=VALUE`, taints are objects. */
+function wordsOf(value: unknown): readonly string[] {
+  if (typeof value !== 'object' || value === null) return [String(value)];
+  if ('key' in value && 'effect' in value) {
+    const { key, value: text, effect } = value as Taint;
+    return [`${key}${text === undefined ? '' : `=${text}`}:${effect}`];
+  }
+  return Object.entries(value).flatMap(([key, texts]) => [texts].flat().map((text) => `${key}=${text}`));
 }

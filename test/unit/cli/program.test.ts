@@ -166,6 +166,15 @@ it('shows where each value of the configuration comes from, and no password', ()
     { name: '--runtime', value: 'process', from: 'default' },
   ]);
   expect(JSON.stringify(settings)).not.toContain('hidden');
+
+  const server = program.commands.find((command) => command.name() === 'server');
+  if (server === undefined) throw new Error('there is no server');
+  const ofNode = () => settingsOf(server, environment).filter(({ name }) => /^--(?:node-label|node-taint|kubelet-arg)$/.test(name));
+  expect(ofNode().map(({ value }) => value)).toEqual(['none', 'none', "a kubelet's defaults"]);
+  const given = ['node-label=a=b', 'node-label=c=', 'node-taint=only=web:NoExecute', 'node-taint=x:NoSchedule'];
+  const limits = ['eviction-hard=nodefs.available<5%,pid.available<9', 'eviction-soft=memory.available<1Gi'];
+  server.parseOptions([...given, ...limits.map((limit) => `kubelet-arg=${limit}`)].map((flag) => `--${flag}`));
+  expect(ofNode().map(({ value }) => value)).toEqual(['a=b, c=', 'only=web:NoExecute, x:NoSchedule', limits.join(', ')]);
 });
 
 it('shows the configuration of a start without flags where no cluster was started', async () => {
