@@ -15,7 +15,7 @@ import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
 import { isForbidden, isNotFound } from '../machinery/status-error.ts';
-import type { Finding } from './doctor.ts';
+import type { Finding, Problem } from './doctor.ts';
 
 /** So many problems of one check are shown. */
 const maxShown = 10;
@@ -44,7 +44,7 @@ const clockToleranceMs = 2_000;
 async function checkServers(client: HttpClient, now: () => number): Promise<readonly Finding[]> {
   const check = 'servers';
   const found = await listAll(client, leases);
-  if (found === undefined) return [{ check, result: 'note', what: 'this user may not list leases' }];
+  if (found === undefined) return [mayNotList(check, 'leases')];
   const servers = found.filter(({ metadata }) => metadata.annotations?.[annotations.serverId] !== undefined);
   if (servers.length === 0) return [];
   const elected = found.filter(({ metadata }) => serverLeases.has(keyOf({ metadata })));
@@ -56,7 +56,14 @@ async function checkServers(client: HttpClient, now: () => number): Promise<read
   if (problems.length > 0) return shown(check, problems);
   const versions = new Set(servers.map(({ metadata }) => metadata.annotations?.[annotations.serverVersion] ?? ''));
   return versions.size > 1
-    ? [{ check, result: 'note', what: `they are of versions ${[...versions].sort().join(' and ')}; upgrade the rest, one after the other` }]
+    ? [
+        {
+          check,
+          result: 'note',
+          what: `they are of versions ${[...versions].sort().join(' and ')}`,
+          fix: 'Upgrade the rest, one after the other.',
+        },
+      ]
     : [{ check, result: 'ok', what: `${servers.length} ${servers.length === 1 ? 'is' : 'are'} there, and each work has a leader` }];
 }
 
@@ -100,8 +107,6 @@ function judgeLeader(lease: Lease, now: number): Problem | undefined {
   };
 }
 
-type Problem = Pick<Finding, 'what' | 'why' | 'fix'>;
-
 interface Check<T> {
   readonly check: string;
   judge(object: T): Problem | undefined;
@@ -113,7 +118,7 @@ async function checkEach<T extends KubeObject>(
   { check, judge }: Check<T>,
 ): Promise<readonly Finding[]> {
   const items = await listAll(client, resource);
-  if (items === undefined) return [{ check, result: 'note', what: `this user may not list ${resource.resource}` }];
+  if (items === undefined) return [mayNotList(check, resource.resource)];
   const problems = items.flatMap((object) => judge(object) ?? []);
   if (problems.length === 0)
     return items.length === 0 ? [] : [{ check, result: 'ok', what: `${items.length} ${items.length === 1 ? 'is' : 'are'} ready` }];
@@ -122,9 +127,27 @@ async function checkEach<T extends KubeObject>(
 
 function shown(check: string, problems: readonly Problem[]): readonly Finding[] {
   const rest = problems.length - maxShown;
-  const more: readonly Finding[] = rest > 0 ? [{ check, result: 'problem', what: `and ${rest} more` }] : [];
+  const more: readonly Finding[] =
+    rest > 0
+      ? [
+          {
+            check,
+            result: 'problem',
+            what: `and ${rest} more`,
+            why: `The first ${maxShown} of a check are shown.`,
+            fix: 'Repair those, then run midship doctor again.',
+          },
+        ]
+      : [];
   return [...problems.slice(0, maxShown).map((problem): Finding => ({ check, result: 'problem', ...problem })), ...more];
 }
+
+const mayNotList = (check: string, resources: string): Finding => ({
+  check,
+  result: 'note',
+  what: `this user may not list ${resources}`,
+  fix: 'Use the kubeconfig of an administrator: --kubeconfig FILE.',
+});
 
 /** Undefined when this user may not; empty on a cluster that has no such kind. */
 async function listAll<T extends KubeObject>(client: HttpClient, resource: Resource<T>): Promise<readonly T[] | undefined> {
@@ -157,7 +180,9 @@ function judgeNode(node: KubeObject & Conditioned): Problem | undefined {
   const fix = `See: kubectl describe node ${name}`;
   if (ready?.status !== 'True') return { what: `node ${name} is not ready`, why: ready?.message ?? 'It has never reported.', fix };
   const pressed = conditions.find(({ type, status }) => pressures.includes(type) && status === 'True');
-  return pressed === undefined ? undefined : { what: `node ${name} reports ${pressed.type}`, why: pressed.message ?? '', fix };
+  return pressed === undefined
+    ? undefined
+    : { what: `node ${name} reports ${pressed.type}`, why: pressed.message ?? 'It takes no new pods until that has passed.', fix };
 }
 
 const readyOf = ({ status }: { readonly status?: { readonly conditions?: readonly Condition[] } }): Condition | undefined =>
@@ -187,7 +212,7 @@ async function checkAdmission(client: HttpClient): Promise<readonly Finding[]> {
   const lists = await Promise.all(
     [validatingWebhookConfigurations, mutatingWebhookConfigurations].map((resource) => listAll(client, resource)),
   );
-  if (lists.includes(undefined)) return [{ check, result: 'note', what: 'this user may not list webhook configurations' }];
+  if (lists.includes(undefined)) return [mayNotList(check, 'webhook configurations')];
   const configurations = lists.flatMap((list) => list ?? []);
   if (configurations.length === 0) return [];
   const problems: Problem[] = [];

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
-import { readdir, stat, statfs } from 'node:fs/promises';
+import { readdir, stat } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { promisify } from 'node:util';
 import { authorityFiles } from '../base/pki/authority.ts';
@@ -10,6 +10,7 @@ import { readSettings } from './config.ts';
 import { filesOf } from './configuration.ts';
 import type { Endpoints } from './data-directory.ts';
 import type { DoctorOptions, Finding } from './doctor.ts';
+import { checkDisk } from './doctor-disk.ts';
 import { holderOf } from './explain.ts';
 import { Failure } from './failure.ts';
 import { repairCheck } from './repair.ts';
@@ -31,7 +32,14 @@ export async function checkDirectory(options: DirectoryOptions): Promise<readonl
     ...(running === undefined ? await checkPorts(options) : []),
     ...(isThere
       ? [await checkClock(options), await checkPermissions(dataDirectory), await checkCertificates(options), await checkStore(options)]
-      : [{ check: 'data', result: 'note' as const, what: `${dataDirectory} has no cluster yet` }]),
+      : [
+          {
+            check: 'data',
+            result: 'note' as const,
+            what: `${dataDirectory} has no cluster yet`,
+            fix: `Start one: midship up --data-dir ${dataDirectory}`,
+          },
+        ]),
   ];
 }
 
@@ -56,37 +64,6 @@ async function checkGit(): Promise<Finding> {
     ? { check, result: 'problem', what: `${text} is too old`, why: 'Pushes and fetches need a newer one.', fix }
     : { check, result: 'ok', what: text };
 }
-
-/** Below it the kubelet reports DiskPressure, and no pod is assigned to the node. */
-const minDiskShare = 0.1;
-const minInodeShare = 0.05;
-
-async function checkDisk(dataDirectory: string): Promise<Finding> {
-  const check = 'disk';
-  const place = await nearestDirectory(dataDirectory);
-  const { bsize, blocks, bavail, files, ffree } = await statfs(place);
-  const free = `${sizeText(bavail * bsize)} of ${sizeText(blocks * bsize)} are free for ${dataDirectory}`;
-  const fix = `Make room on the file system of ${place} (df -h, df -i), or start with another --data-dir.`;
-  if (bavail < blocks * minDiskShare)
-    return { check, result: 'problem', what: free, why: 'Below a tenth nodes take no new pods, and a full disk refuses writes.', fix };
-  // Some file systems make inodes as they need them, and report none.
-  if (files > 0 && ffree < files * minInodeShare)
-    return {
-      check,
-      result: 'problem',
-      what: `${ffree} of ${files} inodes are free`,
-      why: 'Without one no file can be made, whatever room there is.',
-      fix,
-    };
-  return { check, result: 'ok', what: free };
-}
-
-async function nearestDirectory(path: string): Promise<string> {
-  for (let at = path; ; at = dirname(at)) if ((await tryStat(at)) !== undefined || dirname(at) === at) return at;
-}
-
-const sizeText = (bytes: number): string =>
-  bytes >= 1024 ** 3 ? `${(bytes / 1024 ** 3).toFixed(1)} GiB` : `${Math.floor(bytes / 1024 ** 2)} MiB`;
 
 /** The ports of the last start, or those that a start would take now. */
 async function checkPorts({ dataDirectory, environment }: DirectoryOptions): Promise<readonly Finding[]> {
@@ -211,7 +188,8 @@ async function checkStore({ dataDirectory, running, openStore }: DirectoryOption
     return {
       check,
       result: 'note',
-      what: 'it is in etcd, which says how it is: etcdctl endpoint status --cluster, and etcdctl alarm list',
+      what: 'it is in etcd, which says how it is',
+      fix: 'See: etcdctl endpoint status --cluster, and etcdctl alarm list',
     };
   }
   if (running !== undefined)

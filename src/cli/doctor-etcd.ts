@@ -27,7 +27,15 @@ export async function checkEtcd(kubeconfigFile: string): Promise<readonly Findin
   } catch (err) {
     // The checks of the cluster say when it does not answer.
     const why = err instanceof Failure ? err.why : (err as Error).message;
-    return [{ check, result: 'note', what: 'the metrics of the server cannot be read, which say how its store is', why }];
+    return [
+      {
+        check,
+        result: 'note',
+        what: 'the metrics of the server cannot be read, which say how its store is',
+        why,
+        fix: 'Use the kubeconfig of an administrator: --kubeconfig FILE.',
+      },
+    ];
   }
 }
 
@@ -73,9 +81,9 @@ function judgeMembers(endpoints: readonly Sample[], hasLeader: number | undefine
     }),
   );
   if (hasLeader === 1 || (hasLeader === undefined && silent.length < endpoints.length)) return findings;
-  const noLeader: Finding = {
+  const noLeader = {
     check,
-    result: 'problem',
+    result: 'problem' as const,
     what: hasLeader === undefined ? 'no member answers' : 'it has no leader',
     why: 'Without a quorum of members nothing is written, and reads are refused.',
     fix: 'Start members until more than half run: etcdctl endpoint status --cluster. If they are lost: etcdutl snapshot restore',

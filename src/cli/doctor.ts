@@ -9,15 +9,18 @@ import { type ExitCode, Failure } from './failure.ts';
 import { wrapText, writeResult } from './output.ts';
 import type { RepairContext } from './repair.ts';
 
-/** The result of one check. A note names what this machine lacks, and what is not needed by default. */
-export interface Finding {
-  readonly check: string;
-  readonly result: 'ok' | 'note' | 'problem';
+/** The result of one check: it passed, or it says what to do. A note names what this machine lacks, and what is not needed by default. */
+export type Finding =
+  | { readonly check: string; readonly result: 'ok'; readonly what: string }
+  | ({ readonly check: string; readonly result: 'note'; readonly why?: string } & Pick<Problem, 'what' | 'fix'>)
+  | ({ readonly check: string; readonly result: 'problem' } & Problem);
+
+export interface Problem {
   readonly what: string;
-  /** The cause or the consequence of a problem. */
-  readonly why?: string;
-  /** The next step after a problem. */
-  readonly fix?: string;
+  /** The cause or the consequence. */
+  readonly why: string;
+  /** The next step. */
+  readonly fix: string;
 }
 
 export interface DoctorOptions extends Omit<AppCommand, 'namespace' | 'context'> {
@@ -45,7 +48,14 @@ export async function examine(options: DoctorOptions): Promise<readonly Finding[
     ...(await checkMachine(environment.PATH ?? '')),
     ...(await checkDirectory({ ...options, running })),
     ...(running === undefined && options.kubeconfig === undefined
-      ? [{ check: 'cluster', result: 'note' as const, what: 'no cluster runs here; nodes, sources and webhooks were not asked' }]
+      ? [
+          {
+            check: 'cluster',
+            result: 'note' as const,
+            what: 'no cluster runs here; nodes, sources and webhooks were not asked',
+            fix: 'Start it, or name another one with --kubeconfig FILE.',
+          },
+        ]
       : await askCluster(options)),
   ];
 }
@@ -69,8 +79,9 @@ const glyphs: Readonly<Record<Finding['result'], string>> = { ok: pc.green('✓'
 
 const indent = 16;
 
-function textOf({ check, result, what, why, fix }: Finding): string {
-  const lines = [what, why, fix].filter((line) => line !== undefined && line !== '');
+function textOf(finding: Finding): string {
+  const { check, result, what } = finding;
+  const lines = [what, ...(finding.result === 'ok' ? [] : [finding.why, finding.fix])].filter((line) => line !== undefined && line !== '');
   const [first = '', ...more] = lines.map((line) => wrapText(plain(line ?? ''), indent));
   return `${glyphs[result]} ${check.padEnd(indent - 3)} ${first}\n${more.map((line) => `${' '.repeat(indent)}${line}\n`).join('')}`;
 }

@@ -38,7 +38,9 @@ async function checkCgroups(): Promise<Finding> {
   return {
     check,
     result: 'note',
-    what: 'limits of memory and processes of pods may not be enforced: this user cannot make control groups',
+    what: 'limits of memory and processes of pods may not be enforced',
+    why: 'This user cannot make control groups.',
+    fix: 'Run as root, or as a service of systemd, which gives the right (Delegate=yes).',
   };
 }
 
@@ -49,6 +51,6 @@ async function checkContainerd(searchPath: string): Promise<Finding> {
     return { check, result: 'ok', what: '--runtime containerd can run images' };
   } catch (err) {
     if (!(err instanceof ContainerdError)) throw err;
-    return { check, result: 'note', what: `--runtime containerd is not available. ${err.message} ${err.fix}` };
+    return { check, result: 'note', what: '--runtime containerd is not available', why: err.message, fix: err.fix };
   }
 }

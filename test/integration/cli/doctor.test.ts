@@ -1,12 +1,14 @@
-import { chmod, mkdir, utimes, writeFile } from 'node:fs/promises';
+import { execFileSync } from 'node:child_process';
+import { chmod, mkdir, rm, utimes, writeFile } from 'node:fs/promises';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { PassThrough } from 'node:stream';
 import { json, text } from 'node:stream/consumers';
-import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished, vi } from 'vitest';
 import { validatingWebhookConfigurations } from '../../../src/api/admissionregistration/v1/webhook-configuration.ts';
 import { type Lease, leases } from '../../../src/api/coordination/v1/lease.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
+import { receivers } from '../../../src/api/notification/v1/receiver.ts';
 import { gitRepositories } from '../../../src/api/source/v1/git-repository.ts';
 import { annotations } from '../../../src/api/well-known.ts';
 import { type Clock, systemClock } from '../../../src/base/clock.ts';
@@ -17,13 +19,33 @@ import { checkMachine } from '../../../src/cli/compose/machine.ts';
 import { openStoppedStore } from '../../../src/cli/compose/stopped-cluster.ts';
 import { authoritiesOf } from '../../../src/cli/configuration.ts';
 import { type DoctorOptions, doctor, type Finding } from '../../../src/cli/doctor.ts';
+import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
 import { watchHealth } from '../../../src/storage/etcd/health.ts';
 import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';
 import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { findingsAnywhere, findingsOfEtcd, findingsOfMachine } from '../../support/doctor-findings.ts';
 import { hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
+
+const seen = new Set<unknown>();
+
+const fits = (text: string | undefined, wanted: string | RegExp | undefined): boolean =>
+  wanted instanceof RegExp ? wanted.exec(text ?? '')?.[0] === text : wanted === text;
+
+/** Holds each finding to a row of the tables. */
+function checkWords(findings: readonly Finding[]): void {
+  for (const finding of findings) {
+    if (finding.result === 'ok') continue;
+    const { result, what, why, fix } = finding;
+    const row = [...findingsAnywhere, ...findingsOfEtcd, ...findingsOfMachine].find(
+      ([ofResult, ...texts]) => ofResult === result && [what, why, fix].every((text, at) => fits(text, texts[at])),
+    );
+    expect(row, `no row has ${JSON.stringify(finding)}`).toBeDefined();
+    seen.add(row);
+  }
+}
 
 let dataDirectory: string;
 
@@ -47,7 +69,7 @@ async function examine(more: Partial<DoctorOptions> = {}): Promise<{ readonly co
   });
   output.end();
   const { findings } = (await json(output)) as { readonly findings: readonly Finding[] };
-  for (const { result, what, why, fix } of findings) if (result === 'problem') expect([what, why, fix]).not.toContain(undefined);
+  checkWords(findings);
   return { code, of: (check) => findings.filter((finding) => finding.check === check) };
 }
 
@@ -148,9 +170,48 @@ describe('midship doctor', () => {
     expect(await text(output)).toMatch(/^✗ x +it is so\n {16}for this reason\n {16}do that\n[\s\S]*\n1 problem found\n$/);
   });
 
-  it('looks at this machine without changing it', async () => {
-    const findings = await checkMachine(process.env.PATH ?? '');
-    expect(findings.map(({ check }) => check)).toEqual(['namespaces', 'cgroups', 'containerd']);
+  it('looks at this machine without changing it, and says what it lacks', async () => {
+    for (const path of [process.env.PATH ?? '', '/nonexistent']) {
+      const findings = await checkMachine(path);
+      expect(findings.map(({ check }) => check)).toEqual(['namespaces', 'cgroups', 'containerd']);
+      checkWords(findings);
+      if (path === '/nonexistent') expect(findings[2]).toMatchObject({ result: 'note' });
+    }
+  });
+
+  it('names a git that is missing or too old', async () => {
+    const bin = await temporaryDirectory('bin');
+    onTestFinished(() => void vi.unstubAllEnvs());
+    vi.stubEnv('PATH', bin);
+    expect((await examine()).of('git')).toMatchObject([{ what: 'git was not found on PATH' }]);
+    await writeFile(join(bin, 'git'), '#!/bin/sh\necho git version 2.20.1\n', { mode: 0o755 });
+    expect((await examine()).of('git')).toMatchObject([{ what: 'git version 2.20.1 is too old' }]);
+  });
+
+  it.skipIf(process.getuid?.() !== 0)('names a disk for which the node reports DiskPressure (needs root)', async () => {
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=20m,nr_inodes=40', 'tmpfs', dataDirectory]);
+    onTestFinished(() => void execFileSync('umount', [dataDirectory]));
+    const disk = async () => (await examine()).of('disk');
+    const fill = (mebibytes: number) => writeFile(join(dataDirectory, 'others'), Buffer.alloc(mebibytes * 1024 * 1024));
+    const short = (least: number) => [{ result: 'problem', why: expect.stringMatching(`^Below ${least} MiB the node takes no new pods`) }];
+    // 2.4 MiB are free, a few blocks less: more than a tenth, and less than the 15 % that a node of containers keeps.
+    await writeFile(join(dataDirectory, 'settings.json'), '[]');
+    await fill(17);
+    await writeFile(join(dataDirectory, 'more'), Buffer.alloc(600 * 1024));
+    expect(await disk()).toMatchObject([{ result: 'ok' }]);
+    await mkdir(join(dataDirectory, 'containerd'));
+    expect(await disk()).toMatchObject(short(3));
+    // As a start with other thresholds leaves it.
+    const given = { name: '--kubelet-arg', value: 'eviction-hard=nodefs.available<5%, eviction-soft=pid.available<9', from: 'flag' };
+    const grace = ', eviction-soft-grace-period=pid.available=1m';
+    await writeFile(join(dataDirectory, 'settings.json'), JSON.stringify([{ ...given, value: given.value + grace }]));
+    expect(await disk()).toMatchObject([{ result: 'ok' }]);
+    await fill(19);
+    expect(await disk()).toMatchObject(short(1));
+    await rm(join(dataDirectory, 'settings.json'));
+    await rm(join(dataDirectory, 'others'));
+    for (let n = 0; n < 36; n += 1) await writeFile(join(dataDirectory, `f${n}`), '');
+    expect(await disk()).toMatchObject([{ what: '1 of 40 inodes are free' }]);
   });
 });
 
@@ -196,9 +257,31 @@ describe('midship doctor on a cluster', () => {
         rules: [{ apiGroups: ['example.com'], apiVersions: ['v1'], resources: ['widgets'], operations: ['CREATE'] }],
       })),
     });
+    const pressed = await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: 'pressed' } });
+    const conditions = ['Ready', 'MemoryPressure'].map((type) => ({
+      ...failed,
+      type,
+      status: 'True',
+      reason: 'Known',
+      message: undefined,
+    }));
+    await client.patch(nodes, pressed.metadata, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+    const hook = await client.create(receivers, {
+      apiVersion: 'notification.toolkit.fluxcd.io/v1',
+      kind: 'Receiver',
+      metadata: { name: 'hook', namespace: 'flux-system' },
+      spec: { type: 'github', secretRef: { name: 'none' }, resources: [{ kind: 'GitRepository', name: 'infra' }] },
+    });
+    await client.patch(receivers, hook.metadata, { type: 'merge', body: { status: { conditions: [failed] } } }, { subresource: 'status' });
     const { code, of } = await examine({ kubeconfig });
     expect(code).toBe(1);
-    expect(of('nodes')).toEqual([expect.objectContaining({ what: 'node lost is not ready' })]);
+    expect(of('nodes')).toEqual([
+      expect.objectContaining({ what: 'node lost is not ready' }),
+      expect.objectContaining({ what: 'node pressed reports MemoryPressure' }),
+    ]);
+    expect(of('receivers')).toHaveLength(1);
+    for (let n = 0; n < 11; n += 1) await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: `more-${n}` } });
+    expect((await examine({ kubeconfig })).of('nodes').at(-1)).toMatchObject({ what: 'and 3 more' });
     expect(of('sources')).toEqual([
       expect.objectContaining({ what: 'source flux-system/infra cannot be read', why: 'the token was refused' }),
     ]);
@@ -243,13 +326,50 @@ describe('midship doctor on a cluster', () => {
     await client.create(leases, lease('kube-system', 'c', 90_000, '0.2.0'));
     await client.create(leases, lease('kube-system', 'd', -30_000, '0.2.0'));
     await client.create(leases, lease('kube-system', 'midship-housekeeping', 60_000));
+    await client.create(leases, { ...lease('flux-system', 'midship-gitops', 0), spec: { holderIdentity: '' } });
     const { code, of } = await examine({ kubeconfig, now: () => slow });
     expect(code).toBe(1);
     expect(of('servers').map(({ what }) => what)).toEqual([
       'server host-c has not renewed its Lease for 100 s',
       'the clock of server host-d is 20 s ahead of this one',
+      'nobody holds the Lease flux-system/midship-gitops',
       'holder-midship-housekeeping has not renewed kube-system/midship-housekeeping in time',
     ]);
+  });
+
+  it('names a corrupt etcd of which no member answers, from the metrics of its server', async () => {
+    const metricsText = async (): Promise<string> =>
+      'etcd_endpoint_up{endpoint="a:2379"} 0\netcd_alarm{type="CORRUPT"} 1\netcd_server_version{server_version="3.6.1"} 1\n' +
+      'etcd_server_quota_backend_bytes 4194304\netcd_mvcc_db_total_size_in_bytes 4000000\netcd_mvcc_db_total_size_in_use_in_bytes 3900000\n';
+    const own = await startTestApiServer({}, { metricsText });
+    onTestFinished(() => own.stop());
+    expect((await examine({ kubeconfig: own.kubeconfig })).of('etcd').map(({ what }) => what)).toEqual([
+      'no member answers',
+      'a:2379 does not answer the server',
+      'the alarm CORRUPT is raised',
+      'the database has 95 % of its quota of 4 MiB; 93 % is in use',
+      'a member has version 3.6.1, and 3.6.9 repairs faults of it',
+    ]);
+  });
+
+  it('says whose rights it needs where a user may list nothing', async () => {
+    const kubeconfig = join(dataDirectory, 'kubeconfig');
+    const { server: url } = await loadKubeconfig(server.kubeconfig);
+    const config = {
+      apiVersion: 'v1',
+      kind: 'Config',
+      'current-context': 'a',
+      contexts: [{ name: 'a', context: { cluster: 'a', user: 'alice' } }],
+      clusters: [
+        { name: 'a', cluster: { server: url, 'certificate-authority-data': Buffer.from(server.pki.caCertificate).toString('base64') } },
+      ],
+      users: [{ name: 'alice', user: { token: server.aliceToken } }],
+    };
+    await writeFile(kubeconfig, JSON.stringify(config));
+    const { code, of } = await examine({ kubeconfig });
+    expect([code, of('etcd')]).toEqual([0, [expect.objectContaining({ result: 'note' })]]);
+    for (const check of ['servers', 'nodes', 'sources', 'receivers', 'admission'])
+      expect(of(check)).toMatchObject([{ result: 'note', what: expect.stringMatching(/^this user may not list /) }]);
   });
 
   it('makes a finding of a cluster that does not answer', async () => {
@@ -337,5 +457,14 @@ describe.skipIf(!hasEtcd)('midship doctor on a cluster whose store is in etcd (n
         expect.objectContaining({ what: `${dead?.host}:${dead?.port} does not answer the server` }),
       ],
     ]);
+  });
+});
+
+describe('the table of findings', () => {
+  it('has no row that nothing above has shown', () => {
+    const rows = [...findingsAnywhere, ...(hasEtcd ? findingsOfEtcd : [])];
+    // As root a disk is mounted; the others of the machine depend on it.
+    const unseen = rows.filter((row) => !seen.has(row) && !(process.getuid?.() !== 0 && /are free/.test(String(row[1]))));
+    expect(unseen.map(([, what]) => String(what))).toEqual([]);
   });
 });
