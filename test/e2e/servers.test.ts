@@ -1,4 +1,4 @@
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { deployments } from '../../src/api/apps/v1/deployment.ts';
@@ -14,7 +14,6 @@ import { program, run } from '../support/cluster.ts';
 import { hasEtcd } from '../support/etcd.ts';
 import { cloneRepository, temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
-import { Machines, whyNoMachines } from '../support/machines.ts';
 import { firstToken, type Servers, startServers } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
@@ -278,58 +277,4 @@ describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a ba
     expect(followed.every(({ synced }) => synced)).toBe(true);
     caches.abort();
   }, 90_000);
-});
-
-/** In this order, on the same machines: the later pages begin where the first one ends. */
-const pages = ['three-control-planes', 'rotate-keys', 'upgrade-servers'];
-const whyNoPage = hasEtcd && hasKubectl ? whyNoMachines : 'etcd or kubectl is not installed';
-const order = ['first', 'second', 'third'];
-
-describe.skipIf(whyNoPage !== undefined)(`the pages on three control planes (skipped: ${whyNoPage ?? 'it runs here'})`, () => {
-  const machines = new Machines(...order);
-  const processes: number[] = [];
-  beforeAll(async () => await machines.create());
-  afterAll(async () => {
-    for (const pid of processes) {
-      try {
-        process.kill(pid, 'SIGKILL');
-      } catch {
-        // It has ended.
-      }
-    }
-    await machines.remove();
-  });
-
-  it('work line by line', { timeout: 180_000 }, async () => {
-    const texts = await Promise.all(pages.map((name) => readFile(join(import.meta.dirname, `../../docs/how-to/${name}.md`), 'utf8')));
-    const home = await temporaryDirectory('pages');
-    await mkdir(join(home, 'bin'));
-    await writeFile(join(home, 'bin/midship'), `#!/bin/sh\nexec ${process.execPath} ${program} "$@"\n`, { mode: 0o755 });
-    const directories = await Promise.all(order.map((name) => temporaryDirectory(name)));
-    const blocks = [...texts.join('').matchAll(/```sh (first|second|third)\n([\s\S]*?)```/g)];
-    expect(blocks).toHaveLength(20);
-    for (const [, who = '', block = ''] of blocks) {
-      const n = order.indexOf(who) + 1;
-      const directory = directories[n - 1] ?? '';
-      const script = block
-        .replaceAll('/var/lib/midship', directory)
-        .replaceAll('/var/lib/etcd', join(home, `etcd-${who}`))
-        .replaceAll(/192\.168\.1\.1(\d)/g, (_, at: string) => machines.address(Number(at) + 1))
-        .replaceAll('--token-file server-token', `--token-file ${directories[0]}/server-token`);
-      const variables = { HOME: home, PATH: `${home}/bin:${process.env.PATH}`, MIDSHIP_DATA_DIR: directory };
-      const ended = await machines.runWith(n, variables, [
-        'bash',
-        '-euo',
-        'pipefail',
-        '-c',
-        `cd ~\n${script}\nif [ -n "\${!:-}" ]; then echo "pid $!"; fi`,
-      ]);
-      expect(ended.code, `${script}\n${ended.stdout}\n${ended.stderr}`).toBe(0);
-      const pid = /^pid (\d+)$/m.exec(ended.stdout)?.[1];
-      if (pid !== undefined) processes.push(Number(pid));
-      const endpoints = await readFile(join(directory, 'endpoints.json'), 'utf8').catch(() => undefined);
-      if (endpoints !== undefined) processes.push((JSON.parse(endpoints) as { readonly pid: number }).pid);
-      if (script.includes('endpointslices')) for (const at of [1, 2, 3]) expect(ended.stdout).toContain(machines.address(at));
-    }
-  });
 });
