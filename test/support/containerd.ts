@@ -114,6 +114,7 @@ export const containerdRuntime: RuntimeUnderTest = {
     return openContainerdRuntime({
       client: createCriClient({ socketPath: service.socketPath, clock: systemClock }),
       cgroups: await openQosCgroups(),
+      cluster: 1,
       directory: join(directory, 'runtime'),
       seccompDirectory: join(directory, 'seccomp'),
       imageSpace: () => measureFileSystem(directory),

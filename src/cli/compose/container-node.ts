@@ -133,6 +133,7 @@ export async function openContainerNode(options: ContainerNodeOptions): Promise<
     const runtime = await openContainerdRuntime({
       client,
       cgroups,
+      cluster: network.n,
       directory: join(files.containerd, 'pods'),
       seccompDirectory: files.seccomp,
       imageSpace,

@@ -31,6 +31,8 @@ import { followEvents, followStates, rotateLogs } from './runtime-watch.ts';
 export interface ContainerdRuntimeOptions {
   readonly client: CriClient;
   readonly cgroups: QosCgroups;
+  /** The number by which the machine tells its clusters apart, at most 254. */
+  readonly cluster: number;
   /** Holds what the agent mounts into containers by itself: /etc/hosts and termination messages. */
   readonly directory: string;
   /** Holds the seccomp profiles that pods name by `localhostProfile`. */
@@ -51,7 +53,7 @@ export interface ContainerdRuntimeOptions {
  * @throws Error when the runtime does not answer
  */
 export async function openContainerdRuntime(options: ContainerdRuntimeOptions): Promise<ContainerRuntime> {
-  const { client, cgroups, directory, seccompDirectory, nodeName, clock, log } = options;
+  const { client, cgroups, cluster, directory, seccompDirectory, nodeName, clock, log } = options;
   const { runtimeName, runtimeVersion } = await client.version();
   const own = { [labels.node]: nodeName };
   const health = createRuntimeHealth(clock);
@@ -90,7 +92,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     conditions: [],
     isolation: undefined,
 
-    ...createPodChanges({ client, own, directory, pods, cgroups, seccompDirectory, nodeName, log }),
+    ...createPodChanges({ client, own, directory, pods, cgroups, cluster, seccompDirectory, nodeName, log }),
     ...(options.ctr === undefined ? {} : { images: createImageMounts(options.ctr) }),
     collectImages: createImageCollector({ client, measure: options.imageSpace, clock }),
     ...createImages({ client, signal: abort.signal }),

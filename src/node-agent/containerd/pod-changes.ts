@@ -26,17 +26,19 @@ const startsAtOnce = 2 * availableParallelism();
 export interface PodChangesOptions extends PodListOptions {
   readonly pods: PodList;
   readonly cgroups: QosCgroups;
+  /** As for `createUserRanges`. */
+  readonly cluster: number;
   readonly seccompDirectory: string;
   readonly nodeName: string;
   readonly log: Log;
 }
 
 export function createPodChanges(options: PodChangesOptions): PodChanges & Required<Pick<ContainerRuntime, 'resize'>> {
-  const { client, own, directory, pods, cgroups, seccompDirectory, nodeName, log } = options;
+  const { client, own, directory, pods, cgroups, cluster, seccompDirectory, nodeName, log } = options;
   const limitStarts = createLimit(startsAtOnce);
   /** Milli-CPUs that pods request since their resize; their sandboxes know the amount before it. */
   const resized = new Map<string, number>();
-  const ranges = createUserRanges(client);
+  const ranges = createUserRanges(client, cluster);
   // Calls under way, so that those at the same time are one.
   const makingSandboxes = new Map<string, Promise<SandboxId>>();
   const stoppingSandboxes = new Map<SandboxId, Promise<void>>();

@@ -18,9 +18,15 @@ export interface UserRanges {
 
 export const idsPerPod = 65_536;
 /** A node takes 110 pods. Those that were removed from the API may still hold a range while they end. */
-export const maxRanges = 220;
+export const maxRanges = 128;
 
-export function createUserRanges(client: Pick<CriClient, 'listPodSandboxes'>): UserRanges {
+/**
+ * The ranges of one cluster of the machine. No two clusters have ids in common. All ids are below 2^31, where some programs take them for
+ * negative.
+ *
+ * @param cluster  the number by which the machine tells its clusters apart, at most 254
+ */
+export function createUserRanges(client: Pick<CriClient, 'listPodSandboxes'>, cluster: number): UserRanges {
   /** Ranges of sandboxes that are being made, which no list shows yet. */
   const underWay = new Map<string, number>();
   let deciding: Promise<unknown> = Promise.resolve();
@@ -33,8 +39,8 @@ export function createUserRanges(client: Pick<CriClient, 'listPodSandboxes'>): U
       const first = linuxOf(sandbox).securityContext.namespaceOptions.usernsOptions?.uids[0]?.hostId;
       if (first !== undefined) taken.set(first, sandbox.metadata.uid);
     }
-    const firsts = Array.from({ length: maxRanges }, (_, index) => (index + 1) * idsPerPod);
-    const own = firsts.find((first) => taken.get(first) === podUid);
+    const firsts = Array.from({ length: maxRanges }, (_, index) => (cluster * maxRanges + index) * idsPerPod);
+    const [own] = [...taken].find(([, uid]) => uid === podUid) ?? [];
     const chosen = own ?? firsts.find((first) => !taken.has(first));
     if (chosen === undefined) throw new Error(`all ${maxRanges} ranges of user ids are taken by pods with hostUsers: false`);
     underWay.set(podUid, chosen);

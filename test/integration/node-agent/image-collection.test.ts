@@ -30,6 +30,7 @@ beforeAll(async () => {
   const runtime = await openContainerdRuntime({
     client: createCriClient({ socketPath: containerd.service.socketPath, clock: systemClock }),
     cgroups: await openQosCgroups(),
+    cluster: 1,
     directory: join(directory, 'runtime'),
     seccompDirectory: join(directory, 'seccomp'),
     // A disk without room, whatever is removed.

@@ -37,7 +37,17 @@ it('pods of the class Burstable share what they request together, also after a r
     forgetSandbox: () => undefined,
   } as unknown as PodList;
   const log = createLog({ level: 'silent' });
-  const changes = createPodChanges({ client, own: {}, directory: '/none', pods, cgroups, seccompDirectory: '', nodeName: 'node', log });
+  const changes = createPodChanges({
+    client,
+    own: {},
+    directory: '/none',
+    pods,
+    cgroups,
+    cluster: 1,
+    seccompDirectory: '',
+    nodeName: 'node',
+    log,
+  });
   const start = (uid: string, resources: PodResources) =>
     changes.runPodSandbox({
       namespace: 'default',
