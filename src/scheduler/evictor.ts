@@ -16,7 +16,7 @@ const maxUnderWay = 16;
 
 /** Removes the victims of a preemption through the API, each with its own grace period. */
 export interface Evictor {
-  /** Begins to delete the victims. `onEnded` says when the last deletion was asked for, or one failed. */
+  /** Begins to delete the victims. `onEnded` says when the last deletion was asked for, or that one failed. */
   evict(pod: QueuedPod, victims: Victims): void;
   /** Takes the node away from pods that were nominated for it. */
   clearNomination(record: PodRecord): void;
@@ -31,7 +31,7 @@ export interface EvictorOptions {
   readonly recorder: EventRecorder;
   /** The pod as the API has it now; undefined when it is gone. */
   readonly podOf: (key: string) => Pod | undefined;
-  onEnded(pod: QueuedPod): void;
+  onEnded(pod: QueuedPod, outcome: 'deleted' | 'failed'): void;
 }
 
 export function createEvictor({ client, clock, log, recorder, podOf, onEnded }: EvictorOptions): Evictor {
@@ -54,13 +54,15 @@ export function createEvictor({ client, clock, log, recorder, podOf, onEnded }: 
   /** All but the last at once. The deletion of the last is what wakes the pod, so it has to come when nothing else is missing. */
   async function evictAll(preemptor: QueuedPod, { node, pods: victims }: Victims): Promise<void> {
     const [last, ...others] = [...victims].reverse();
+    // Its turn came late: nobody needs the room any more.
+    if (podOf(preemptor.record.key)?.metadata.uid !== preemptor.record.uid) return;
     try {
       await Promise.all(others.map((victim) => evictOne(preemptor.record, victim, node.name)));
       if (last !== undefined) await evictOne(preemptor.record, last, node.name);
+      onEnded(preemptor, 'deleted');
     } catch (err) {
       log.warn({ pod: preemptor.record.key, node: node.name, err }, 'Could not preempt pods');
-    } finally {
-      onEnded(preemptor);
+      onEnded(preemptor, 'failed');
     }
   }
 

@@ -107,6 +107,9 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       for (const other of nominator.after(record, victims.node.name)) {
         nominator.clear(other.key);
         evictor.clearNomination(other);
+        // It waits for victims whose room goes to this one: another node may do.
+        const displaced = queue.get(other.key);
+        if (displaced !== undefined) retryAfterChange(displaced);
       }
       nominator.nominate(record, victims.node.name);
       frameworks.of(record).measures.preempted(victims.pods.length);
@@ -153,11 +156,13 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     if (nodeName !== undefined && nodeName !== takenNode) onChange('AssignedPodDeleted', { pod: record });
   }
 
-  function onPreempted(pod: QueuedPod): void {
+  function onPreempted(pod: QueuedPod, outcome: 'deleted' | 'failed'): void {
     pod.isPreempting = false;
-    const hasMissed = pod.hasMissedChange;
+    const isDue = pod.hasMissedChange || outcome === 'failed';
     pod.hasMissedChange = false;
-    if (hasMissed && queue.get(pod.record.key) === pod) retryAfterChange(pod);
+    // No victim goes, so nothing would wake the pod. Its back-off is kept, since the API may refuse again.
+    if (outcome === 'failed') pod.erred = true;
+    if (isDue && queue.get(pod.record.key) === pod) retryAfterChange(pod);
   }
 
   function onChange(change: ClusterChange, changed?: Changed): void {

@@ -149,11 +149,13 @@ export function bindPod(pod: Pod, { target, metadata }: Binding, nowMs: number):
     throw conflict(what, name, `pod ${name} is already assigned to node ${JSON.stringify(pod.spec.nodeName)}`);
   }
   if ((pod.spec.schedulingGates ?? []).length > 0) throw conflict(what, name, `pod ${name} has non-empty .spec.schedulingGates`);
+  // The wish of a scheduler has come true, or another node was chosen.
+  const { nominatedNodeName: _, ...status } = pod.status ?? {};
   return {
     ...pod,
     metadata: withEntries(withEntries(pod.metadata, 'annotations', metadata?.annotations), 'labels', metadata?.labels),
     spec: { ...pod.spec, nodeName: node },
-    status: { ...pod.status, conditions: scheduledConditions(pod.status?.conditions, timestampOf(nowMs)) },
+    status: { ...status, conditions: scheduledConditions(status.conditions, timestampOf(nowMs)) },
   };
 }
 

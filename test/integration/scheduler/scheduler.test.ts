@@ -4,6 +4,7 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
+import type { Client } from '../../../src/client/client.ts';
 import { parseSchedulerConfiguration } from '../../../src/scheduler/configuration/configuration.ts';
 import { createScheduler, type Scheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
@@ -18,7 +19,7 @@ afterEach(async () => {
   plane = undefined;
 });
 
-async function start(configuration?: string) {
+async function start(configuration?: string, through = (client: Client): Client => client) {
   const metrics = createMetrics();
   let scheduler: Scheduler | undefined;
   plane = await startControlPlane({
@@ -26,6 +27,7 @@ async function start(configuration?: string) {
       (dependencies) => {
         scheduler = createScheduler({
           ...dependencies,
+          client: through(dependencies.client),
           metrics,
           random: () => 0.5,
           configuration: configuration === undefined ? undefined : parseSchedulerConfiguration(configuration, 'scheduler.yaml'),
@@ -200,7 +202,61 @@ describe('scheduler', () => {
     expect((await unscheduled(cluster, 'middle')).message).toContain('1 Insufficient cpu');
     await client.delete(pods, { namespace, name: 'low' }, { gracePeriodSeconds: 0 });
     expect(await bound(cluster, 'high')).toBe('n1');
+    expect((await get(cluster, 'high')).status?.nominatedNodeName).toBeUndefined();
     expect(await cluster.metrics.text()).toContain('scheduler_preemption_attempts_total 1');
+  });
+
+  it('makes room elsewhere for a pod whose nomination a more important one takes', async () => {
+    const cluster = await start();
+    const { client } = cluster;
+    for (const [name, value] of Object.entries({ medium: 100, high: 1_000 })) {
+      await client.create(priorityClasses, { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value });
+    }
+    for (const name of ['n1', 'n2']) {
+      await addNode(cluster, name);
+      await client.create(pods, newPod(`low-${name}`, { cpu: '3', nodeSelector: { 'kubernetes.io/hostname': name } }));
+      await bound(cluster, `low-${name}`);
+    }
+    const nominated = (name: string, isOther: (node: string) => boolean) =>
+      until(
+        async () => {
+          const { nominatedNodeName = '' } = (await get(cluster, name)).status ?? {};
+          return nominatedNodeName !== '' && isOther(nominatedNodeName) && nominatedNodeName;
+        },
+        { what: `${name} to be nominated`, intervalMs: 5 },
+      );
+    await client.create(pods, newPod('medium', { cpu: '3', priorityClassName: 'medium' }));
+    const first = await nominated('medium', () => true);
+    await client.create(pods, newPod('high', { cpu: '3', priorityClassName: 'high' }));
+    expect(await nominated('high', () => true)).toBe(first);
+    // Its victim there has not ended yet.
+    const second = await nominated('medium', (node) => node !== first);
+    expect((await get(cluster, `low-${second}`)).metadata.deletionTimestamp).toBeDefined();
+  });
+
+  it('preempts again after the API refused to delete a victim', async () => {
+    let refusals = 0;
+    const cluster = await start(undefined, (client) => ({
+      ...client,
+      delete: async (...args) => {
+        refusals += 1;
+        if (refusals === 1) throw new Error('etcdserver: request timed out');
+        return client.delete(...args);
+      },
+    }));
+    const { client } = cluster;
+    await addNode(cluster, 'n1');
+    await client.create(priorityClasses, {
+      apiVersion: 'scheduling.k8s.io/v1',
+      kind: 'PriorityClass',
+      metadata: { name: 'high' },
+      value: 9,
+    });
+    await client.create(pods, newPod('low', { cpu: '3' }));
+    await bound(cluster, 'low');
+    await client.create(pods, newPod('high', { cpu: '3', priorityClassName: 'high' }));
+    const isLeaving = async () => (await get(cluster, 'low')).metadata.deletionTimestamp !== undefined;
+    await until(isLeaving, { what: 'low to be deleted', timeoutMs: 15_000, intervalMs: 5 });
   });
 
   it('gives the room of victims to the pods of the highest priority, also when they come last', async () => {
