@@ -25,21 +25,29 @@ interface Cause {
 }
 
 /**
- * Sends a request for a path that is no resource, with the rights of a kubeconfig.
+ * Sends a request for a path that is no resource, with the rights of a kubeconfig: its client certificate, its token, or both, as kubectl
+ * does.
  *
  * @throws Failure for no answer, and for every status but 200
  */
 export async function sendAdminRequest(
-  { server, caCertificate, clientCertificate }: KubeconfigConnection,
+  { server, caCertificate, serverName, clientCertificate, token }: KubeconfigConnection,
   { method = 'POST', path, body, silenceMs, refusal }: AdminRequest,
 ): Promise<IncomingMessage> {
   const content = body === undefined ? '' : JSON.stringify(body);
+  const bearer = typeof token === 'function' ? token() : token;
   const answer = await new Promise<IncomingMessage>((resolve, reject) => {
-    const sent = request(new URL(path, server), {
+    // The path of the server is in front of all others.
+    const sent = request(new URL(server.replace(/\/$/, '') + path), {
       method,
       agent: false,
-      headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(content) },
+      headers: {
+        'content-type': 'application/json',
+        'content-length': Buffer.byteLength(content),
+        ...(bearer === undefined ? {} : { authorization: `Bearer ${bearer}` }),
+      },
       ...(caCertificate === undefined ? {} : { ca: caCertificate }),
+      ...(serverName === undefined ? {} : { servername: serverName }),
       ...(clientCertificate === undefined ? {} : { cert: clientCertificate.certificate, key: clientCertificate.key }),
     });
     sent.setTimeout(silenceMs, () => sent.destroy(new Error('i/o timeout')));

@@ -82,7 +82,7 @@ export const findingsAnywhere: readonly Row[] = [
   ],
   [
     'problem',
-    /the clock of server host-d is \d+ s ahead of this one/,
+    /the clock of server host-\w is \d+ s ahead of this one/,
     'Certificates and tokens that it issues are not valid yet elsewhere.',
     'Keep both clocks by NTP (timedatectl set-ntp true).',
   ],

@@ -15,6 +15,7 @@ import { type Clock, systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import { openPki } from '../../../src/base/pki.ts';
+import { sendAdminRequest } from '../../../src/cli/admin-request.ts';
 import { checkMachine } from '../../../src/cli/compose/machine.ts';
 import { openStoppedStore } from '../../../src/cli/compose/stopped-cluster.ts';
 import { authoritiesOf } from '../../../src/cli/configuration.ts';
@@ -23,7 +24,7 @@ import { loadKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { createEtcdClient } from '../../../src/storage/etcd/client.ts';
 import { watchHealth } from '../../../src/storage/etcd/health.ts';
 import { openSqliteStorage } from '../../../src/storage/sqlite/storage.ts';
-import { startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
+import { adminToken, startTestApiServer, type TestApiServer } from '../../support/api-server.ts';
 import { findingsAnywhere, findingsOfEtcd, findingsOfMachine } from '../../support/doctor-findings.ts';
 import { hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
@@ -352,24 +353,46 @@ describe('midship doctor on a cluster', () => {
     ]);
   });
 
-  it('says whose rights it needs where a user may list nothing', async () => {
+  it('has the rights of the token in a kubeconfig, and says whose it needs where a user may list nothing', async () => {
     const kubeconfig = join(dataDirectory, 'kubeconfig');
     const { server: url } = await loadKubeconfig(server.kubeconfig);
-    const config = {
-      apiVersion: 'v1',
-      kind: 'Config',
-      'current-context': 'a',
-      contexts: [{ name: 'a', context: { cluster: 'a', user: 'alice' } }],
-      clusters: [
-        { name: 'a', cluster: { server: url, 'certificate-authority-data': Buffer.from(server.pki.caCertificate).toString('base64') } },
-      ],
-      users: [{ name: 'alice', user: { token: server.aliceToken } }],
-    };
-    await writeFile(kubeconfig, JSON.stringify(config));
+    await writeFile(join(dataDirectory, 'token'), `${adminToken}\n`);
+    const writeConfig = (user: object, cluster: object = {}): Promise<void> =>
+      writeFile(
+        kubeconfig,
+        JSON.stringify({
+          'current-context': 'a',
+          contexts: [{ name: 'a', context: { cluster: 'a', user: 'a' } }],
+          clusters: [
+            {
+              name: 'a',
+              cluster: { server: url, 'certificate-authority-data': Buffer.from(server.pki.caCertificate).toString('base64'), ...cluster },
+            },
+          ],
+          users: [{ name: 'a', user }],
+        }),
+      );
+    await writeConfig({ token: server.aliceToken });
     const { code, of } = await examine({ kubeconfig });
     expect([code, of('etcd')]).toEqual([0, [expect.objectContaining({ result: 'note' })]]);
     for (const check of ['servers', 'nodes', 'sources', 'receivers', 'admission'])
       expect(of(check)).toMatchObject([{ result: 'note', what: expect.stringMatching(/^this user may not list /) }]);
+
+    // The metrics are no resource, so they are asked for apart.
+    for (const user of [{ token: adminToken }, { tokenFile: 'token' }]) {
+      await writeConfig(user);
+      expect((await examine({ kubeconfig })).of('etcd')).toEqual([]);
+    }
+    const request = { method: 'GET', path: '/metrics', silenceMs: 5_000, refusal: 'shows no metrics' } as const;
+    await writeConfig({ token: adminToken }, { 'tls-server-name': 'elsewhere.example' });
+    await expect(sendAdminRequest(await loadKubeconfig(kubeconfig), request)).rejects.toMatchObject({
+      why: expect.stringContaining('certificate'),
+    });
+    await writeConfig({ token: adminToken }, { server: `${url}/clusters/a/` });
+    await expect(sendAdminRequest(await loadKubeconfig(kubeconfig), request)).rejects.toMatchObject({
+      message: `${url}/clusters/a/ shows no metrics`,
+      why: 'It answered 404.',
+    });
   });
 
   it('makes a finding of a cluster that does not answer', async () => {
