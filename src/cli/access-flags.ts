@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises';
+import { isIP } from 'node:net';
 import { resolve } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { dnsSubdomainErrors } from '../api/formats.ts';
 import { Failure } from './failure.ts';
 
 /** Flags of authentication and admission, with the names and meanings that kube-apiserver gives them. */
@@ -68,6 +70,18 @@ export const withAccessFlags = (command: Command): Command =>
     .addOption(new Option('--oidc-required-claim <key=value>', 'claim that must be there; may be repeated').argParser(parseClaim))
     .addOption(new Option('--oidc-ca-file <file>', 'authorities of the issuer (PEM); default: those of the system'))
     .addOption(new Option('--oidc-signing-algs <list>', 'signature algorithms that are taken (default: RS256)').argParser(parseAlgorithms));
+
+/**
+ * Reads one `--tls-san`: names and addresses, separated by commas as k3s takes them. Names of hosts are the same in both cases.
+ *
+ * @throws InvalidArgumentError for a text that no client would compare with a host
+ */
+export function parseCertificateNames(value: string, before: readonly string[] = []): readonly string[] {
+  const names = value.split(',').map((name) => name.trim().toLowerCase());
+  const odd = names.find((name) => isIP(name) === 0 && dnsSubdomainErrors(name).length > 0);
+  if (odd !== undefined) throw new InvalidArgumentError(`${JSON.stringify(odd)} is no host name and no IP address.`);
+  return [...new Set([...before, ...names])];
+}
 
 function parseIssuer(value: string): string {
   const url = URL.canParse(value) ? new URL(value) : undefined;

@@ -1,4 +1,5 @@
 import { existsSync } from 'node:fs';
+import { InvalidArgumentError } from 'commander';
 import type { Configuration } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -39,6 +40,16 @@ export function repositoryOf(
   url.username = '';
   url.password = '';
   return { repository: url.href, ...(password === undefined ? {} : { repositoryCredentials: { username: username || 'git', password } }) };
+}
+
+/**
+ * Reads the value of `--path`. The empty text and `.` are the root, as in `spec.path` of an app.
+ *
+ * @throws InvalidArgumentError for a path with `..`: no app reads outside of its repository
+ */
+export function parsePath(value: string): string {
+  if (value.split('/').includes('..')) throw new InvalidArgumentError('A directory from the root of the repository, without "..".');
+  return value;
 }
 
 function directoryOf(repo: string): Pick<Configuration, 'repository'> {

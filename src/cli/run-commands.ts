@@ -6,7 +6,7 @@ import { tryParseJoinToken } from '../api/join-token.ts';
 import type { NetworkBackend } from '../api/network/backend.ts';
 import { type MemoryBudget, maxObjectBytes, minMemoryBytes, shareMemory } from '../base/memory-budget.ts';
 import { formatAddress, parseRange } from '../machinery/addresses.ts';
-import { type AccessFlags, oidcSettingsOf, withAccessFlags } from './access-flags.ts';
+import { type AccessFlags, oidcSettingsOf, parseCertificateNames, withAccessFlags } from './access-flags.ts';
 import { type BuildFlags, withBuildFlags } from './build-flags.ts';
 import { type CloudFlags, cloudSettingsOf, withCloudFlags } from './cloud-flags.ts';
 import type { ComponentsOptions } from './components.ts';
@@ -21,7 +21,7 @@ import { type NodeFlags, nodeAddressOf, nodeSettingsOf, parseMachineDuration, pa
 import { type OverrideFlags, overrideManagerOption } from './override-flag.ts';
 import { type PodFlags, podSettingsOf, withPodFlags } from './pod-flags.ts';
 import type { ProgramContext } from './program.ts';
-import { repositoryOf } from './repository-flag.ts';
+import { parsePath, repositoryOf } from './repository-flag.ts';
 import { readTokenText, tryParseServerToken } from './server-token.ts';
 import { type StoreFlags, storeSettingsOf, withStoreFlags } from './store-flags.ts';
 
@@ -140,7 +140,7 @@ export function addRunCommands(program: Command, context: RunCommandContext): vo
       .addOption(
         new Option('--tls-san <name>', 'further name or address in the API certificate, and of the page')
           .default([])
-          .argParser((value, all: readonly string[]) => [...all, value]),
+          .argParser(parseCertificateNames),
       )
       .addOption(new Option('--write-kubeconfig-mode <mode>', 'permissions of the kubeconfig').argParser(parseMode).default(0o600, '0600'));
     withIngressFlags(command, machine)
@@ -395,7 +395,9 @@ const withRepositoryFlags = (command: Command): Command =>
       ).argParser(parseSomething),
     )
     .addOption(new Option('--branch <branch>', 'branch to follow; default: as at the start before, or main').argParser(parseSomething))
-    .option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root');
+    .addOption(
+      new Option('--path <dir>', 'directory of the repository to apply; default: as at the start before, or its root').argParser(parsePath),
+    );
 
 function machinesOf(flags: ServerFlags): MachinesSettings {
   const { clusterCidr, networkBackend, serviceCidr, nodeMonitorGracePeriod } = flags;

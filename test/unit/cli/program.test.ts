@@ -51,6 +51,18 @@ it.each([
   [['down', '--purge', '--yes', '--data-dir', ''], /--data-dir <dir>' argument '' is invalid\. It is empty/, undefined],
   [['up', '--data-dir='], /--data-dir <dir>' argument '' is invalid/, undefined],
   [['up', '--repo', ''], /--repo <url-or-dir>' argument '' is invalid/, undefined],
+  [
+    ['up', '--repo', '.', '--path', 'apps/../../..'],
+    /--path <dir>' argument 'apps\/\.\.\/\.\.\/\.\.' is invalid\. A directory from the root/,
+    undefined,
+  ],
+  [
+    ['up', '--tls-san', 'home.lan,*'],
+    /--tls-san <name>' argument 'home\.lan,\*' is invalid\. "\*" is no host name and no IP address/,
+    undefined,
+  ],
+  [['server', '--tls-san', 'bad name'], /"bad name" is no host name/, undefined],
+  [['up', '--tls-san', ''], /"" is no host name/, undefined],
   [['up', '--api-port', ''], /A port is a number/, undefined],
   [['up', '--http-port', '0x50'], /A port is a number/, undefined],
   [
@@ -157,12 +169,22 @@ it('shows where each value of the configuration comes from, and no password', ()
   const program = createCommands({ environment, stdout, stderr: stdout, version: '1.2.3' }, [], () => undefined);
   const up = program.commands.find((command) => command.name() === 'up');
   if (up === undefined) throw new Error('there is no up');
-  up.parseOptions(['--repo', 'https://me:hidden@example.com/a.git', '--http-port', '8080']);
+  up.parseOptions([
+    '--repo',
+    'https://me:hidden@example.com/a.git',
+    '--http-port',
+    '8080',
+    '--tls-san',
+    'Home.lan, ::1',
+    '--tls-san',
+    'home.lan,b',
+  ]);
   const settings = settingsOf(up, environment);
-  expect(settings.filter(({ name }) => ['--repo', '--api-port', '--http-port', '--runtime'].includes(name))).toEqual([
+  expect(settings.filter(({ name }) => ['--repo', '--api-port', '--http-port', '--runtime', '--tls-san'].includes(name))).toEqual([
     { name: '--repo', value: 'https://example.com/a.git', from: 'flag' },
     { name: '--api-port', value: '7001', from: 'environment' },
     { name: '--http-port', value: '8080', from: 'flag' },
+    { name: '--tls-san', value: 'home.lan, ::1, b', from: 'flag' },
     { name: '--runtime', value: 'process', from: 'default' },
   ]);
   expect(JSON.stringify(settings)).not.toContain('hidden');
