@@ -29,6 +29,7 @@ import { viewOfTree } from './app-tree.ts';
 import { circles, findRivals, nameOf, type PlannedApp } from './between-apps.ts';
 import { appOfPath, plainWords, type Tree } from './diff.ts';
 import { imagesToPull, missingReferences, misspelledNamespaces } from './references.ts';
+import { unreadFiles } from './unread-files.ts';
 
 /** Errors of a directory and of the apps that it defines, as far as they show without their cluster. */
 export interface Validation {
@@ -114,12 +115,19 @@ async function validateApps(options: ValidateOptions): Promise<Validation> {
   errors.push(...findRivals(plans), ...(await tryObjects({ ...options, redactor }, plans)), ...circlesAmong(found));
   const all = plans.flatMap(({ objects }) => objects);
   warnings.push(...missingDependencies(found), ...missingSources(found), ...missingReferences(all), ...misspelledNamespaces(all));
+  warnings.push(...(await unreadFiles(options.tree, ownPaths(found), options.signal)));
   return {
     apps: plans.map(({ app, objects }) => ({ app: nameOf(app), path: app.spec.path ?? '', objects: objects.length })),
     errors: unique(errors),
     warnings: unique(warnings),
     notes: options.pullsNothing === true ? unique(imagesToPull(all)) : [],
   };
+}
+
+/** Directories of the apps. A root with apps below it is a list of apps, and the rest of it belongs to none. */
+function ownPaths(found: readonly ValidatedApp[]): readonly string[] {
+  const [root = '', ...apps] = found.map(({ app }) => normalizePath(app.spec.path ?? ''));
+  return apps.some((path) => path !== root && isWithin(path, root)) ? apps : [root, ...apps];
 }
 
 /** Objects are tried with the labels of an app; whose it is makes no difference. */

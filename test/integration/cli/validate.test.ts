@@ -263,6 +263,28 @@ describe('midship validate', () => {
     });
   });
 
+  it('names manifests in JSON and submodules, which no app reads', async () => {
+    const object = JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'j' } });
+    const files = {
+      'clusters/home/apps.yaml': `${app('web', './apps/web')}---\n${app('db', './apps/db')}`,
+      'apps/web/a.yaml': configMap('a'),
+      'apps/web/deep/object.json': object,
+      'apps/web/deep/dashboard.json': '{"panels": [], "kind": "x"}',
+      'apps/web/deep/broken.json': '{',
+      'apps/web/vendor/.git': 'gitdir: ../../../.git/modules/vendor\n',
+      // A kustomization says itself what is read.
+      'apps/db/kustomization.yaml': 'namespace: web\nresources: [object.json]\n',
+      'apps/db/object.json': object,
+      'apps/db/other.json': object,
+      'other.json': object,
+    };
+    const warnings = [
+      'apps/web/deep/object.json is a manifest in JSON, which is not read',
+      'apps/web/vendor is a submodule, which an app reads only when its GitRepository has spec.recurseSubmodules',
+    ];
+    for (const path of ['', 'clusters/home']) expect(await check(files, path)).toMatchObject({ code: 0, errors: [], warnings });
+  });
+
   it('knows the bases and components that apps are built from', async () => {
     const files = {
       'clusters/home/apps.yaml': app('shop', './apps/shop/production'),

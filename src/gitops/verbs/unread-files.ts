@@ -1,0 +1,75 @@
+import type { BuildError } from '../manifests/manifest.ts';
+import { isWithin } from '../render/kustomize/file-tree.ts';
+import { kustomizationFiles } from '../render/kustomize/phases/load.ts';
+import { SourceError, type TreeEntry } from '../sources/git-source.ts';
+import type { Tree } from './diff.ts';
+
+/** As many as an app may have; a warning is not worth more. */
+const maxEntries = 100_000;
+/** A manifest that is larger than an object of the API is none. */
+const maxJsonBytes = 1_572_864;
+
+/**
+ * Finds what looks like a part of an app and is not read: manifests in JSON, which Flux leaves out as well, and submodules. Files below
+ * a kustomization are listed by it, and may be JSON.
+ *
+ * @param paths  directories of apps, from the root of the tree
+ */
+export async function unreadFiles({ source, commit }: Tree, paths: readonly string[], signal: AbortSignal): Promise<readonly BuildError[]> {
+  const found: BuildError[] = [];
+  let left = maxEntries;
+
+  async function look(oid: string, path: string): Promise<void> {
+    signal.throwIfAborted();
+    const entries = (await source.readTree(oid)).filter(({ problem }) => problem === undefined);
+    left -= entries.length;
+    if (left < 0 || entries.some(({ name, type }) => type === 'blob' && kustomizationFiles.includes(name))) return;
+    for (const entry of entries) {
+      const file = path === '' ? entry.name : `${path}/${entry.name}`;
+      if (entry.name.startsWith('.')) continue;
+      if (entry.type === 'submodule' || (entry.type === 'tree' && (await isClone(entry)))) found.push({ file, ...submodule });
+      else if (entry.type === 'tree') await look(entry.oid, file);
+      else if (entry.type === 'blob' && /\.json$/i.test(entry.name) && (await isManifest(entry.oid))) found.push({ file, ...json });
+    }
+  }
+
+  /** A work tree has the files of a submodule, and a file that says where its repository is. */
+  const isClone = async ({ oid }: TreeEntry): Promise<boolean> =>
+    (await source.readTree(oid)).some(({ name, type }) => name === '.git' && type === 'blob');
+
+  async function isManifest(oid: string): Promise<boolean> {
+    try {
+      const object: unknown = JSON.parse(new TextDecoder().decode(await source.readBlob(oid, maxJsonBytes)));
+      const { apiVersion, kind } = (object ?? {}) as { readonly apiVersion?: unknown; readonly kind?: unknown };
+      return typeof apiVersion === 'string' && typeof kind === 'string';
+    } catch (err) {
+      if (err instanceof SyntaxError || err instanceof SourceError) return false;
+      throw err;
+    }
+  }
+
+  const tops = paths.filter((path, index) => !paths.some((each, at) => isWithin(path, each) && (each !== path || at < index)));
+  for (const path of tops) {
+    const oid = await treeAt(path);
+    if (oid !== undefined) await look(oid, path);
+  }
+  return found;
+
+  async function treeAt(path: string): Promise<string | undefined> {
+    let oid: string | undefined = commit.tree;
+    for (const segment of path.split('/').filter((each) => each !== '')) {
+      if (oid === undefined) return undefined;
+      oid = (await source.readTree(oid)).find(({ name, type }) => name === segment && type === 'tree')?.oid;
+    }
+    return oid;
+  }
+}
+
+const json = {
+  message: 'is a manifest in JSON, which is not read',
+  hint: 'Manifests of a plain directory end in .yaml or .yml. JSON is YAML as well, so rename it, or list it in a kustomization.',
+};
+const submodule = {
+  message: 'is a submodule, which an app reads only when its GitRepository has spec.recurseSubmodules',
+  hint: 'Set it there, or copy the files. The repository of --repo is read without submodules.',
+};
