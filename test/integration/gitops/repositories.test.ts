@@ -38,6 +38,12 @@ beforeAll(async () => {
     metadata: { name: 'token', namespace },
     stringData: { username: 'midship', password: token },
   });
+  await client.create(secrets, {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'no-hosts', namespace },
+    stringData: { identity: 'x', known_hosts: '# github.com:22 SSH-2.0\n\n' },
+  });
   for (const name of ['main', 'library', 'history', 'stale', 'ignoring', 'versions'])
     trees[name] = await newRepository(name, { 'app/a.yaml': configMap(name) });
   const directories = Object.entries(trees).map(([name, { directory }]) => [name, join(directory, '.git')] as const);
@@ -347,6 +353,12 @@ describe('a GitRepository', () => {
       /gone does not exist\. .* identity and known_hosts/,
     ],
     ['a proxy that is none', { proxySecretRef: { name: 'token' } }, 'AuthenticationFailed', /has no http or https address of a proxy/],
+    [
+      'ssh without a known host',
+      { url: 'ssh://git@127.0.0.1/x', secretRef: { name: 'no-hosts' } },
+      'AuthenticationFailed',
+      /has no host in its key known_hosts/,
+    ],
     ['ssh without a key', { url: 'ssh://git@127.0.0.1/x', secretRef: { name: 'token' } }, 'AuthenticationFailed', /has no key identity/],
     ['signatures', { verify: { secretRef: { name: 'x' } } }, 'NotSupported', /^not supported: spec\.verify$/],
     ['another provider', { provider: 'azure' as const }, 'NotSupported', /^not supported: spec\.provider azure$/],

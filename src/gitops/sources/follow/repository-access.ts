@@ -76,6 +76,10 @@ function sshAccessOf(secret: Secret): RemoteAccess {
       'Give it a private key as identity, and known_hosts as "ssh-keyscan HOST" prints them.',
     );
   }
+  // A host that resets the connection lets ssh-keyscan write an empty file.
+  if (!/^[^\S\n]*[^\s#]/m.test(knownHosts)) {
+    throw incomplete(secret, 'has no host in its key known_hosts', 'Run "ssh-keyscan HOST" again, and look at what it prints first.');
+  }
   if (textOf(secret, 'password') !== undefined) {
     throw new SourceError('NotSupported', 'not supported: a passphrase (key password) of the ssh identity', {
       hint: 'Use a key without a passphrase, for reading this repository alone.',
