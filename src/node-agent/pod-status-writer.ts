@@ -1,14 +1,6 @@
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
-import type { Mutable } from '../machinery/object.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import type { AgentContext } from './agent-context.ts';
-
-export interface PodStatusWriter {
-  /** The status on its way to the API. The watch may deliver it before the answer comes. */
-  readonly writing: PodStatus | undefined;
-  /** Writes the status when it differs from that of the API, after the writes before. Never rejects: a failure asks for another pass. */
-  flush(): Promise<void>;
-}
 
 export interface PodStatusWriterOptions {
   readonly context: AgentContext;
@@ -23,34 +15,67 @@ export interface PodStatusWriterOptions {
 const maxTries = 4;
 const retryMs = 1_000;
 
-export function createPodStatusWriter({ context, read, take, onWritten, retry }: PodStatusWriterOptions): PodStatusWriter {
-  const { client, log } = context;
-  let tail: Promise<void> = Promise.resolve();
+export class PodStatusWriter {
+  readonly #options: PodStatusWriterOptions;
+  /** Writes under way, one after the other. A pod at rest holds no promise. */
+  #tail: Promise<void> | undefined;
+  #writing: PodStatus | undefined;
 
-  async function write(): Promise<void> {
+  constructor(options: PodStatusWriterOptions) {
+    this.#options = options;
+  }
+
+  /** The status on its way to the API. The watch may deliver it before the answer comes. */
+  get writing(): PodStatus | undefined {
+    return this.#writing;
+  }
+
+  /** Writes the status when it differs from that of the API, after the writes before. Never rejects: a failure asks for another pass. */
+  async flush(): Promise<void> {
+    const mine = this.#after(this.#tail);
+    this.#tail = mine;
+    await mine;
+    if (this.#tail === mine) this.#tail = undefined;
+  }
+
+  async #after(before: Promise<void> | undefined): Promise<void> {
+    await before;
+    const { context, read, retry } = this.#options;
+    try {
+      await this.#write();
+    } catch (err) {
+      const { namespace, name } = read()?.pod.metadata ?? {};
+      context.log.warn({ err, pod: `${namespace}/${name}` }, 'Could not write pod status');
+      retry(retryMs);
+    }
+  }
+
+  async #write(): Promise<void> {
+    const { context, read, take, onWritten } = this.#options;
     for (let tries = 1; ; tries += 1) {
       const wanted = read();
       if (wanted === undefined || wanted.status === wanted.pod.status) return;
-      writer.writing = wanted.status;
+      this.#writing = wanted.status;
       try {
-        take(await client.update(pods, { ...wanted.pod, status: wanted.status }, { subresource: 'status' }));
+        take(await context.client.update(pods, { ...wanted.pod, status: wanted.status }, { subresource: 'status' }));
         onWritten();
         return;
       } catch (err) {
         // The watch will say so, and the worker ends.
         if (isNotFound(err)) return;
         if (!isConflict(err) || tries >= maxTries) throw err;
-        if (!(await readAgain(wanted.pod))) return;
+        if (!(await this.#readAgain(wanted.pod))) return;
       } finally {
-        writer.writing = undefined;
+        this.#writing = undefined;
       }
     }
   }
 
   /** False when the pod is gone, or another has its name. */
-  async function readAgain({ metadata: { namespace, name, uid } }: Pod): Promise<boolean> {
+  async #readAgain({ metadata: { namespace, name, uid } }: Pod): Promise<boolean> {
+    const { context, take } = this.#options;
     try {
-      const newest = await client.get(pods, { namespace, name });
+      const newest = await context.client.get(pods, { namespace, name });
       if (newest.metadata.uid !== uid) return false;
       take(newest);
       return true;
@@ -59,17 +84,4 @@ export function createPodStatusWriter({ context, read, take, onWritten, retry }:
       throw err;
     }
   }
-
-  const writer: Mutable<PodStatusWriter> = {
-    writing: undefined,
-    flush() {
-      tail = tail.then(write).catch((err: unknown) => {
-        const { namespace, name } = read()?.pod.metadata ?? {};
-        log.warn({ err, pod: `${namespace}/${name}` }, 'Could not write pod status');
-        retry(retryMs);
-      });
-      return tail;
-    },
-  };
-  return writer;
 }

@@ -40,11 +40,6 @@ export interface StopRequest {
   readonly isDeleted: boolean;
 }
 
-interface Terminations {
-  /** Begins to end a container, or shortens the time it was given. Returns at once. */
-  begin(request: StopRequest): void;
-}
-
 export interface TerminationsOptions {
   readonly context: AgentContext;
   readonly onBegin: (containerId: string) => void;
@@ -52,37 +47,42 @@ export interface TerminationsOptions {
   readonly onEnd: () => void;
 }
 
-export function createTerminations({ context, onBegin, onEnd }: TerminationsOptions): Terminations {
-  const { clock, log, runtime } = context;
-  /** Containers on their way to their end, with the time at which they are killed. */
-  let underWay: Map<string, { deadline: number }> | undefined;
+/** The containers of one pod that are on their way to their end. */
+export class Terminations {
+  readonly #options: TerminationsOptions;
+  /** With the time at which each is killed. */
+  #underWay: Map<string, { deadline: number }> | undefined;
 
-  return {
-    begin(request) {
-      const { pod, status, graceMs, why } = request;
-      const key = `${pod.metadata.namespace}/${pod.metadata.name}`;
-      const fail = (err: unknown): void => log.error({ err, pod: key, container: status.name }, 'Could not stop container');
-      const deadline = clock.monotonicMs() + graceMs;
-      underWay ??= new Map();
-      const known = underWay.get(status.id);
-      if (known !== undefined) {
-        if (known.deadline <= deadline) return;
-        known.deadline = deadline;
-        runtime.stopContainer(status.id, graceMs).catch(fail);
-        return;
-      }
-      underWay.set(status.id, { deadline });
-      onBegin(status.id);
-      const container = containerNamed(pod, status.name);
-      recordPodEvent(context, pod, { type: 'Normal', reason: 'Killing', message: why, container });
-      endContainer(context, request, container)
-        .catch(fail)
-        .finally(() => {
-          underWay?.delete(status.id);
-          onEnd();
-        });
-    },
-  };
+  constructor(options: TerminationsOptions) {
+    this.#options = options;
+  }
+
+  /** Begins to end a container, or shortens the time it was given. Returns at once. */
+  begin(request: StopRequest): void {
+    const { context, onBegin, onEnd } = this.#options;
+    const { pod, status, graceMs, why } = request;
+    const key = `${pod.metadata.namespace}/${pod.metadata.name}`;
+    const fail = (err: unknown): void => context.log.error({ err, pod: key, container: status.name }, 'Could not stop container');
+    const deadline = context.clock.monotonicMs() + graceMs;
+    this.#underWay ??= new Map();
+    const known = this.#underWay.get(status.id);
+    if (known !== undefined) {
+      if (known.deadline <= deadline) return;
+      known.deadline = deadline;
+      context.runtime.stopContainer(status.id, graceMs).catch(fail);
+      return;
+    }
+    this.#underWay.set(status.id, { deadline });
+    onBegin(status.id);
+    const container = containerNamed(pod, status.name);
+    recordPodEvent(context, pod, { type: 'Normal', reason: 'Killing', message: why, container });
+    endContainer(context, request, container)
+      .catch(fail)
+      .finally(() => {
+        this.#underWay?.delete(status.id);
+        onEnd();
+      });
+  }
 }
 
 async function endContainer(context: AgentContext, request: StopRequest, container: Container | undefined): Promise<void> {

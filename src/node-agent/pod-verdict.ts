@@ -1,6 +1,5 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { PodStopReason } from '../lifecycle/pod-run.machine.ts';
-import type { Mutable } from '../machinery/object.ts';
 import type { AgentContext } from './agent-context.ts';
 import { type PodRejection, rejectionOf } from './container-security.ts';
 import { recordPodEvent } from './pod-events.ts';
@@ -12,66 +11,68 @@ export interface PodEnd extends PodRejection {
 }
 
 /** The decision of the node to end a pod permanently. */
-export interface PodVerdict {
-  /** The pod has to fail. */
-  readonly isEvicted: boolean;
-  /** For the pod's status, once its containers are being ended for it. */
-  readonly final: PodEnd | undefined;
-  /** A pod that asks for more than this node gives fails at once. */
-  judge(pod: Pod): void;
-  /** Ends the pod because of its usage of the node. @param eviction  without `graceSeconds`, at once */
-  evict(pod: Pod, eviction: { readonly message: string; readonly graceSeconds?: number | undefined }): void;
-  /** Ends the pod because its machine goes down. */
-  endForShutdown(graceSeconds: number): void;
-  /** The longest that it may take to end. Absent: the time that pods have for this reason. */
-  readonly graceSeconds: number | undefined;
-  /** The containers are ended for this reason. True when it becomes the pod's verdict. */
-  pass(reason: PodStopReason): boolean;
-}
+export class PodVerdict {
+  readonly #context: AgentContext;
+  #evicted: PodEnd | undefined;
+  #final: PodEnd | undefined;
+  #graceSeconds: number | undefined;
 
-export function createPodVerdict(context: AgentContext): PodVerdict {
-  let evicted: PodEnd | undefined;
-  const verdict: Mutable<PodVerdict> = {
-    isEvicted: false,
-    final: undefined,
-    graceSeconds: undefined,
-
-    judge(pod) {
-      if (evicted !== undefined) return;
-      const rejection = context.shutdown.isUnderWay
-        ? { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' }
-        : context.runtime.hasContainers
-          ? (rejectionOf(pod) ?? context.pressure.refusalOf(pod))
-          : undefined;
-      if (rejection === undefined) return;
-      end({ ...rejection, message: `Pod was rejected: ${rejection.message}`, isRejection: true });
-      recordPodEvent(context, pod, { type: 'Warning', ...rejection });
-    },
-
-    evict(pod, { message, graceSeconds }) {
-      if (graceSeconds !== undefined && evicted === undefined) verdict.graceSeconds = graceSeconds;
-      end({ reason: 'Evicted', message });
-      recordPodEvent(context, pod, { type: 'Warning', reason: 'Evicted', message });
-    },
-
-    endForShutdown(seconds) {
-      verdict.graceSeconds = seconds;
-      end({ reason: 'Terminated', message: 'Pod was terminated in response to imminent node shutdown.' });
-    },
-
-    pass(reason) {
-      if (reason === 'DeadlineExceeded')
-        verdict.final = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
-      if (reason === 'Evicted') verdict.final = evicted;
-      return reason === 'DeadlineExceeded' || reason === 'Evicted';
-    },
-  };
-
-  /** The first reason stays. */
-  function end(rejection: PodEnd): void {
-    evicted ??= rejection;
-    verdict.isEvicted = true;
+  constructor(context: AgentContext) {
+    this.#context = context;
   }
 
-  return verdict;
+  /** The pod has to fail. */
+  get isEvicted(): boolean {
+    return this.#evicted !== undefined;
+  }
+
+  /** For the pod's status, once its containers are being ended for it. */
+  get final(): PodEnd | undefined {
+    return this.#final;
+  }
+
+  /** The longest that it may take to end. Absent: the time that pods have for this reason. */
+  get graceSeconds(): number | undefined {
+    return this.#graceSeconds;
+  }
+
+  /** A pod that asks for more than this node gives fails at once. */
+  judge(pod: Pod): void {
+    if (this.#evicted !== undefined) return;
+    const { shutdown, runtime, pressure } = this.#context;
+    const rejection = shutdown.isUnderWay
+      ? { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' }
+      : runtime.hasContainers
+        ? (rejectionOf(pod) ?? pressure.refusalOf(pod))
+        : undefined;
+    if (rejection === undefined) return;
+    this.#end({ ...rejection, message: `Pod was rejected: ${rejection.message}`, isRejection: true });
+    recordPodEvent(this.#context, pod, { type: 'Warning', ...rejection });
+  }
+
+  /** Ends the pod because of its usage of the node. @param eviction  without `graceSeconds`, at once */
+  evict(pod: Pod, { message, graceSeconds }: { readonly message: string; readonly graceSeconds?: number | undefined }): void {
+    if (graceSeconds !== undefined && this.#evicted === undefined) this.#graceSeconds = graceSeconds;
+    this.#end({ reason: 'Evicted', message });
+    recordPodEvent(this.#context, pod, { type: 'Warning', reason: 'Evicted', message });
+  }
+
+  /** Ends the pod because its machine goes down. */
+  endForShutdown(graceSeconds: number): void {
+    this.#graceSeconds = graceSeconds;
+    this.#end({ reason: 'Terminated', message: 'Pod was terminated in response to imminent node shutdown.' });
+  }
+
+  /** The containers are ended for this reason. True when it becomes the pod's verdict. */
+  pass(reason: PodStopReason): boolean {
+    if (reason === 'DeadlineExceeded')
+      this.#final = { reason: 'DeadlineExceeded', message: 'Pod was active on the node longer than the specified deadline' };
+    if (reason === 'Evicted') this.#final = this.#evicted;
+    return reason === 'DeadlineExceeded' || reason === 'Evicted';
+  }
+
+  /** The first reason stays. */
+  #end(rejection: PodEnd): void {
+    this.#evicted ??= rejection;
+  }
 }

@@ -12,17 +12,17 @@ import type { ConfigNeeds } from './config-source.ts';
 import type { ContainerPlan } from './container-plan.ts';
 import type { SandboxStatus } from './container-runtime.ts';
 import { warnOfOpenListeners } from './listen-check.ts';
-import { createPodContainers, type PodContainers } from './pod-containers.ts';
+import { PodContainers } from './pod-containers.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
 import { referencesOf } from './pod-references.ts';
 import { createPodResize, type PodResize } from './pod-resize.ts';
-import { createPodSandboxes, type PodSandboxes, podLogs } from './pod-sandboxes.ts';
+import { PodSandboxes, podLogs } from './pod-sandboxes.ts';
 import { podStatusOf, sameJson } from './pod-status.ts';
-import { createPodStatusWriter, type PodStatusWriter } from './pod-status-writer.ts';
+import { PodStatusWriter } from './pod-status-writer.ts';
 import { graceSecondsOf } from './pod-termination.ts';
-import { createPodVerdict, type PodVerdict } from './pod-verdict.ts';
-import { createPodVolumes, type PodVolumes } from './pod-volumes.ts';
-import { createStartFailures } from './start-failures.ts';
+import { PodVerdict } from './pod-verdict.ts';
+import { PodVolumes } from './pod-volumes.ts';
+import { StartFailures } from './start-failures.ts';
 
 export interface PodWorkerOptions {
   /** Requests of the other pods of the node. */
@@ -58,11 +58,10 @@ export class PodWorker {
   readonly #resize: PodResize;
   readonly #volumes: PodVolumes;
   readonly #statusWriter: PodStatusWriter;
-  readonly #effects: Effects<typeof podRunMachine>;
   readonly #firstSeenAt: number;
   #state: PodRunState;
   readonly #sandboxes: PodSandboxes;
-  readonly #failures = createStartFailures();
+  readonly #failures = new StartFailures();
   #references: ConfigNeeds | undefined;
   #acted = false;
   #removed = false;
@@ -81,11 +80,11 @@ export class PodWorker {
     this.#firstSeenAt = context.clock.monotonicMs();
     this.#state = stateOf(pod);
     this.#wasRunning = pod.status?.phase === 'Running';
-    this.#sandboxes = createPodSandboxes(context, this.uid);
-    this.#verdict = createPodVerdict(context);
-    this.#volumes = createPodVolumes(context);
+    this.#sandboxes = new PodSandboxes(context, this.uid);
+    this.#verdict = new PodVerdict(context);
+    this.#volumes = new PodVolumes(context);
     this.#resize = createPodResize({ context, pod, usedByOthers, record: (event) => this.#record(event) });
-    this.#containers = createPodContainers({
+    this.#containers = new PodContainers({
       context,
       pod: () => this.#given,
       resize: this.#resize,
@@ -96,20 +95,13 @@ export class PodWorker {
       configReady: () => this.#configReady(),
       wake: () => this.#wake(),
     });
-    this.#statusWriter = createPodStatusWriter({
+    this.#statusWriter = new PodStatusWriter({
       context,
       read: () => this.#wantedStatus(),
       take: (newest) => void this.update(newest),
       onWritten: () => this.#noteRunning(),
       retry: wake,
     });
-    this.#effects = {
-      runSandbox: () => this.#runSandbox(),
-      syncContainers: () => this.#syncContainers(),
-      stopContainers: ({ reason }) => this.#stopContainers(reason),
-      stopSandbox: () => this.#stopSandbox(),
-      release: () => this.#release(),
-    };
   }
 
   get pod(): Pod {
@@ -228,6 +220,7 @@ export class PodWorker {
       this.#replan();
       void this.#statusWriter.flush();
     }
+    const effects = this.#effects();
     for (let round = 0; round < maxRounds; round += 1) {
       this.#acted = false;
       await this.#observe();
@@ -248,7 +241,7 @@ export class PodWorker {
           deadlineExceeded: this.#deadline() <= this.#context.clock.now(),
           evicted: this.#verdict.isEvicted,
         }),
-        effects: this.#effects,
+        effects,
         steps: this.#context.steps,
       });
       const before = this.#state;
@@ -266,6 +259,17 @@ export class PodWorker {
     for (const event of this.#failures.newEvents(this.#pod, this.#containers.memories, this.#context.clock.now())) this.#record(event);
     await this.#statusWriter.flush();
     this.#wakeWhenDue();
+  }
+
+  /** Made for each pass: a pod at rest keeps none of them. */
+  #effects(): Effects<typeof podRunMachine> {
+    return {
+      runSandbox: () => this.#runSandbox(),
+      syncContainers: () => this.#syncContainers(),
+      stopContainers: ({ reason }) => this.#stopContainers(reason),
+      stopSandbox: () => this.#stopSandbox(),
+      release: () => this.#release(),
+    };
   }
 
   async #changeAmounts(): Promise<void> {
