@@ -365,7 +365,11 @@ export interface RunningAgent extends KnownProcess {
 
 const isAgent = (running: Endpoints | RunningAgent): running is RunningAgent => 'agentOf' in running;
 
-/** The running cluster of a data directory; undefined when none runs, and for that of an agent. */
+/**
+ * The running cluster of a data directory; undefined when none runs, and for that of an agent.
+ *
+ * @throws Failure for a directory that this user may not read: nobody knows then whether one runs
+ */
 export async function tryEndpoints(dataDirectory: string): Promise<Endpoints | undefined> {
   const running = await tryProcess(dataDirectory);
   return running === undefined || isAgent(running) || running.isStopping === true ? undefined : running;
@@ -386,7 +390,7 @@ export async function refuseRunning(dataDirectory: string): Promise<void> {
   });
 }
 
-/** The same. @throws Failure when none runs, and for the data directory of an agent, whose server has the answers */
+/** The same. @throws Failure when none runs or the directory may not be read, and for the data directory of an agent, whose server has the answers */
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
   const running = await readProcess(dataDirectory);
   if (!isAgent(running) && running.isStopping === true) {
@@ -414,8 +418,15 @@ export async function readProcess(dataDirectory: string): Promise<Endpoints | Ru
   });
 }
 
-const readEndpointsFile = (dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> =>
-  readFile(filesOf(dataDirectory).endpoints, 'utf8').then(
-    (text) => tryJson<Endpoints | RunningAgent>(text),
-    () => undefined,
-  );
+async function readEndpointsFile(dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> {
+  try {
+    return tryJson<Endpoints | RunningAgent>(await readFile(filesOf(dataDirectory).endpoints, 'utf8'));
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code !== 'EACCES') return undefined;
+    throw new Failure(`${dataDirectory} may not be read by this user`, {
+      why: 'A data directory is open to the user who started its cluster, and to root.',
+      fix: 'Run it as that user (with sudo for a service), or name a kubeconfig of the cluster: --kubeconfig FILE',
+      cause: err,
+    });
+  }
+}

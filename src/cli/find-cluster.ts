@@ -8,22 +8,25 @@ export interface FindOptions {
   readonly environment: NodeJS.ProcessEnv;
   /** Directory at which the search begins; absolute. */
   readonly from: string;
+  /** Data directory of a server of this machine. */
+  readonly machine?: string;
 }
 
 /**
  * The data directory of the cluster that is meant: `MIDSHIP_DATA_DIR`, or the nearest `.midship` from `from` upwards. Next come the
  * cluster of the kubeconfig that kubectl would use, and the server of this machine. Without any it is `.midship` in `from`, which may
- * not exist.
+ * not exist. A server of root is found by every user, who may not be able to read it.
  */
-export async function findDataDirectory({ environment, from }: FindOptions): Promise<string> {
+export async function findDataDirectory({ environment, from, machine = machineDirectory }: FindOptions): Promise<string> {
   if (environment.MIDSHIP_DATA_DIR) return resolve(from, environment.MIDSHIP_DATA_DIR);
   for (let at = from; ; at = dirname(at)) {
     const candidate = join(at, '.midship');
     if (await isOwnCluster(candidate)) return candidate;
     if (dirname(at) === at) break;
   }
-  const found = (await directoryOfKubeconfig(environment)) ?? ((await isOwnCluster(machineDirectory)) ? machineDirectory : undefined);
-  return found ?? join(from, '.midship');
+  const found = await directoryOfKubeconfig(environment);
+  if (found !== undefined) return found;
+  return (await isOwnCluster(machine)) || (await isClosed(machine)) ? machine : join(from, '.midship');
 }
 
 /** The process that it names is signalled and asked, so one that another user has put above us does not count. */
@@ -35,6 +38,12 @@ async function isOwnCluster(directory: string): Promise<boolean> {
   }
   return false;
 }
+
+const isClosed = (directory: string): Promise<boolean> =>
+  stat(filesOf(directory).network).then(
+    () => false,
+    (err: NodeJS.ErrnoException) => err.code === 'EACCES',
+  );
 
 /** Name of the extension of a kubeconfig's cluster that has the data directory. */
 export const dataDirectoryExtension = 'midship.dev/data-directory';

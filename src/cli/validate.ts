@@ -62,9 +62,8 @@ export async function validate(options: ValidateCommandOptions): Promise<ExitCod
 
 /** Asks the running cluster of a data directory. One that cannot be asked may run any image. */
 export async function pullsNothingAt(command: Omit<AppCommand, 'format'>): Promise<boolean> {
-  const running = await tryEndpoints(command.dataDirectory);
-  if (running === undefined) return false;
   try {
+    if ((await tryEndpoints(command.dataDirectory)) === undefined) return false;
     const { items } = await withClient(command, (client) => client.list(nodes));
     return items.length > 0 && items.every(({ status }) => status?.nodeInfo?.containerRuntimeVersion?.startsWith('process://') === true);
   } catch (err) {

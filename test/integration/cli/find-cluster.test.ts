@@ -1,6 +1,7 @@
-import { mkdir, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { beforeEach, expect, it } from 'vitest';
+import { readEndpoints, tryEndpoints } from '../../../src/cli/data-directory.ts';
 import { dataDirectoryExtension, findDataDirectory } from '../../../src/cli/find-cluster.ts';
 import { formatKubeconfig } from '../../../src/client/kubeconfig.ts';
 import { temporaryDirectory } from '../../support/git.ts';
@@ -74,4 +75,22 @@ it('is not one whose data is gone', async () => {
   const clone = await directoryOf('clone');
   const kubeconfig = await kubeconfigOf(join(home, 'gone', '.midship'), 'admin.yaml');
   expect(await find(clone, { KUBECONFIG: kubeconfig })).toBe(join(clone, '.midship'));
+});
+
+it('is the server of another user of this machine, which is then said to be closed and not to be absent', async () => {
+  const clone = await directoryOf('clone');
+  const machine = await clusterIn('machine');
+  const closed = { message: `${machine} may not be read by this user`, fix: expect.stringContaining('sudo') };
+  // Root reads every directory, so the question is asked as somebody else.
+  const isRoot = process.getuid?.() === 0;
+  await chmod(machine, isRoot ? 0o700 : 0);
+  if (isRoot) process.seteuid?.(65_534);
+  try {
+    expect(await findDataDirectory({ environment: { HOME: home }, from: clone, machine })).toBe(machine);
+    await expect(tryEndpoints(machine)).rejects.toMatchObject(closed);
+    await expect(readEndpoints(machine)).rejects.toMatchObject(closed);
+  } finally {
+    if (isRoot) process.seteuid?.(0);
+    else await chmod(machine, 0o700);
+  }
 });
