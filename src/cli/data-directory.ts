@@ -390,7 +390,11 @@ export async function refuseRunning(dataDirectory: string): Promise<void> {
   });
 }
 
-/** The same. @throws Failure when none runs or the directory may not be read, and for the data directory of an agent, whose server has the answers */
+/**
+ * The same.
+ *
+ * @throws Failure when none runs, when the directory may not be read, and for that of an agent, whose server has the answers
+ */
 export async function readEndpoints(dataDirectory: string): Promise<Endpoints> {
   const running = await readProcess(dataDirectory);
   if (!isAgent(running) && running.isStopping === true) {

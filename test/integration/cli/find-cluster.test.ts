@@ -37,7 +37,7 @@ async function kubeconfigOf(data: string, name: string): Promise<string> {
 }
 
 const find = (from: string, environment: NodeJS.ProcessEnv = {}): Promise<string> =>
-  findDataDirectory({ environment: { HOME: home, ...environment }, from });
+  findDataDirectory({ environment: { HOME: home, ...environment }, from, machine: join(home, 'no-server') });
 
 it('is found in the directory, in one above, and nearest first', async () => {
   const outer = await clusterIn('site');
