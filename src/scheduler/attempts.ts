@@ -46,6 +46,8 @@ export function createAttempts(options: AttemptsOptions): Attempt {
 
   function onUnfit(pod: QueuedPod, unfit: Unfit, plan: PreemptionPlan | undefined): void {
     pod.rejectedBy = unfit.plugins;
+    // A pod that was refused lacks an object, which no other node has.
+    if (unfit.refusal === undefined) reservations.giveBack(pod.record, unfit.plugins);
     if (plan !== undefined && 'victims' in plan) {
       pod.victims = plan.victims;
       pod.failure = describeUnfit(unfit, undefined);

@@ -10,6 +10,8 @@ export interface Reservations {
   preBind(pod: PodRecord, node: NodeRecord): Promise<void> | undefined;
   /** Gives back what was reserved, in reverse order, and aborts a PreBind that is under way. */
   unreserve(pod: PodRecord, node: NodeRecord): void;
+  /** No node fits, and these plugins rejected some: gives back what earlier attempts wrote for the pod. */
+  giveBack(pod: PodRecord, rejectedBy: ReadonlySet<string>): void;
   /** The pod is bound or gone: a PreBind that still waits for it ends. */
   release(key: string): void;
   /** Aborts every PreBind. */
@@ -56,6 +58,9 @@ export function createReservations(profileOf: (pod: PodRecord) => Profile | unde
       })().finally(() => {
         if (waiting.get(pod.key) === abort) waiting.delete(pod.key);
       });
+    },
+    giveBack(pod, rejectedBy) {
+      for (const plugin of concerned(pod)) if (rejectedBy.has(plugin.name)) plugin.giveBack?.(pod);
     },
     unreserve,
     release,

@@ -148,7 +148,7 @@ export function createResourceClaimController(dependencies: ControllerDependenci
 
   async function free(claim: ResourceClaim, signal: AbortSignal): Promise<void> {
     const isAllocated = (claim.status?.allocation ?? undefined) !== undefined || (claim.status?.reservedFor ?? []).length > 0;
-    const { allocation: _, reservedFor: __, ...rest } = claim.status ?? {};
+    const { allocation: _, reservedFor: __, devices: ___, ...rest } = claim.status ?? {};
     const freed = isAllocated ? await writeStatus(claim, rest, signal) : claim;
     const { finalizers = [] } = freed.metadata;
     if (!finalizers.includes(claimFinalizer)) return;

@@ -10,11 +10,12 @@ import {
 import { resourceSlices } from '../../api/resource/v1/resource-slice.ts';
 import { compileNodeTerm } from '../../lifecycle/node-selector.ts';
 import { controllerOf, keyOf } from '../../machinery/object.ts';
+import { isConflict } from '../../machinery/status-error.ts';
 import type { NodeRecord } from '../cache.ts';
 import { allocate, unsupportedOf } from '../devices/allocate.ts';
 import { createDevicePools } from '../devices/device-pools.ts';
 import { SelectorError } from '../devices/device-selectors.ts';
-import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
+import type { Changed, ChangeListener, PluginFactory, Rejection } from '../plugin.ts';
 import type { PodRecord } from '../pod-record.ts';
 import { reporterOf } from './volume-changes.ts';
 
@@ -23,6 +24,8 @@ const cannotAllocate: Rejection = { reasons: ['cannot allocate all claims'], res
 
 /** Most users of a claim, as upstream has it. */
 const maxUsers = 256;
+/** Others write a claim, too: its driver, the controller that takes pods out. */
+const maxAttempts = 5;
 
 const hasResourceClaims = ({ shape }: PodRecord): boolean => (shape.source.resourceClaims?.length ?? 0) > 0;
 const isAllocated = ({ status }: ResourceClaim): boolean => (status?.allocation ?? undefined) !== undefined;
@@ -32,18 +35,20 @@ const isAllocated = ({ status }: ResourceClaim): boolean => (status?.allocation 
  *
  * @see Kubernetes concepts, "Dynamic Resource Allocation"
  */
-export const dynamicResources: PluginFactory = ({ client, informers }) => {
+export const dynamicResources: PluginFactory = ({ client, informers, log }) => {
   const claims = informers.get(resourceClaims);
   const classes = informers.get(deviceClasses);
   const pools = createDevicePools(informers);
   claims.addIndex(byDevice, devicesOf);
-  /** Allocations that are not written yet, by key of the claim. */
-  const promised = new Map<string, { readonly pod: string; readonly allocation: Allocation }>();
+  const { promised, writing } = sharedOver(claims);
+  let report: ChangeListener = () => undefined;
 
   const classOf = (name: string) => classes.getByKey(name);
-  const claimsOf = ({ pod }: PodRecord): readonly ResourceClaim[] => resourceClaimKeysOf(pod).flatMap((key) => claims.getByKey(key) ?? []);
+  /** Each once: two entries of a pod may name the same claim. */
+  const claimsOf = ({ pod }: PodRecord): readonly ResourceClaim[] =>
+    [...new Set(resourceClaimKeysOf(pod))].flatMap((key) => claims.getByKey(key) ?? []);
 
-  function refusalOf({ pod }: PodRecord): string | undefined {
+  function refusalOf({ pod, key }: PodRecord): string | undefined {
     for (const { name, claimName } of resourceClaimsOf(pod)) {
       if (claimName === null) continue;
       if (claimName === undefined) return `waiting for dynamic resource controller to create the resourceclaim for pod claim "${name}"`;
@@ -53,7 +58,12 @@ export const dynamicResources: PluginFactory = ({ client, informers }) => {
       const owner = controllerOf(claim);
       if (owner?.kind === 'Pod' && owner.uid !== pod.metadata.uid)
         return `resourceclaim "${claimName}" was not created for this pod (pod is not owner)`;
-      if (isAllocated(claim)) continue;
+      if (isAllocated(claim)) {
+        if (isFull(claim, pod.metadata.uid ?? '')) return 'resourceclaim in use';
+        continue;
+      }
+      // Its devices may go back, when that pod cannot be bound after all.
+      if ((promised.get(keyOf(claim))?.pod ?? key) !== key) return `resource claim ${keyOf(claim)} is in the process of being allocated`;
       const unsupported = unsupportedOf(claim);
       if (unsupported !== undefined) return `resourceclaim "${claimName}": ${unsupported} is not supported`;
       for (const { name: request, exactly } of claim.spec?.devices?.requests ?? []) {
@@ -130,21 +140,35 @@ export const dynamicResources: PluginFactory = ({ client, informers }) => {
     reserve: {
       concerns: hasResourceClaims,
       reserve(pod, node) {
-        const full = claimsOf(pod).find(({ status }) => (status?.reservedFor ?? []).length >= maxUsers);
-        if (full !== undefined) return `resourceclaim "${full.metadata.name}" in use by ${maxUsers} pods`;
         const found = find(pod, node, devicesInUse());
         if ('reasons' in found) return found.reasons.join(', ');
-        for (const [claim, allocation] of found) promised.set(keyOf(claim), { pod: pod.key, allocation });
+        for (const [claim, allocation] of found) promised.set(keyOf(claim), { pod: pod.key, allocation, isWritten: false });
         return undefined;
       },
       async preBind(pod, _, signal) {
         for (const claim of claimsOf(pod)) await write(claim, pod, signal);
       },
       unreserve(pod) {
-        for (const [key, { pod: holder }] of promised) if (holder === pod.key) promised.delete(key);
+        for (const [key, { pod: holder, isWritten }] of promised) {
+          // The API has the allocation already, and nobody else may get the devices before the cache shows it.
+          if (holder !== pod.key || isWritten) continue;
+          promised.delete(key);
+          // No object changes with it.
+          report('ResourceClaimChanged', {});
+        }
+      },
+      giveBack(pod) {
+        const held = claimsOf(pod).find((claim) => isAllocated(claim) && mayLeave(claim, pod.uid));
+        if (held === undefined) return;
+        const { allocation: _, reservedFor: __, devices: ___, ...status } = held.status ?? {};
+        client.update(resourceClaims, { ...held, status }, { subresource: 'status' }).catch((err: unknown) => {
+          // A claim that changed wakes the pod, which asks again.
+          if (!isConflict(err)) log.warn({ resourceClaim: keyOf(held), err }, 'Could not give back devices of claim');
+        });
       },
     },
     watch(onChange) {
+      report = onChange;
       const removeHandlers = [
         claims.addHandler((changed) => {
           // From then on the cache of claims says it.
@@ -163,11 +187,42 @@ export const dynamicResources: PluginFactory = ({ client, informers }) => {
     },
   };
 
+  /** Pods that share a claim take turns, each after what the one before has written. */
+  async function write(claim: ResourceClaim, pod: PodRecord, signal: AbortSignal): Promise<void> {
+    const key = keyOf(claim);
+    const turn = (writing.get(key) ?? Promise.resolve(undefined)).then((last) => writeNewest(last ?? claim, pod, signal));
+    const settled = turn.catch(() => undefined);
+    writing.set(key, settled);
+    try {
+      await turn;
+    } finally {
+      if (writing.get(key) === settled) writing.delete(key);
+    }
+  }
+
+  async function writeNewest(claim: ResourceClaim, pod: PodRecord, signal: AbortSignal): Promise<ResourceClaim> {
+    const { namespace, name } = claim.metadata;
+    let newest = claim;
+    for (let attempt = 1; ; attempt += 1) {
+      try {
+        return await writeOnce(newest, pod, signal);
+      } catch (err) {
+        if (!isConflict(err) || attempt === maxAttempts) throw err;
+        newest = await client.get(resourceClaims, { namespace, name }, { signal });
+        if (newest.metadata.uid !== claim.metadata.uid) throw new Error(`claim ${keyOf(claim)} was replaced`, { cause: err });
+      }
+    }
+  }
+
   /** The finalizer comes first: an allocation without it would be lost with the claim while the pod runs. */
-  async function write(claim: ResourceClaim, { key, uid, pod }: PodRecord, signal: AbortSignal): Promise<void> {
+  async function writeOnce(claim: ResourceClaim, { key, uid, pod }: PodRecord, signal: AbortSignal): Promise<ResourceClaim> {
     const users = claim.status?.reservedFor ?? [];
-    if (isAllocated(claim) && users.some((user) => user.uid === uid)) return;
-    const allocation = claim.status?.allocation ?? promised.get(keyOf(claim))?.allocation;
+    const promise = promised.get(keyOf(claim));
+    if (isAllocated(claim) && users.some((user) => user.uid === uid)) return claim;
+    if (claim.metadata.deletionTimestamp !== undefined) throw new Error(`claim ${keyOf(claim)} got deleted in the meantime`);
+    if (isAllocated(claim) && promise?.pod === key) throw new Error(`claim ${keyOf(claim)} got allocated elsewhere in the meantime`);
+    if (isFull(claim, uid)) throw new Error(`claim ${keyOf(claim)} is in use by ${maxUsers} pods`);
+    const allocation = claim.status?.allocation ?? (promise?.pod === key ? promise.allocation : undefined);
     if (allocation === undefined) throw new Error(`devices of claim ${keyOf(claim)} were given back before pod ${key} was bound`);
     const { finalizers = [] } = claim.metadata;
     const held = finalizers.includes(claimFinalizer)
@@ -179,14 +234,51 @@ export const dynamicResources: PluginFactory = ({ client, informers }) => {
         );
     const user: ClaimUser = { resource: 'pods', name: pod.metadata.name, uid };
     const status = { ...held.status, allocation, reservedFor: [...users, user] };
-    await client.update(resourceClaims, { ...held, status }, { subresource: 'status', signal });
+    const written = await client.update(resourceClaims, { ...held, status }, { subresource: 'status', signal });
+    if (promise?.pod === key) promise.isWritten = true;
+    return written;
   }
 };
+
+/** An allocation that the cache of claims does not show yet. */
+interface Promised {
+  readonly pod: string;
+  readonly allocation: Allocation;
+  isWritten: boolean;
+}
+
+interface Shared {
+  /** By key of the claim. */
+  readonly promised: Map<string, Promised>;
+  /** The last write of each claim that is under way, and the claim as it left it; undefined when it failed. */
+  readonly writing: Map<string, Promise<ResourceClaim | undefined>>;
+}
+
+const sharedByClaims = new WeakMap<object, Shared>();
+
+/** All profiles of a scheduler share what is promised, as they share the devices. */
+function sharedOver(claims: object): Shared {
+  let known = sharedByClaims.get(claims);
+  if (known === undefined) {
+    known = { promised: new Map(), writing: new Map() };
+    sharedByClaims.set(claims, known);
+  }
+  return known;
+}
 
 const byDevice = 'scheduler-allocated-devices';
 
 const idsOf = ({ devices }: Allocation): readonly string[] =>
   (devices?.results ?? []).map(({ driver, pool, device }) => `${driver}/${pool}/${device}`);
+
+const isFull = ({ status }: ResourceClaim, uid: string): boolean => {
+  const users = status?.reservedFor ?? [];
+  return users.length >= maxUsers && !users.some((user) => user.uid === uid);
+};
+
+/** No pod but this one, which has no node yet, counts on the devices, and they are not everywhere. */
+const mayLeave = ({ status }: ResourceClaim, uid: string): boolean =>
+  status?.allocation?.nodeSelector !== undefined && (status.reservedFor ?? []).every((user) => user.uid === uid);
 
 /** Access of an administrator takes nothing away from others. */
 function devicesOf({ status }: ResourceClaim): readonly string[] {

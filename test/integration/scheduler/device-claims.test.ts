@@ -6,7 +6,7 @@ import { deviceClasses } from '../../../src/api/resource/v1/device-class.ts';
 import { claimFinalizer, resourceClaims, resourceClaimTemplates } from '../../../src/api/resource/v1/resource-claim.ts';
 import { resourceSlices } from '../../../src/api/resource/v1/resource-slice.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
-import type { New } from '../../../src/client/client.ts';
+import type { Client, New } from '../../../src/client/client.ts';
 import { createGarbageCollector } from '../../../src/controllers/garbage-collector/garbage-collector.ts';
 import {
   createPodResourceClaimController,
@@ -15,6 +15,7 @@ import {
 import type { KubeObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { isNotFound } from '../../../src/machinery/status-error.ts';
+import { parseSchedulerConfiguration } from '../../../src/scheduler/configuration/configuration.ts';
 import { createScheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf, podOf } from '../../support/cluster-objects.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
@@ -26,14 +27,26 @@ const driver = 'gpu.example.com';
 let plane: ControlPlane;
 afterEach(() => plane.stop());
 
+interface Around {
+  readonly through?: (client: Client) => Client;
+  readonly configuration?: string;
+}
+
 /** Two nodes; the second has the given number of devices. */
-async function start(devices: number): Promise<void> {
+async function start(devices: number, { through = (client) => client, configuration }: Around = {}): Promise<void> {
   plane = await startControlPlane({
     controllers: [
       createPodResourceClaimController,
       createResourceClaimController,
       createGarbageCollector,
-      (dependencies) => createScheduler({ ...dependencies, metrics: createMetrics(), random: () => 0.5 }),
+      (dependencies) =>
+        createScheduler({
+          ...dependencies,
+          client: through(dependencies.client),
+          metrics: createMetrics(),
+          random: () => 0.5,
+          configuration: configuration === undefined ? undefined : parseSchedulerConfiguration(configuration, 'scheduler.yaml'),
+        }),
     ],
   });
   for (const name of ['n1', 'n2']) {
@@ -50,16 +63,19 @@ async function start(devices: number): Promise<void> {
     metadata: { name: 'gpu' },
     spec: { selectors: [{ cel: { expression: `device.driver == '${driver}'` } }] },
   });
-  await create(resourceSlices, 'ResourceSlice', {
-    metadata: { name: 'n2-gpus' },
+  await addSlice('n2', devices);
+}
+
+const addSlice = (nodeName: string, devices: number) =>
+  create(resourceSlices, 'ResourceSlice', {
+    metadata: { name: `${nodeName}-gpus` },
     spec: {
       driver,
-      nodeName: 'n2',
-      pool: { name: 'n2', generation: 1, resourceSliceCount: 1 },
+      nodeName,
+      pool: { name: nodeName, generation: 1, resourceSliceCount: 1 },
       devices: Array.from({ length: devices }, (_, index) => ({ name: `gpu-${index}`, attributes: { model: { string: 'a' } } })),
     },
   });
-}
 
 function create<T extends KubeObject>(resource: Resource<T>, kind: string, object: object): Promise<T> {
   return plane.client.create(resource, { apiVersion: 'resource.k8s.io/v1', kind, ...object } as unknown as New<T>);
@@ -72,13 +88,17 @@ const addTemplate = (exactly?: object) =>
     spec: { metadata: { labels: { app: 'ml' } }, spec: devices(exactly) },
   });
 
-async function addPod(name: string, claim: object): Promise<void> {
-  const pod = podOf(name, { resourceClaims: [{ name: 'gpu', ...claim }] } as never, { namespace });
+async function addPod(name: string, claim: object, spec: object = {}): Promise<void> {
+  const pod = podOf(name, { resourceClaims: [{ name: 'gpu', ...claim }], ...spec } as never, { namespace });
   const { uid: _, ...metadata } = pod.metadata;
   await plane.client.create(pods, { ...pod, metadata });
 }
+const addClaim = (name: string) => create(resourceClaims, 'ResourceClaim', { metadata: { name, namespace }, spec: devices() });
+const getClaim = (name: string) => plane.client.get(resourceClaims, { namespace, name });
+const remove = (name: string) => plane.client.delete(pods, { namespace, name }, { gracePeriodSeconds: 0 });
 const fromTemplate = { resourceClaimTemplateName: 'one-gpu' };
 
+const onNode = (name: string) => ({ matchExpressions: [{ key: 'kubernetes.io/hostname', operator: 'In', values: [name] }] });
 const getPod = (name: string) => plane.client.get(pods, { namespace, name });
 const bound = (name: string) =>
   until(async () => (await getPod(name)).spec.nodeName, { what: `${name} to be bound`, timeoutMs: 15_000, intervalMs: 5 });
@@ -183,5 +203,118 @@ describe('device claims', () => {
     await until(isSaid, { what: 'an Event about the missing template', intervalMs: 5 });
     await addTemplate();
     expect(await bound('early')).toBe('n2');
+  });
+
+  it('are allocated once for pods that share one and come at the same time, also when a pod names it twice', async () => {
+    await start(1);
+    await addClaim('shared');
+    const names = Array.from({ length: 12 }, (_, index) => `p${index}`);
+    const twice = [{ name: 'gpu' }, { name: 'again' }].map((entry) => ({ ...entry, resourceClaimName: 'shared' }));
+    await Promise.all(names.map((name) => addPod(name, {}, { resourceClaims: twice })));
+    for (const name of names) expect(await bound(name)).toBe('n2');
+    const { allocation, reservedFor = [] } = (await getClaim('shared')).status ?? {};
+    expect(allocation?.devices?.results).toHaveLength(1);
+    expect(reservedFor.map(({ name }) => name).sort()).toEqual(names.sort());
+    // A write that met another one is made again: no pod sat out a back-off.
+    const { items } = await plane.client.list(events, { namespace });
+    expect(items.filter(({ message }) => message?.includes('binding rejected'))).toEqual([]);
+  });
+
+  it('move with their pod when its node goes between the allocation and the binding', async () => {
+    let attempts = 0;
+    await start(1, {
+      through: (client) => ({
+        ...client,
+        createSubresource: async (...args) => {
+          attempts += 1;
+          if (attempts > 1) return client.createSubresource(...args);
+          await plane.client.delete(nodes, { name: 'n2' });
+          throw new Error('node n2 is gone');
+        },
+      }),
+    });
+    await addClaim('moving');
+    await addSlice('n1', 1);
+    // The second node is taken first.
+    const affinity = { nodeAffinity: { preferredDuringSchedulingIgnoredDuringExecution: [{ weight: 100, preference: onNode('n2') }] } };
+    await addPod('train', { resourceClaimName: 'moving' }, { affinity });
+    expect(await bound('train')).toBe('n1');
+    expect((await getClaim('moving')).status?.allocation?.devices?.results).toMatchObject([{ pool: 'n1' }]);
+  });
+
+  it('are free for others when their pod is deleted before they are written', async () => {
+    let isHeld = true;
+    await start(1, {
+      through: (client) => ({
+        ...client,
+        update: async (...args) => {
+          const [resource, , options] = args;
+          if (isHeld && resource.resource === resourceClaims.resource) {
+            isHeld = false;
+            await new Promise((_, reject) => options?.signal?.addEventListener('abort', () => reject(options.signal?.reason as Error)));
+          }
+          return client.update(...args);
+        },
+      }),
+    });
+    for (const name of ['first', 'second']) await addClaim(name);
+    await addPod('first', { resourceClaimName: 'first' });
+    await until(() => !isHeld, { what: 'the claim to be written', intervalMs: 5 });
+    await addPod('sharing', { resourceClaimName: 'first' });
+    await waiting('sharing', 'resource claim default/first is in the process of being allocated');
+    await addPod('second', { resourceClaimName: 'second' });
+    await waiting('second', '2 cannot allocate all claims');
+    await remove('sharing');
+    await remove('first');
+    expect(await bound('second')).toBe('n2');
+  });
+
+  it('get devices of their own, whichever profile schedules their pod', async () => {
+    await start(1, {
+      configuration:
+        'apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{schedulerName: a}, {schedulerName: b}]',
+    });
+    const profiles = ['a', 'b'];
+    for (const name of profiles) await addClaim(name);
+    await Promise.all(profiles.map((name) => addPod(name, { resourceClaimName: name }, { schedulerName: name })));
+    const isWaiting = (name: string) =>
+      waiting(name, 'cannot allocate all claims').then(
+        () => name,
+        () => undefined,
+      );
+    const loser = await Promise.race(profiles.map(isWaiting));
+    const winner = profiles.find((name) => name !== loser) ?? '';
+    expect(await bound(winner)).toBe('n2');
+    expect((await getClaim(loser ?? '')).status?.allocation).toBeUndefined();
+  });
+
+  it('have at most 256 users, and stay until the last is gone when they are deleted', async () => {
+    await start(1);
+    const claim = await addClaim('full');
+    const users = Array.from({ length: 256 }, (_, index) => ({
+      apiGroup: 'shop.example',
+      resource: 'jobs',
+      name: `j${index}`,
+      uid: `u${index}`,
+    }));
+    const allocation = { devices: { results: [{ request: 'gpu', driver, pool: 'n2', device: 'gpu-0' }] } };
+    const held = await plane.client.update(resourceClaims, { ...claim, metadata: { ...claim.metadata, finalizers: [claimFinalizer] } });
+    const full = await plane.client.update(
+      resourceClaims,
+      { ...held, status: { allocation, reservedFor: users } },
+      { subresource: 'status' },
+    );
+    await addPod('late', { resourceClaimName: 'full' });
+    await waiting('late', 'resourceclaim in use');
+    await plane.client.update(resourceClaims, { ...full, status: { allocation, reservedFor: [] } }, { subresource: 'status' });
+    await bound('late');
+    await plane.client.delete(resourceClaims, { namespace, name: 'full' });
+    await addPod('later', { resourceClaimName: 'full' });
+    await waiting('later', 'resourceclaim "full" is being deleted');
+    expect((await getClaim('full')).status?.allocation).toBeDefined();
+    await remove('late');
+    await waiting('later', 'resourceclaim "full" not found');
+    await addClaim('full');
+    await bound('later');
   });
 });

@@ -87,6 +87,8 @@ export interface ResourceClaim extends KubeObject {
     readonly allocation?: Allocation | null;
     /** Its users. They are pods here; `resource` and `apiGroup` say so. */
     readonly reservedFor?: readonly ClaimUser[];
+    /** Reports of drivers on the devices of the allocation. */
+    readonly devices?: readonly object[];
   };
 }
 
