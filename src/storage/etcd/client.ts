@@ -1,5 +1,4 @@
-import { connect as connectPlain } from 'node:net';
-import type { Duplex } from 'node:stream';
+import { connect as connectPlain, isIPv6, type Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
 import type { Clock } from '../../base/clock.ts';
 import { createGrpcClient, type GrpcClient, GrpcError, type GrpcExchange, type GrpcMethod, grpcCodes } from '../../base/grpc.ts';
@@ -141,6 +140,7 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
   const members = endpoints.map(({ host, port }) =>
     createGrpcClient({
       connect: () => dial({ host, port }, tls),
+      authority: `${isIPv6(host) ? `[${host}]` : host}:${port}`,
       clock,
       maxMessageBytes,
       pings,
@@ -280,7 +280,7 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
 const isStaleToken = ({ code, message }: GrpcError): boolean =>
   code === grpcCodes.unauthenticated || (code === grpcCodes.invalidArgument && message.includes('auth'));
 
-function dial({ host, port }: EtcdEndpoint, tls: EtcdTls | undefined): Duplex {
+function dial({ host, port }: EtcdEndpoint, tls: EtcdTls | undefined): Socket {
   if (tls === undefined) return connectPlain({ host, port, noDelay: true });
   const { ca, certificate, key } = tls;
   return connectTls({

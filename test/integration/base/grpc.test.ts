@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { createServer, type Http2Server, type ServerHttp2Stream } from 'node:http2';
+import { constants, createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
 import { type AddressInfo, connect, createServer as createPlainServer } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
@@ -38,9 +38,9 @@ const reply =
     stream.end();
   };
 
-beforeEach(async () => {
+async function startServer(options: ServerOptions = {}): Promise<void> {
   sessions = 0;
-  server = createServer();
+  server = createServer(options);
   server.on('session', (session) => {
     sessions += 1;
     session.on('error', () => undefined);
@@ -54,11 +54,13 @@ beforeEach(async () => {
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const { port } = server.address() as AddressInfo;
   client = createGrpcClient({ connect: () => connect(port, '127.0.0.1'), clock: systemClock, maxMessageBytes: 100_000 });
-});
-afterEach(async () => {
+}
+async function stopServer(): Promise<void> {
   client.close();
   await new Promise((resolve) => server.close(resolve));
-});
+}
+beforeEach(() => startServer());
+afterEach(stopServer);
 
 const call = (request = 'hello', timeoutMs = 5_000): Promise<string> => client.call(echo, request, { timeoutMs });
 const failure = (promise: Promise<unknown>): Promise<GrpcError> =>
@@ -92,7 +94,7 @@ describe('a call', () => {
   it('joins an answer that comes in small pieces', async () => {
     const text = 'é'.repeat(20_000);
     answer = (stream) => {
-      stream.respond({ ':status': 200 }, { waitForTrailers: true });
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
       stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
       const bytes = frame(text);
       for (let at = 0; at < bytes.length; at += 777) stream.write(bytes.subarray(at, at + 777));
@@ -106,7 +108,11 @@ describe('a call', () => {
     expect(await failure(call())).toMatchObject({ code: grpcCodes.notFound, message: 'no such container: ü' });
     answer = reply([frame('half')], '13', '%zz');
     expect(await failure(call())).toMatchObject({ code: grpcCodes.internal, message: '%zz' });
-    answer = (stream) => stream.respond({ ':status': 200, 'grpc-status': '12', 'grpc-message': 'unknown method' }, { endStream: true });
+    answer = (stream) =>
+      stream.respond(
+        { ':status': 200, 'content-type': 'application/grpc', 'grpc-status': '12', 'grpc-message': 'unknown method' },
+        { endStream: true },
+      );
     expect(await failure(call())).toMatchObject({ code: grpcCodes.unimplemented, message: 'unknown method' });
   });
 
@@ -154,7 +160,7 @@ describe('a call', () => {
 
   it('fails when the connection ends within the answer, when nobody listens, and after close', async () => {
     answer = (stream) => {
-      stream.respond({ ':status': 200 });
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
       stream.write(frame('whole answer').subarray(0, 8), () => stream.session?.destroy());
     };
     expect(await failure(call())).toMatchObject({ code: grpcCodes.unavailable });
@@ -199,7 +205,7 @@ describe('a stream', () => {
       stream.on('close', () => {
         closed += 1;
       });
-      stream.respond({ ':status': 200 });
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' });
       stream.write(Buffer.concat([frame('one'), frame('two')]));
     };
     expect(await collect(new AbortController().signal, 1)).toEqual(['one']);
@@ -253,5 +259,89 @@ describe('a stream', () => {
     expect(error).toMatchObject({ code: grpcCodes.unavailable });
     expect(String(error)).toContain('20 ms');
     silent.close();
+  });
+});
+
+describe('its connection', () => {
+  const echoed: Answer = (stream, request, headers) => reply([frame(request)])(stream, request, headers);
+
+  it('keeps to the windows, the frames, the padding, the table and the number of streams of its server', async () => {
+    await stopServer();
+    await startServer({
+      settings: { initialWindowSize: 1_000, maxConcurrentStreams: 2, maxFrameSize: 16_384, headerTableSize: 100 },
+      paddingStrategy: constants.PADDING_STRATEGY_MAX,
+    });
+    let [open, most] = [0, 0];
+    answer = (stream, request, headers) => {
+      open += 1;
+      most = Math.max(most, open);
+      stream.on('close', () => {
+        open -= 1;
+      });
+      echoed(stream, request, headers);
+    };
+    // The first one learns the settings.
+    await call('first');
+    const texts = Array.from({ length: 5 }, (_, at) => String.fromCharCode(97 + at).repeat(30_000));
+    expect(await Promise.all(texts.map((text) => call(text)))).toEqual(texts);
+    expect(most).toBe(2);
+    expect(sessions).toBe(1);
+  });
+
+  it('takes headers that do not fit into one frame', async () => {
+    const text = Array.from({ length: 30_000 }, (_, at) => String.fromCharCode(0x21 + (at % 94))).join('');
+    answer = reply([], '5', text.replaceAll('%', '%25'));
+    expect(await failure(call())).toMatchObject({ code: grpcCodes.notFound, message: text });
+  });
+
+  it('ends the calls that it has when its server goes away, and opens another for later ones', async () => {
+    const waiting: (() => void)[] = [];
+    answer = (stream, request, headers) => waiting.push(() => echoed(stream, request, headers));
+    const first = call('first');
+    await expect.poll(() => waiting.length).toBe(1);
+    answer = (stream, request, headers) => {
+      if (sessions === 1) stream.session?.close();
+      echoed(stream, request, headers);
+    };
+    // The client has read it when it opens another connection.
+    await expect.poll(async () => ((await call('later')) === 'later' ? sessions : 0)).toBe(2);
+    waiting[0]?.();
+    expect(await first).toBe('first');
+  });
+
+  it('holds the server back while nobody reads a stream, and goes on with other calls', async () => {
+    let sent = 0;
+    answer = (stream, request, headers) => {
+      if (request !== 'go') {
+        echoed(stream, request, headers);
+        return;
+      }
+      stream.respond({ ':status': 200, 'content-type': 'application/grpc' }, { waitForTrailers: true });
+      stream.on('wantTrailers', () => stream.sendTrailers({ 'grpc-status': '0' }));
+      const send = (): void => {
+        while (sent < 3_000) {
+          sent += 1;
+          if (stream.write(frame('x'.repeat(1_000)))) continue;
+          stream.once('drain', send);
+          return;
+        }
+        stream.end();
+      };
+      send();
+    };
+    const answers = client.stream(echo, 'go', { signal: new AbortController().signal })[Symbol.asyncIterator]();
+    await answers.next();
+    let before = -1;
+    await expect
+      .poll(async () => {
+        const isSame = before === sent;
+        before = sent;
+        return isSame && (await call('beside')) === 'beside';
+      })
+      .toBe(true);
+    expect(sent).toBeLessThan(1_000);
+    let count = 1;
+    while ((await answers.next()).done !== true) count += 1;
+    expect(count).toBe(3_000);
   });
 });
