@@ -373,7 +373,10 @@ function createStorage({ client, keys, live, writes, health, clock, compacted }:
     async latest() {
       checkOpen();
       // A read that a quorum answers has the revision of the newest write in its header.
-      return (await client.range({ key: keys.format })).revision;
+      const { revision } = await client.range({ key: keys.format });
+      // A write below another prefix sends no change here, so the watch has to ask whether it is that far. The caller has its own bound.
+      live.reach(revision).catch(() => undefined);
+      return revision;
     },
     async readAll() {
       checkOpen();

@@ -328,6 +328,26 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(isExpired(errors[0])).toBe(true);
   });
 
+  it('gets as far as the writes below another prefix, of which none is its own', async () => {
+    const etcd = await start();
+    const [own, other] = [await open(etcd), await open(etcd, { prefix: '/other' })];
+    const made = await own.create('a', { text: '1' });
+    let seen = made.ok ? made.revision : 0;
+    await own.watch({
+      prefix: '',
+      afterRevision: seen,
+      signal: new AbortController().signal,
+      onEvents: () => undefined,
+      onProgress: (revision) => (seen = revision),
+      onEnd: () => undefined,
+    });
+    await other.create('b', { text: '1' });
+    const latest = await own.latest();
+    expect(latest).toBeGreaterThan(seen);
+    // A server that is not as far for 3 s refuses reads, and after 10 s all of its work ends.
+    await until(() => seen >= latest, { timeoutMs: 2_500, what: 'the watch has got as far' });
+  });
+
   it('knows what another server has compacted, and compacts where none does', async () => {
     const etcd = await start();
     const [first, second] = [await open(etcd), await open(etcd, { serverId: 'two' })];
