@@ -80,7 +80,10 @@ export function createGitMirror({
       isFailing = true;
     }
     if (!abort.signal.aborted) await onUsable(!isFailing);
-    if (!abort.signal.aborted) cancel = clock.after(isFailing ? retryMs : pollMs, next);
+    if (abort.signal.aborted) return;
+    // A change during this look has queued another one, which would set a second timer. A stop cancels one of them.
+    cancel();
+    cancel = clock.after(isFailing ? retryMs : pollMs, next);
   }
 
   function next(): void {

@@ -2,13 +2,13 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import type { Lease } from '../../../src/api/coordination/v1/lease.ts';
 import type { GitRepository } from '../../../src/api/source/v1/git-repository.ts';
-import { systemClock } from '../../../src/base/clock.ts';
 import { createLog } from '../../../src/base/log.ts';
 import { createGitMirror, guardCopy } from '../../../src/cli/compose/git-mirror.ts';
 import type { InformerSet } from '../../../src/client/informer.ts';
 import { ensureBareRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
 import { temporaryDirectory } from '../../support/git.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
 
 const lost = { serverId: 'home', host: 'first', lease: () => undefined, page: () => undefined, onChange: () => () => undefined };
@@ -21,6 +21,7 @@ it('a server leaves GitOps to a home that it cannot reach, and takes part when t
   let page: string | undefined = 'http://127.0.0.1:9';
   let changed = (): void => undefined;
   const said: boolean[] = [];
+  const clock = createManualClock();
   const mirror = createGitMirror({
     home: {
       ...lost,
@@ -35,7 +36,7 @@ it('a server leaves GitOps to a home that it cannot reach, and takes part when t
     temporaryDirectory: directory,
     token: 'secret',
     caCertificate: '',
-    clock: systemClock,
+    clock,
     log: createLog({ level: 'silent' }),
     onUsable: async (isUsable) => void said.push(isUsable),
   });
@@ -43,9 +44,15 @@ it('a server leaves GitOps to a home that it cannot reach, and takes part when t
   await until(() => said.length > 0, { what: 'the copy was tried', timeoutMs: 10_000 });
   expect(said.at(-1)).toBe(false);
   page = undefined;
+  // Its Lease may change again before the look that this begins.
   changed();
-  await until(() => said.at(-1) === true, { what: 'the home is away', timeoutMs: 10_000 });
+  changed();
+  await until(() => said.length === 3 && clock.pending > 0, { what: 'the home is away', timeoutMs: 10_000 });
+  expect(said).toEqual([false, true, true]);
+  expect(clock.pending).toBe(1);
+  // A timer that is left keeps the process of a server for another minute.
   await mirror.stop();
+  expect(clock.pending).toBe(0);
 });
 
 it('a copy without a commit that was read before is not read', async () => {
