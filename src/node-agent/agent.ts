@@ -100,6 +100,11 @@ export interface NodeAgent extends Component {
   /** Ends the pods because the machine goes down: they fail, those that are critical last, and no further one begins. */
   shutDown(periods: ShutdownPeriods): Promise<void>;
   /**
+   * Reports that the node is not ready, before its pods end. Otherwise Services would send connections to them until the node counts as
+   * lost. The report takes 3 s at most. Call before `stop`.
+   */
+  leave(): Promise<void>;
+  /**
    * Ends the programs of all pods, each within its grace period and at most `maxGraceMs`. The pods stay in the API and run again with the
    * next start. Call after `stop`. Without it they run on, and the next start adopts them.
    */
@@ -180,6 +185,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
     signal: abort.signal,
   };
   let isStarted = false;
+  let isLeaving = false;
   const heartbeat = createHeartbeat({
     client: options.client,
     clock,
@@ -202,11 +208,12 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       volumesInUse: csi?.volumes.inUse(),
       pressures: pressure.conditions,
       conditions: runtime.conditions,
-      notReady: shutdown.isUnderWay
-        ? 'node is shutting down'
-        : isStarted
-          ? runtime.trouble
-          : 'container runtime network not ready: NetworkReady=false',
+      notReady:
+        shutdown.isUnderWay || isLeaving
+          ? 'node is shutting down'
+          : isStarted
+            ? runtime.trouble
+            : 'container runtime network not ready: NetworkReady=false',
     }),
   });
 
@@ -283,6 +290,11 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       // The scheduler gives it no pods from now on.
       await heartbeat.reportNow().catch((err: unknown) => log.warn({ err }, 'Could not report that the node goes down'));
       await endPodsInOrder({ workers: workers.all(), periods, clock, log });
+    },
+
+    async leave() {
+      isLeaving = true;
+      await heartbeat.leave();
     },
 
     async haltPods(maxGraceMs) {

@@ -1,6 +1,6 @@
 import { type Lease, leases } from '../api/coordination/v1/lease.ts';
 import { type Node, nodes } from '../api/core/v1/node.ts';
-import { type Clock, microTimestampOf } from '../base/clock.ts';
+import { type Clock, microTimestampOf, within } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import { untilAccepted } from '../client/until-accepted.ts';
@@ -24,6 +24,12 @@ export interface Heartbeat {
   start(signal: AbortSignal): Promise<Node>;
   /** Reports a change at once. It resolves when the API has the status. */
   reportNow(): Promise<void>;
+  /**
+   * Ends the beats with a last report, for which `describe` says that the node is not ready. Without an answer of the API it gives up after
+   * 3 s. Does nothing before the first beat.
+   */
+  leave(): Promise<void>;
+  /** Ends the beats without a report. It waits up to 3 s for the one under way. */
   stop(): Promise<void>;
 }
 
@@ -42,11 +48,14 @@ const intervalMs = 10_000;
 const reportEveryMs = 5 * 60_000;
 const jitter = 0.04;
 const maxTries = 5;
+/** A node that stops waits so long for the API. Its pods have to end within the time of the stop, too. */
+const lastAnswerMs = 3_000;
 
 export function createHeartbeat({ client, describe, clock, log, random }: HeartbeatOptions): Heartbeat {
   let cancelTimer: (() => void) | undefined;
   let beating: Promise<void> = Promise.resolve();
   let stopped = false;
+  let hasBeaten = false;
   let lease: Lease | undefined;
   let reportedAt = Number.NEGATIVE_INFINITY;
 
@@ -139,6 +148,17 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
     }
   }
 
+  async function reportNow(): Promise<void> {
+    const node = await findNode();
+    // Without a Node the first report has it.
+    if (node !== undefined) await beat(node);
+  }
+
+  function endBeats(): void {
+    stopped = true;
+    cancelTimer?.();
+  }
+
   function schedule(): void {
     if (stopped) return;
     // Jitter: nodes that start together must not send heartbeats together forever.
@@ -169,18 +189,24 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
         return registered;
       }, signal);
       signal.throwIfAborted();
+      hasBeaten = true;
       schedule();
       return node;
     },
-    async reportNow() {
-      const node = await findNode();
-      // Without a Node the first report has it.
-      if (node !== undefined) await beat(node);
+    reportNow,
+    async leave() {
+      endBeats();
+      if (!hasBeaten) return;
+      const last = beating.then(reportNow).catch((err: unknown) => log.warn({ err }, 'Could not report that the node stops'));
+      // Nobody waits for it a second time.
+      beating = Promise.resolve();
+      if ((await within(clock, lastAnswerMs, last)) === 'late') {
+        log.warn({ durationMs: lastAnswerMs }, 'Could not report that the node stops: no answer of the API');
+      }
     },
     async stop() {
-      stopped = true;
-      cancelTimer?.();
-      await beating;
+      endBeats();
+      await within(clock, lastAnswerMs, beating);
     },
   };
 }

@@ -518,6 +518,8 @@ describe.skipIf(whyNot !== undefined)(
           // As when somebody stops the agent by Ctrl-C, and asks for more at once.
           process.kill(agent.pid, 'SIGTERM');
           await until(() => agent.output().includes('stopping the pods'), { what: 'the agent stops', intervalMs: 5 });
+          // At once, and not when its Lease has ended.
+          await until(async () => (await readyOf('second')) === 'False', { what: 'the Node says that it stops', timeoutMs: 10_000 });
         }
         await follow(block);
       }

@@ -330,7 +330,8 @@ async function openContainers(options: NodesOptions, agents: Agents, onClose: On
     ...(policies === undefined ? [] : [policies]),
     // Before the agent ends what is no pod of the node.
     staticPods,
-    haltingPods(agent),
+    // A machine may go without its cluster, whose other parts go on.
+    haltingPods(agent, { isSeen: configuration.machines !== undefined }),
     await kubeletApiOf(options, agents, { agent, runtime, address: address.internalIP }),
   ];
   return {
@@ -398,7 +399,7 @@ async function openProcessNodes(options: NodesOptions, agents: Agents): Promise<
     isolation = runtime.isolation;
     const storage = storageOf(options, nodeName);
     const agent = agents.create(nodeName, { runtime, address: { internalIP, kubeletPort }, capacity, storage });
-    parts.push(haltingPods(agent), await kubeletApiOf(options, agents, { agent, runtime, address: internalIP }));
+    parts.push(haltingPods(agent, { isSeen: false }), await kubeletApiOf(options, agents, { agent, runtime, address: internalIP }));
   }
   return { names: realNodes, parts, isolation, servedElsewhere: [], text: `processes on this machine, ${isolation?.summary}` };
 }
@@ -436,11 +437,16 @@ async function kubeletApiOf(
   });
 }
 
-/** Stopping the cluster ends its pods; they stay in the API and run again at the next start. */
-const haltingPods = (agent: NodeAgent): Component => ({
+/**
+ * Stopping the cluster ends its pods; they stay in the API and run again at the next start.
+ *
+ * @param isSeen  others see the Node meanwhile, so it says that it stops
+ */
+const haltingPods = (agent: NodeAgent, { isSeen }: { readonly isSeen: boolean }): Component => ({
   name: agent.name,
   start: (options) => agent.start(options),
   async stop() {
+    if (isSeen) await agent.leave();
     await agent.stop();
     await agent.haltPods(maxStopGraceMs);
   },
