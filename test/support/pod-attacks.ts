@@ -48,7 +48,8 @@ export function swapper({ sh, node, topOf, mountsOf }: Attacker, { volume, top, 
   });
 }
 
-const swapEndlessly = `
+/** A program for Node. By the arguments `TOP NAME COUNT` it swaps the directory `TOP/NAME` for the links `TOP/link0` and following. */
+export const swapEndlessly = `
   const { renameSync, writeFileSync } = require("node:fs");
   const [top, directory, links] = process.argv.slice(1);
   const place = top + "/" + directory;

@@ -34,7 +34,7 @@ export interface SubPathOptions {
 /**
  * Mounts the part of the volume at `target`; makes it when it is missing.
  *
- * @throws Error when the path leaves the volume or has too many links
+ * @throws Error when the path leaves the volume, has too many links, or is changed meanwhile
  */
 export async function mountSubPath({ volume, subPath, target, madeAsFile = false, firstId }: SubPathOptions): Promise<void> {
   const part = await openInside(volume, subPath, madeAsFile);
@@ -93,6 +93,11 @@ async function openInside(volume: string, subPath: string, madeAsFile: boolean):
       left.unshift(...partsOf(link));
     }
     return below.pop() as FileHandle;
+  } catch (err) {
+    // A name was there and is not, or the other way round; a link is none any more.
+    const hasChanged = ['EEXIST', 'ENOENT', 'EINVAL'].includes((err as NodeJS.ErrnoException).code ?? '');
+    if (!hasChanged) throw err;
+    throw new Error(`subPath ${JSON.stringify(subPath)} was changed by another program while it was mounted`, { cause: err });
   } finally {
     for (const handle of below) await handle.close();
   }
