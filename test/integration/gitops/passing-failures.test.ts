@@ -53,6 +53,22 @@ describe('a failure that another app ends', () => {
     expect(await warnings(people)).toEqual([]);
   });
 
+  it('is not expected of an app that waits for this one', async () => {
+    const { people } = await startMemoryProject({
+      files: { 'widgets/one.yaml': widget, 'later/a.yaml': configMap('a'), 'last/b.yaml': configMap('b') },
+      apps: { widgets: {}, later: { dependsOn: [{ name: 'widgets' }] }, last: { dependsOn: [{ name: 'later' }] } },
+    });
+    const message = await until(
+      async () => {
+        const app = await people.get(kustomizations, { namespace: home, name: 'widgets' });
+        const { message: said = '' } = conditionOf(app.status?.conditions, 'Ready') ?? {};
+        return said.includes('no kind Widget') && said;
+      },
+      { what: 'widgets says what it lacks' },
+    );
+    expect(message).not.toContain('waits for app');
+  });
+
   it('is not reported of an app whose kinds come with another app of the same start', async () => {
     const { people, applied } = await startMemoryProject({
       files: { 'widgets/one.yaml': widget, 'definitions/widgets.yaml': definition },

@@ -8,7 +8,7 @@ import { kustomizationReasons as reasons } from '../../../lifecycle/kustomizatio
 import { keyOf } from '../../../machinery/object.ts';
 import type { RevisionStore } from '../../sources/follow/known-revision.ts';
 import { idOf } from '../objects/object-id.ts';
-import { sourceKeyOf } from '../plan/app-spec.ts';
+import { dependencyKeys, sourceKeyOf } from '../plan/app-spec.ts';
 import type { Claims } from '../plan/claims.ts';
 import { PartsMissing, type SyncFailure } from '../plan/sync-failure.ts';
 import type { AppRecords } from '../records/app-records.ts';
@@ -66,6 +66,21 @@ export function createPassingFailures({ apps, revisions, claims, clock, recordsO
     return state.inForce.revision !== newest;
   }
 
+  /** The app and all that wait for it, directly or not: none of them brings what it lacks. */
+  function dependents(key: string): ReadonlySet<string> {
+    const waiters = new Map<string, string[]>();
+    for (const app of apps.list()) {
+      for (const awaited of dependencyKeys(app)) {
+        const known = waiters.get(awaited);
+        if (known === undefined) waiters.set(awaited, [keyOf(app)]);
+        else known.push(keyOf(app));
+      }
+    }
+    const found = new Set([key]);
+    for (const each of found) for (const waiter of waiters.get(each) ?? []) found.add(waiter);
+    return found;
+  }
+
   return async (
     { app, revision, signal }: Pick<Pass, 'app' | 'revision' | 'signal'>,
     failure: SyncFailure,
@@ -76,7 +91,8 @@ export function createPassingFailures({ apps, revisions, claims, clock, recordsO
       if (owner !== undefined) return { reason: `Git does not have this app any more: app ${owner} deletes it`, retryMs: leavingRetryMs };
     }
     if (!(failure instanceof PartsMissing) || clock.now() - revision.seenAt > maxWaitForPartsMs) return undefined;
-    const other = [...apps.list()].find((each) => keyOf(each) !== keyOf(app) && isUnderWay(each));
+    const waiting = dependents(keyOf(app));
+    const other = [...apps.list()].find((each) => !waiting.has(keyOf(each)) && isUnderWay(each));
     if (other === undefined) return undefined;
     return { reason: `waits for app ${nameOfApp(other.metadata)}: ${failure.message}`, retryMs: partsRetryMs };
   };
