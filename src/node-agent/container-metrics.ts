@@ -2,6 +2,7 @@ import type { Pod } from '../api/core/v1/pod.ts';
 import { escapeLabel } from '../base/series.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { ContainerStats, ContainerStatus, SandboxStatus } from './container-runtime.ts';
+import type { MachineUsage } from './machine-usage.ts';
 
 /** A pod with what its runtime holds of it. */
 export interface PodOnNode {
@@ -12,6 +13,8 @@ export interface PodOnNode {
 /** Measurements of a node's containers, and their time. */
 export interface Measurement {
   readonly stats: readonly ContainerStats[];
+  /** Undefined for a node that shares its machine with others. */
+  readonly machine?: MachineUsage | undefined;
   /** Milliseconds since the epoch. */
   readonly at: number;
 }
@@ -80,7 +83,13 @@ export function* nodeCountLines(nodes: readonly (NodeCounts & { readonly name: s
 }
 
 /** The families that a metrics server reads (`/metrics/resource`). */
-export function* resourceLines(pods: Iterable<PodOnNode>, { stats, at }: Measurement): Iterable<string> {
+export function* resourceLines(pods: Iterable<PodOnNode>, { stats, machine, at }: Measurement): Iterable<string> {
+  if (machine !== undefined) {
+    yield '# HELP node_cpu_usage_seconds_total Processor time used by all processes of the machine.\n# TYPE node_cpu_usage_seconds_total counter\n';
+    yield `node_cpu_usage_seconds_total ${machine.cpuSeconds} ${at}\n`;
+    yield '# HELP node_memory_working_set_bytes Memory that the machine cannot give away at once.\n# TYPE node_memory_working_set_bytes gauge\n';
+    yield `node_memory_working_set_bytes ${machine.memoryWorkingSetBytes} ${at}\n`;
+  }
   const byUid = new Map<string, PodOnNode>();
   for (const entry of pods) byUid.set(entry.pod.metadata.uid ?? '', entry);
   const known = stats.flatMap((sample) => {

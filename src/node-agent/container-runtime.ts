@@ -1,6 +1,7 @@
 import type { Duplex, Readable, Writable } from 'node:stream';
 import type { QosClass } from '../api/core/v1/qos.ts';
 import type { ResolverConfig } from '../base/resolv-conf.ts';
+import type { MachineUsage } from './machine-usage.ts';
 import type { RegistryCredentials } from './registry-credentials.ts';
 
 /**
@@ -162,6 +163,9 @@ export interface ContainerRuntime {
 
   /** CPU and memory of running containers; absent values are not measured (never invented). */
   stats(): Promise<readonly ContainerStats[]>;
+
+  /** Usage of the whole machine. Absent where several nodes share one: a node then uses what its containers use. */
+  readonly machineUsage?: () => Promise<MachineUsage>;
 
   /** Isolation of pods from the machine; absent when they are none of its processes. */
   readonly isolation: PodIsolation | undefined;

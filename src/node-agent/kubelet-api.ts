@@ -10,7 +10,7 @@ import type { Log } from '../base/log.ts';
 import type { LiveKeyPair } from '../base/pki.ts';
 import type { NodeAgent } from './agent.ts';
 import { type LogOptions, readLog } from './container-log.ts';
-import { containerHeader, containerLines, countsOf, nodeCountLines, resourceLines } from './container-metrics.ts';
+import { containerHeader, containerLines, countsOf, type Measurement, nodeCountLines, resourceLines } from './container-metrics.ts';
 import type { ContainerRuntime, ContainerStatus, SandboxStatus } from './container-runtime.ts';
 import { HttpError } from './http-error.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
@@ -156,20 +156,24 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
     await send(response, options.metricsText === undefined ? counts : await options.metricsText(), metricsType);
   }
 
+  async function measure(): Promise<Measurement> {
+    const [stats, machine] = await Promise.all([runtime.stats(), runtime.machineUsage?.()]);
+    return { stats, machine, at: clock.now() };
+  }
+
   async function sendContainerMetrics({ response }: Request): Promise<void> {
-    const measurement = { stats: await runtime.stats(), at: clock.now() };
+    const measurement = await measure();
     await send(response, containerHeader + [...containerLines(agent.nodeName, agent.pods(), measurement)].join(''), metricsType);
   }
 
   async function sendSummary({ response }: Request): Promise<void> {
-    const [stats, volumes] = await Promise.all([runtime.stats(), agent.volumeStats()]);
-    const summary = summaryOf(agent.nodeName, agent.pods(), { stats, at: clock.now() }, volumes);
+    const [measurement, volumes] = await Promise.all([measure(), agent.volumeStats()]);
+    const summary = summaryOf(agent.nodeName, agent.pods(), measurement, volumes);
     await send(response, JSON.stringify(summary), 'application/json');
   }
 
   async function sendResourceMetrics({ response }: Request): Promise<void> {
-    const measurement = { stats: await runtime.stats(), at: clock.now() };
-    await send(response, [...resourceLines(agent.pods(), measurement)].join(''), metricsType);
+    await send(response, [...resourceLines(agent.pods(), await measure())].join(''), metricsType);
   }
 
   return {

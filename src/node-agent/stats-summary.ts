@@ -12,7 +12,7 @@ import type { VolumeStats } from './csi/volume-stats.ts';
 export function summaryOf(
   nodeName: string,
   pods: Iterable<PodOnNode>,
-  { stats, at }: Measurement,
+  { stats, machine, at }: Measurement,
   volumes: readonly VolumeStats[],
 ): object {
   const time = timestampOf(at);
@@ -32,7 +32,14 @@ export function summaryOf(
       ...(volume.length === 0 ? {} : { volume }),
     };
   });
-  return { node: { nodeName }, pods: entries };
+  const used =
+    machine === undefined
+      ? {}
+      : {
+          cpu: { time, usageCoreNanoSeconds: Math.round(machine.cpuSeconds * 1e9) },
+          memory: { time, workingSetBytes: machine.memoryWorkingSetBytes },
+        };
+  return { node: { nodeName, ...used }, pods: entries };
 }
 
 /** Sums; an amount that no container has is absent. */

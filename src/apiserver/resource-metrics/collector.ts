@@ -6,7 +6,14 @@ import { readAnswer } from '../../base/http-answer.ts';
 import type { Log } from '../../base/log.ts';
 import type { InformerSet } from '../../client/informer.ts';
 import type { KubeletClient } from '../http/kubelet-client.ts';
-import { type ContainerUsage, type NodeSamples, parseResourceMetrics, usageBetween } from './usage.ts';
+import {
+  type ContainerUsage,
+  type MachineRate,
+  machineUsageBetween,
+  type NodeSamples,
+  parseResourceMetrics,
+  usageBetween,
+} from './usage.ts';
 
 /** Asks the agents of all nodes, again and again, what their containers have used. */
 export interface UsageCollector extends Component {
@@ -16,6 +23,8 @@ export interface UsageCollector extends Component {
 
 export interface NodeUsage {
   readonly containers: readonly ContainerUsage[];
+  /** Undefined for a node that shares its machine with others: it uses what its containers use. */
+  readonly machine: MachineRate | undefined;
   /** Time of the last look in milliseconds since the epoch. */
   readonly at: number;
   /** Since the look before. */
@@ -60,7 +69,9 @@ export function createUsageCollector({ informers, kubelet, clock, log }: UsageCo
     for (const name of known.keys()) if (!names.has(name)) known.delete(name);
     for (let from = 0; from < all.length; from += maxConcurrent) await Promise.all(all.slice(from, from + maxConcurrent).map(ask));
     if (stopping.signal.aborted) return;
-    const isNew = [...known.values()].some(({ samples, usage }) => usage === undefined || samples.size > usage.containers.length);
+    const isNew = [...known.values()].some(
+      ({ samples, usage }) => usage === undefined || samples.containers.size > usage.containers.length,
+    );
     cancel = clock.after(isNew || known.size === 0 ? firstIntervalMs : intervalMs, () => void look());
   }
 
@@ -73,7 +84,12 @@ export function createUsageCollector({ informers, kubelet, clock, log }: UsageCo
       const usage =
         before === undefined
           ? undefined
-          : { containers: usageBetween(before.samples, samples), at: clock.now(), windowMs: Math.round(readAt - before.readAt) };
+          : {
+              containers: usageBetween(before.samples, samples),
+              machine: machineUsageBetween(before.samples, samples),
+              at: clock.now(),
+              windowMs: Math.round(readAt - before.readAt),
+            };
       known.set(name, { samples, usage, readAt });
     } catch (err) {
       if (!stopping.signal.aborted) log.debug({ err, node: name }, 'Could not read resource metrics of node');

@@ -62,8 +62,7 @@ export function createMetricsApi(options: MetricsApiOptions): MetricsApi {
     return [...collector.usage()].flatMap(([name, usage]) => {
       const node = nodeInformer.getByKey(name);
       if (node === undefined) return [];
-      // Several nodes share this machine: a node uses what its pods use.
-      const used = quantitiesOf(sumOf(usage.containers));
+      const used = quantitiesOf(usage.machine ?? sumOf(usage.containers));
       return [{ kind: 'NodeMetrics', apiVersion, metadata: metadataOf(node), ...timesOf([usage]), usage: used }];
     });
   }

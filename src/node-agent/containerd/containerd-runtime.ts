@@ -13,6 +13,7 @@ import {
   UnsupportedError,
 } from '../container-runtime.ts';
 import type { FileSystemSpace } from '../disk-pressure.ts';
+import { measureMachine } from '../machine-usage.ts';
 import { parseListeners } from '../process/proc.ts';
 import { connectTo } from '../process/sockets.ts';
 import type { Ctr } from './containerd-service.ts';
@@ -130,6 +131,7 @@ export async function openContainerdRuntime(options: ContainerdRuntimeOptions): 
     listeners: async () => [],
     countProcesses: (uid) => cgroups.countProcesses(uid),
     stats: async () => statsOf(await client.containerStats(), nodeName),
+    machineUsage: measureMachine,
     hostIdOf: () => undefined,
 
     onChange(listener) {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseResourceMetrics, quantitiesOf, usageBetween } from '../../../src/apiserver/resource-metrics/usage.ts';
+import { machineUsageBetween, parseResourceMetrics, quantitiesOf, usageBetween } from '../../../src/apiserver/resource-metrics/usage.ts';
 
 const page = (cpu: number, at: number, memory = 4_096): string =>
   [
@@ -12,7 +12,7 @@ const page = (cpu: number, at: number, memory = 4_096): string =>
 
 describe('the report of a node about its containers', () => {
   it('is read by container', () => {
-    expect([...parseResourceMetrics(page(1.5, 1_000)).values()]).toEqual([
+    expect([...parseResourceMetrics(page(1.5, 1_000)).containers.values()]).toEqual([
       { namespace: 'shop', pod: 'web', container: 'main', cpuSeconds: 1.5, memoryBytes: 4_096, at: 1_000 },
     ]);
   });
@@ -26,12 +26,12 @@ describe('the report of a node about its containers', () => {
       'container_memory_working_set_bytes{container="x"} 1',
       'nonsense',
     ];
-    expect(parseResourceMetrics(odd.join('\n')).size).toBe(0);
+    expect(parseResourceMetrics(odd.join('\n')).containers.size).toBe(0);
   });
 
   it('has an end', () => {
     const lines = Array.from({ length: 12_000 }, (_, n) => page(1, 1).replaceAll('pod="web"', `pod="web-${n}"`));
-    expect(parseResourceMetrics(lines.join('\n')).size).toBe(10_000);
+    expect(parseResourceMetrics(lines.join('\n')).containers.size).toBe(10_000);
   });
 });
 
@@ -44,9 +44,18 @@ describe('usage of containers', () => {
 
   it('is unknown for a container that has just started or restarted, or was not measured twice', () => {
     const first = parseResourceMetrics(page(2, 1_000));
-    expect(usageBetween(new Map(), first)).toEqual([]);
+    expect(usageBetween({ containers: new Map(), machine: undefined }, first)).toEqual([]);
     expect(usageBetween(first, parseResourceMetrics(page(0.1, 2_000)))).toEqual([]);
     expect(usageBetween(first, first)).toEqual([]);
+  });
+
+  it('is that of the whole machine where the node has one to itself, and not known across its restart', () => {
+    const machine = (cpu: number, at: number): string =>
+      `${page(1, at)}node_cpu_usage_seconds_total ${cpu} ${at}\nnode_memory_working_set_bytes 65536 ${at}\n`;
+    const [first, second] = [parseResourceMetrics(machine(10, 1_000)), parseResourceMetrics(machine(13, 3_000))];
+    expect(machineUsageBetween(first, second)).toEqual({ nanocores: 1_500_000_000, memoryBytes: 65_536 });
+    expect(machineUsageBetween(second, parseResourceMetrics(machine(2, 5_000)))).toBeUndefined();
+    expect(machineUsageBetween(parseResourceMetrics(page(1, 1_000)), second)).toBeUndefined();
   });
 
   it('is said in the quantities of metrics.k8s.io', () => {
