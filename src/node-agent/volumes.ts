@@ -514,7 +514,9 @@ async function prepareHostPath(
   const prefixes = await Promise.all(allowed.map((prefix) => realpathOptional(prefix)));
   const holders = prefixes.filter((prefix) => prefix !== undefined && isWithin(real, prefix)) as string[];
   // The outermost: a pod may write in every other one, and so replace those further in.
-  const [holder = refuse(`it lies in no directory that --allow-host-path names (${allowed.join(', ')})`)] = holders.sort(
+  const absent = allowed.filter((_, at) => prefixes[at] === undefined);
+  const hint = absent.length === 0 ? '' : `; make ${absent.join(', ')} first`;
+  const [holder = refuse(`it lies in no directory that --allow-host-path names (${allowed.join(', ')})${hint}`)] = holders.sort(
     (one, other) => one.length - other.length,
   );
   await checkHostPathType(real, type, forContainers);

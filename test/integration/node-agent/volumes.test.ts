@@ -139,6 +139,9 @@ describe('a volume', () => {
     expect(existsSync('/etc/new')).toBe(false);
     volumes = volumesWith({ allowed: [], refused: [] });
     await expect(pathOf({ hostPath: { path: machine } })).rejects.toThrow('--allow-host-path PREFIX allows some');
+    const later = join(machine, 'later');
+    volumes = volumesWith({ allowed: [later], refused: [] });
+    await expect(pathOf({ hostPath: { path: later, type: 'DirectoryOrCreate' } })).rejects.toThrow(`make ${later} first`);
   });
 
   it('from the host never contains the data directory, and is no part of it', async () => {
