@@ -1,11 +1,11 @@
 import { type PersistentVolume, persistentVolumes } from '../../api/core/v1/persistent-volume.ts';
 import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
-import { claimKeysOf } from '../../api/core/v1/pod-claims.ts';
+import { claimKeysOf, claimNameOf } from '../../api/core/v1/pod-claims.ts';
 import { volumeAttributesClasses } from '../../api/storage/v1/volume-attributes-class.ts';
 import { finalizers } from '../../api/well-known.ts';
 import type { Informer } from '../../client/informer.ts';
-import { keyOf } from '../../machinery/object.ts';
+import { controllerOf, keyOf } from '../../machinery/object.ts';
 import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
@@ -20,8 +20,18 @@ import { isPodFinished } from '../pod-conditions.ts';
 const byClaim = 'claim';
 const byVolumeAttributesClass = 'volume-attributes-class';
 
-/** Pods that are over hold nothing, nor do those that have no node: they were never started. */
-const uses = (pod: Pod): boolean => !isPodFinished(pod) && (pod.spec.nodeName ?? '') !== '';
+/**
+ * Pods that are over hold nothing, nor do those that have no node: they were never started. A pod does not get a claim of somebody else
+ * that merely bears the name of the one to be made for it.
+ */
+function uses(pod: Pod, claim: PersistentVolumeClaim): boolean {
+  if (isPodFinished(pod) || (pod.spec.nodeName ?? '') === '') return false;
+  const isItsOwn = controllerOf(claim)?.uid === pod.metadata.uid;
+  return (pod.spec.volumes ?? []).some(
+    (volume) =>
+      claimNameOf(pod.metadata.name, volume) === claim.metadata.name && (isItsOwn || (volume.ephemeral ?? undefined) === undefined),
+  );
+}
 
 export function createClaimProtectionController(dependencies: ControllerDependencies): Controller {
   const { client, informers } = dependencies;
@@ -46,9 +56,9 @@ export function createClaimProtectionController(dependencies: ControllerDependen
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
     const claim = claimInformer.getByKey(key);
     if (claim === undefined || !isHeld(claim, finalizers.pvcProtection)) return;
-    if (podInformer.byIndex(byClaim, key).some(uses)) return;
+    if (podInformer.byIndex(byClaim, key).some((pod) => uses(pod, claim))) return;
     const { items } = await client.list(pods, { namespace: claim.metadata.namespace, resourceVersion: '', signal });
-    if (items.some((pod) => uses(pod) && claimKeysOf(pod).includes(key))) return;
+    if (items.some((pod) => uses(pod, claim))) return;
     await release(client, { resource: persistentVolumeClaims, object: claim, finalizer: finalizers.pvcProtection }, signal);
   }
 }

@@ -385,8 +385,16 @@ describe('[sig-storage] Ephemeral', () => {
     await createClaim('thief-tmp');
     await createPod('thief', '', { volumes: [{ name: 'tmp', ephemeral }] });
     expect(await reasonOf('thief', 'owner')).toContain('PVC default/thief-tmp was not created for pod default/thief (pod is not owner)');
-    await plane.client.delete(persistentVolumeClaims, { namespace, name: 'thief-tmp' });
-    await boundTo('thief');
+  });
+
+  it('should make the claim of a pod when another of its name is gone', async () => {
+    await createClaim('heir-tmp');
+    // The scheduler leaves it alone, so nothing but the claim changes.
+    await createPod('heir', '', { nodeName: 'n1', volumes: [{ name: 'tmp', ephemeral }] });
+    await eventOf('heir', 'FailedBinding');
+    await plane.client.delete(persistentVolumeClaims, { namespace, name: 'heir-tmp' });
+    const ownerOf = async () => (await claim('heir-tmp').catch(() => undefined))?.metadata.ownerReferences?.[0]?.name === 'heir';
+    await until(ownerOf, { what: 'the claim of the pod' });
   });
 });
 
