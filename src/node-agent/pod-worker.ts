@@ -178,7 +178,10 @@ export class PodWorker {
 
   /** Nothing of it runs, and the API knows how it ended. */
   get hasEnded(): boolean {
-    return this.#gone || (/^(Succeeded|Failed)$/.test(this.#pod.status?.phase ?? '') && this.#sandboxes.running().length === 0);
+    const { phase = '', containerStatuses = [] } = this.#pod.status ?? {};
+    // The verdict on a pod is written while its containers still end.
+    const isKnown = /^(Succeeded|Failed)$/.test(phase) && containerStatuses.every(({ state }) => state?.running === undefined);
+    return this.#gone || (isKnown && this.#sandboxes.running().length === 0);
   }
 
   /** The directory of its logs. */

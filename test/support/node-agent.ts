@@ -11,6 +11,7 @@ import { systemClock } from '../../src/base/clock.ts';
 import { createLog } from '../../src/base/log.ts';
 import { createMetrics } from '../../src/base/metrics.ts';
 import type { Client, New } from '../../src/client/client.ts';
+import { type Guard, guardedClient } from '../../src/client/guarded-client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { isNotFound } from '../../src/machinery/status-error.ts';
 import { createNodeAgent, type NodeAgent, type NodeAgentOptions } from '../../src/node-agent/agent.ts';
@@ -72,6 +73,8 @@ export async function startTestNode(
     readonly api?: Partial<KubeApiOptions>;
     /** The agent asks a server by HTTP, as one that joined, and not its own process. */
     readonly server?: Partial<ApiServerOptions>;
+    /** The requests of the agent go through it. */
+    readonly guard?: Guard;
   } = {},
 ): Promise<TestNode> {
   const directory = await mkdtemp(join(options.parent ?? tmpdir(), 'midship-node-'));
@@ -89,8 +92,8 @@ export async function startTestNode(
       ? { ...found, isolation: { ...found.isolation, ids: undefined } }
       : found;
   const agentOptions = { hostPaths: { allowed: options.allowedHostPaths ?? [], refused: [directory] }, ...options.agent };
-  const { manifests, hasStorage = false } = options;
-  const start = () => startAgent({ api, overHttp: served?.client, directory, host, changes: agentOptions, manifests, hasStorage });
+  const { manifests, hasStorage = false, guard } = options;
+  const start = () => startAgent({ api, overHttp: served?.client, directory, host, changes: agentOptions, manifests, hasStorage, guard });
   let running = await start();
 
   const get = async (name: string): Promise<Pod | undefined> => {
@@ -163,11 +166,13 @@ interface StartedAgentOptions {
   readonly changes: Partial<NodeAgentOptions>;
   readonly manifests: string | undefined;
   readonly hasStorage: boolean;
+  readonly guard: Guard | undefined;
 }
 
-async function startAgent({ api, overHttp, directory, host, changes, manifests, hasStorage }: StartedAgentOptions) {
+async function startAgent({ api, overHttp, directory, host, changes, manifests, hasStorage, guard }: StartedAgentOptions) {
   const clock = systemClock;
-  const client = overHttp ?? api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
+  const own = overHttp ?? api.clientFor({ name: `system:node:${testNodeName}`, groups: ['system:masters'] }, 'kubelet/1');
+  const client = guard === undefined ? own : guardedClient(own, guard);
   const abort = new AbortController();
   const { signal } = abort;
   const metrics = createMetrics();
