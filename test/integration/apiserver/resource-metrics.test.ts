@@ -5,6 +5,7 @@ import { nodes } from '../../../src/api/core/v1/node.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { serviceAccounts } from '../../../src/api/core/v1/service-account.ts';
 import { frontProxyName } from '../../../src/apiserver/bootstrap.ts';
+import type { NodeUsage } from '../../../src/apiserver/resource-metrics/collector.ts';
 import { createMetricsApi, type MetricsApi } from '../../../src/apiserver/resource-metrics/metrics-api.ts';
 import { metricsServerName, metricsServiceKey, registerMetricsApi } from '../../../src/apiserver/resource-metrics/registration.ts';
 import type { ContainerUsage } from '../../../src/apiserver/resource-metrics/usage.ts';
@@ -34,9 +35,9 @@ describe('metrics.k8s.io, through the aggregator', { shuffle: false }, () => {
   let metricsApi: MetricsApi;
   const abort = new AbortController();
   const containers = [usage('web', 'main', 5_000_000), usage('web', 'side', 1_000_000), usage('gone', 'main', 1)];
-  const measured = new Map([
-    ['n1', { containers, at, windowMs: 15_000 }],
-    ['n2', { containers: [], at, windowMs: 15_000 }],
+  const measured: ReadonlyMap<string, NodeUsage> = new Map([
+    ['n1', { containers, machine: undefined, at, windowMs: 15_000 }],
+    ['n2', { containers: [], machine: { nanocores: 250_000_000, memoryBytes: 2 ** 30 }, at, windowMs: 15_000 }],
   ]);
 
   beforeAll(async () => {
@@ -102,10 +103,13 @@ describe('metrics.k8s.io, through the aggregator', { shuffle: false }, () => {
     expect((await cluster.fetch(`${base}/namespaces/default/pods/web`)).json.metadata.name).toBe('web');
   });
 
-  it('says of a node what its pods use', async () => {
+  it('says of a node what its machine uses, or else its pods', async () => {
     const { json } = await cluster.fetch(`${base}/nodes/n1`);
     expect(json).toMatchObject({ kind: 'NodeMetrics', metadata: { name: 'n1' }, usage: { cpu: '6000001n', memory: '30720Ki' } });
-    expect((await cluster.fetch(`${base}/nodes/n2`)).json).toMatchObject({ usage: { cpu: '0', memory: '0Ki' }, window: '15s' });
+    expect((await cluster.fetch(`${base}/nodes/n2`)).json).toMatchObject({
+      usage: { cpu: '250000000n', memory: '1048576Ki' },
+      window: '15s',
+    });
   });
 
   it('refuses what it does not have', async () => {
