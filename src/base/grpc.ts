@@ -76,7 +76,7 @@ export interface GrpcClientOptions {
    * @see https://github.com/grpc/grpc/blob/master/doc/keepalive.md
    */
   readonly pings?: { readonly everyMs: number; readonly timeoutMs: number };
-  /** Bytes that the server may send before they are read, on each stream and twice that on the connection; by default, and at least, 65,535. */
+  /** Bytes that the server may send before they are read, on each stream and twice that on the connection; at least 65,535, the default. */
   readonly windowBytes?: number;
 }
 
@@ -413,7 +413,7 @@ interface FrameReader {
 /** Cuts what arrives into messages. Memory is one message of at most `maxBytes` and one chunk. */
 function createFrameReader(maxBytes: number): FrameReader {
   let pieces: Buffer[] = [];
-  /** Of `pieces`, those at the beginning that were joined. */
+  /** Number of pieces at the beginning that were joined. */
   let joinedPieces = 0;
   let held = 0;
   let wanted = headBytes;

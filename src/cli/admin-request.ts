@@ -25,8 +25,7 @@ interface Cause {
 }
 
 /**
- * Sends a request for a path that is no resource, with the rights of a kubeconfig: its client certificate, its token, or both, as kubectl
- * does.
+ * Sends a request for a path that is no resource, with the client certificate of a kubeconfig, its token, or both, as kubectl does.
  *
  * @throws Failure for no answer, and for every status but 200
  */

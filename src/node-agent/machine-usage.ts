@@ -1,14 +1,14 @@
 import { readFile } from 'node:fs/promises';
 import { measureMemory } from './node-pressure.ts';
 
-/** What all processes of a machine use, the pods and everything else. */
+/** Usage of all processes of a machine: the pods and everything else. */
 export interface MachineUsage {
   /** Since the machine started. */
   readonly cpuSeconds: number;
   readonly memoryWorkingSetBytes: number;
 }
 
-/** Of a tick in `/proc/stat`; the kernel shows them to programs so, however it counts itself. */
+/** The unit of `/proc/stat`. The kernel counts in others and converts. */
 const ticksPerSecond = 100;
 /** Fields of the line `cpu` that are no work, see proc_stat(5): idle and iowait. Times of guests are part of user and nice. */
 const idle = 3;

@@ -36,7 +36,7 @@ export interface Http2ConnectionOptions {
 
 interface HeaderBlock {
   readonly streamId: number;
-  /** Of its first frame. */
+  /** The flags of its first frame. */
   readonly flags: number;
   readonly pieces: Buffer[];
   /** With what each frame counts besides. */
@@ -60,7 +60,7 @@ const maxOwedFrames = 1_000;
  * @see RFC 9113
  */
 export class Http2Connection implements StreamConnection {
-  /** Whether TLS protects it. */
+  /** True when TLS protects it. */
   readonly isEncrypted: boolean;
   readonly #socket: Socket;
   readonly #windowBytes: number;
@@ -101,7 +101,7 @@ export class Http2Connection implements StreamConnection {
     socket.on('data', (chunk: Buffer) => this.#read(chunk));
     socket.on('drain', () => this.#goOn());
     socket.on('error', (err) => this.destroy(err));
-    // A server that ends its side answers nothing more; the client's side might wait for ever to write the rest.
+    // A server that ends its side answers nothing more, and may never read the rest.
     socket.on('end', () => this.destroy(new Error('the server closed it')));
     socket.on('close', () => this.destroy(new Error('the server closed it')));
     // A client that waits for nothing does not keep the program alive.

@@ -47,7 +47,7 @@ const errorNames = [
 
 export const errorName = (code: number): string => errorNames[code] ?? `error ${code}`;
 
-/** Why a stream or the connection ends. */
+/** The reason for which a stream or the connection ends. */
 export class Http2Error extends Error {
   /** A number of `errorCodes`, which the server gets to know. */
   readonly code: number;

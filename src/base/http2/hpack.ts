@@ -37,7 +37,8 @@ const staticFields: readonly HeaderField[] = [
 ];
 
 /**
- * Begins the first block of headers of a connection: the client fills no table. A server that allows a smaller one than usual waits for that.
+ * Begins the first block of headers of a connection: the client fills no table. A server that allows a smaller one than usual waits for
+ * that.
  */
 export const withoutTable = '\x20';
 

@@ -10,7 +10,7 @@ export interface StreamHandler {
   onClose(error: Error | undefined): void;
 }
 
-/** What a stream needs of its connection. */
+/** The parts of a connection that its streams use. */
 export interface StreamConnection {
   /** Sends of the stream's data what the windows allow. */
   sendData(stream: Http2Stream): void;

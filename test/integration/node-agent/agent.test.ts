@@ -77,7 +77,7 @@ it('says on its node that disk and memory are nearly full', async () => {
 });
 
 it('ends its pods when the machine goes down, the critical ones last, and takes no others', async () => {
-  // A slow API: the last statuses must arrive all the same.
+  // The API is slow, and the last statuses must arrive nevertheless.
   const down = await startTestNode({
     guard: async (act, { signal, isWrite }) => {
       if (isWrite) await new Promise((resolve) => setTimeout(resolve, 100));

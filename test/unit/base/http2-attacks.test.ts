@@ -37,7 +37,7 @@ class Wire extends Duplex {
     this.#waiting?.();
   }
 
-  /** What the client has sent after its preface. */
+  /** The frames that the client has sent after its preface. */
   frames(type?: number): Frame[] {
     const found: Frame[] = [];
     for (let at = 24; at + 9 <= this.#sent.length; at += 9 + this.#sent.readUIntBE(at, 3)) {
