@@ -1,9 +1,13 @@
 import { once } from 'node:events';
-import { constants, createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
+import { rm } from 'node:fs/promises';
+import { constants, createSecureServer, createServer, type Http2Server, type ServerHttp2Stream, type ServerOptions } from 'node:http2';
 import { type AddressInfo, connect, createServer as createPlainServer } from 'node:net';
+import { connect as connectTls, createServer as createTlsServer } from 'node:tls';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { createGrpcClient, type GrpcClient, type GrpcError, grpcCodes } from '../../../src/base/grpc.ts';
+import { openPki } from '../../../src/base/pki.ts';
+import { temporaryDirectory } from '../../support/git.ts';
 
 /** Messages are their text. */
 const echo = {
@@ -343,5 +347,36 @@ describe('its connection', () => {
     let count = 1;
     while ((await answers.next()).done !== true) count += 1;
     expect(count).toBe(3_000);
+  });
+
+  it('agrees on HTTP/2 over TLS, and breaks off with a server that does not', async () => {
+    const directory = await temporaryDirectory('grpc-pki');
+    const pki = await openPki({ directory, clock: systemClock });
+    const { certificate: cert, key } = await pki.serverCertificate({ name: 'grpc', commonName: 'grpc', hosts: ['localhost'] });
+    const seen: Record<string, unknown>[] = [];
+    const speaking = createSecureServer({ cert, key }).on('stream', (stream, headers) => {
+      seen.push(headers);
+      stream.resume();
+      reply([frame('secret')])(stream, '', headers);
+    });
+    const silent = createTlsServer({ cert, key });
+    for (const [each, outcome] of [
+      [speaking, 'secret'],
+      [silent, expect.objectContaining({ message: expect.stringContaining('does not offer HTTP/2 over TLS') })],
+    ] as const) {
+      each.listen(0, '127.0.0.1');
+      await once(each, 'listening');
+      const { port } = each.address() as AddressInfo;
+      const encrypted = createGrpcClient({
+        connect: () => connectTls({ host: '127.0.0.1', port, servername: 'localhost', ca: pki.caCertificate, ALPNProtocols: ['h2'] }),
+        authority: `localhost:${port}`,
+        clock: systemClock,
+      });
+      expect(await encrypted.call(echo, 'x', { timeoutMs: 5_000 }).catch((err: unknown) => err)).toEqual(outcome);
+      encrypted.close();
+      await new Promise((resolve) => each.close(resolve));
+      if (each === speaking) expect(seen).toMatchObject([{ ':scheme': 'https', ':authority': `localhost:${port}` }]);
+    }
+    await rm(directory, { recursive: true });
   });
 });
