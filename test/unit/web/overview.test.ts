@@ -1,3 +1,5 @@
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
 import type { Node } from '../../../src/api/core/v1/node.ts';
 import type { Kustomization, KustomizationStatus } from '../../../src/api/kustomize/v1/kustomization.ts';
@@ -67,7 +69,18 @@ const overview = (apps: readonly Kustomization[], world: Partial<World> = {}) =>
 
 const good: Says = { ready: ['True', 'ReconciliationSucceeded'], health: ['True', 'Healthy'] };
 
+const reference = fileURLToPath(new URL('../../../docs/reference/states.md', import.meta.url));
+
 describe('overview', () => {
+  it('has no field that docs/reference/states.md does not name', () => {
+    const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'a' } } as Node;
+    const whole = overview([appOf('web', good)], { nodes: [node], leader: { identity: 'server-a', here: true, page: '' } } as never);
+    const described = readFileSync(reference, 'utf8');
+    const fields = [whole, ...whole.apps, ...whole.nodes].flatMap((each) => Object.keys(each));
+    expect(fields).toEqual(expect.arrayContaining(['matches', 'targets', 'simulated']));
+    expect(fields.filter((field) => !described.includes(`\`${field}\``))).toEqual([]);
+  });
+
   it('names the namespaces that an app has objects in, and since when it is ready or not', () => {
     const entries = ['web_a_apps_Deployment', '_web__Namespace', 'ops_b__Service', 'web_c__Service'];
     const { apps } = overview([appOf('web', { ...good, entries }), appOf('new', { entries: [] })]);
