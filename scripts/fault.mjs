@@ -15,6 +15,7 @@
 //   --store-runs N  seeded runs of clients and watchers on SQLite, and N on etcd, among faults; prints how often each fired
 //   --store sqlite  only these (or etcd)
 //   --runtime containerd  the suite of container runtimes on that one; npm test runs the others
+//   --server-gone S  seconds without a server, in which the pods of three machines go on
 //   --kustomize all  every pair of fields of a kustomization and all drawn ones, compared with the real program
 //   --seed S        the same run again; --from S is the same, to go on where a run has ended
 //
@@ -49,6 +50,7 @@ const suites = [
     ...{ gate: '1', full: '20' },
   },
   { flag: 'store-runs', command: 'store', path: 'test/fault/store/', variable: 'MIDSHIP_STORE_RUNS', gate: '2', full: '100' },
+  { flag: 'server-gone', path: 'test/machines/machines.test.ts', variable: 'MIDSHIP_SERVER_GONE_SECONDS', gate: '2' },
   { flag: 'budgets', path: 'test/fault/memory-budget.test.ts', variable: 'MIDSHIP_MEMORY_BUDGETS', gate: '192,288' },
 ];
 

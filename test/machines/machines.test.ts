@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
 import { chmod, copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeSelfSigned } from '../../src/base/pki/self-signed.ts';
 import { announcerOf } from '../../src/node-agent/network/announcer-election.ts';
@@ -30,7 +31,7 @@ apiVersion: apps/v1
 kind: Deployment
 metadata: { name: web }
 spec:
-  replicas: 4
+  replicas: 6
   selector: { matchLabels: { app: web } }
   template:
     metadata: { labels: { app: web } }
@@ -125,7 +126,7 @@ s.on('message', (answer) => { process.stdout.write(String(answer)); s.close(); p
 /** An address that the second machine announces, as long as it is there. */
 const poolAddress =
   Array.from({ length: 100 }, (_, index) => `10.201.0.${100 + index}`).find(
-    (address) => announcerOf(address, ['first', 'second']) === 'second',
+    (address) => announcerOf(address, ['first', 'second', 'third']) === 'second',
   ) ?? '';
 
 /** A pod that likes the second machine best, and leaves a lost one soon. */
@@ -154,6 +155,9 @@ spec:
           command: [sh, -c, 'name=${marker}; trap "exit 0" TERM; while :; do sleep 0.2; done']
 `;
 
+/** The server is gone for this time; the gate has no two minutes for it. */
+const goneMs = Number(process.env.MIDSHIP_SERVER_GONE_SECONDS ?? '2') * 1_000;
+
 const page = join(import.meta.dirname, '../../docs/how-to/three-machines.md');
 /** Commands of the page, with the machine that runs them. */
 const blocksOf = (text: string): readonly { readonly machine: 1 | 2; readonly script: string }[] =>
@@ -165,7 +169,10 @@ describe.skipIf(whyNot !== undefined)(
   `machines that join (skipped where containers cannot run: ${whyNot ?? 'they can here'})`,
   { shuffle: false },
   () => {
-    const machines = new Machines('first', 'second', 'third');
+    const machines = new Machines('first', 'second', 'third', 'outside');
+    /** A machine that runs no node. */
+    const outside = 4;
+    const serverUrl = `https://${machines.address(1)}:6443`;
     const directories: string[] = [];
     let agent: MachineProcess;
     let blocks: ReturnType<typeof blocksOf>;
@@ -227,12 +234,14 @@ describe.skipIf(whyNot !== undefined)(
     const restartsOf = () => kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[0].restartCount}');
     const balancerAddresses = () => kubectl('get', 'service', 'balanced', '-o', 'jsonpath={.status.loadBalancer.ingress[*].ip}');
     /** The page, as a client on a machine of its own sees it. */
-    const pageAt = async (host: string): Promise<string> => (await machines.run(3, 'curl', '-sS', '-m', '3', `http://${host}/`)).stdout;
+    const pageAt = async (host: string): Promise<string> =>
+      (await machines.run(outside, 'curl', '-sS', '-m', '3', `http://${host}/`)).stdout;
     const holderOf = async (address: string): Promise<string> => {
       const holders: string[] = [];
       for (const [n, name] of [
         [1, 'first'],
         [2, 'second'],
+        [3, 'third'],
       ] as const)
         if ((await machines.run(n, 'ip', '-o', 'addr')).stdout.includes(` ${address}/32 `)) holders.push(name);
       return holders.join(' and ');
@@ -241,7 +250,7 @@ describe.skipIf(whyNot !== undefined)(
 
     beforeAll(async () => {
       await machines.create();
-      for (const name of ['server', 'agent']) {
+      for (const name of ['server', 'agent', 'third']) {
         const directory = await temporaryDirectory(name);
         await mkdir(join(directory, 'images'), { recursive: true });
         await writeFile(join(directory, 'images', 'busybox.tar'), await busyboxArchive());
@@ -257,7 +266,10 @@ describe.skipIf(whyNot !== undefined)(
       if (server !== undefined) await follow(server);
       await copyFile(join(serverDirectory(), 'token'), join(home, 'token'));
       agent = await startAgent();
+      const joining = machines.start(3, directories[2] ?? '', 'agent', '--server', serverUrl, '--token-file', join(home, 'token'));
       for (const block of rest) await follow(block);
+      await joining;
+      await kubectl('wait', 'node', '--all', '--for=condition=Ready', '--timeout=60s');
       await writeFile(join(serverDirectory(), 'web.yaml'), manifest);
       await kubectl('apply', '-f', join(serverDirectory(), 'web.yaml'));
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
@@ -275,21 +287,25 @@ describe.skipIf(whyNot !== undefined)(
         '-o',
         'jsonpath={range .items[*]}{.metadata.name} {.spec.podCIDR} {.status.addresses[*].address}{"\\n"}{end}',
       );
-      expect(text).toBe(`first 10.42.0.0/24 ${machines.address(1)} first\nsecond 10.42.1.0/24 ${machines.address(2)} second\n`);
-      expect(await kubectl('get', 'nodes', '--no-headers')).toMatch(/^first +Ready +control-plane .*\nsecond +Ready +<none> /);
+      expect(text).toBe(
+        `first 10.42.0.0/24 ${machines.address(1)} first\nsecond 10.42.1.0/24 ${machines.address(2)} second\nthird 10.42.2.0/24 ${machines.address(3)} third\n`,
+      );
+      expect(await kubectl('get', 'nodes', '--no-headers')).toMatch(
+        /^first +Ready +control-plane .*\nsecond +Ready +<none> .*\nthird +Ready +<none> /,
+      );
     });
 
     it('run pods that reach each other by address, Service and name, and the API', async () => {
-      const [[here], [there]] = [await podsOn('second'), await podsOn('first')];
+      const [[here], [there], [third]] = [await podsOn('second'), await podsOn('first'), await podsOn('third')];
       const seen = await kubectl(
         'exec',
         here?.name ?? '',
         '--',
         'sh',
         '-c',
-        `for url in http://${there?.ip}:8080/ http://web/ http://web.default.svc.cluster.local/; do wget -T 5 -qO- $url; echo; done; wget -T 5 -qO- --no-check-certificate https://kubernetes.default/version`,
+        `for url in http://${there?.ip}:8080/ http://${third?.ip}:8080/ http://web/ http://web.default.svc.cluster.local/; do wget -T 5 -qO- $url; echo; done; wget -T 5 -qO- --no-check-certificate https://kubernetes.default/version`,
       );
-      expect(seen.match(/hello across machines/g)).toHaveLength(3);
+      expect(seen.match(/hello across machines/g)).toHaveLength(4);
       expect(seen).toContain('+midship.');
       expect(await kubectl('logs', here?.name ?? '')).toContain('begun');
     });
@@ -338,7 +354,7 @@ describe.skipIf(whyNot !== undefined)(
       const address = machines.address(2);
       const call = () =>
         machines.run(
-          3,
+          outside,
           'curl',
           '-sS',
           '-m',
@@ -354,14 +370,16 @@ describe.skipIf(whyNot !== undefined)(
         timeoutMs: 20_000,
       });
       const addresses = () => kubectl('get', 'ingress', 'web', '-o', 'jsonpath={.status.loadBalancer.ingress[*].ip}');
-      await until(async () => (await addresses()) === `${machines.address(1)} ${address}`, { what: 'both machines in the status' });
+      const all = `${machines.address(1)} ${address} ${machines.address(3)}`;
+      await until(async () => (await addresses()) === all, { what: 'all machines in the status' });
     });
 
     it('give a Service of type LoadBalancer their own addresses, and its ports on each of them', async () => {
       await writeFile(join(serverDirectory(), 'balanced.yaml'), balanced);
       await kubectl('apply', '-f', join(serverDirectory(), 'balanced.yaml'));
-      await until(async () => (await balancerAddresses()) === `${machines.address(1)} ${machines.address(2)}`, { what: 'both addresses' });
-      for (const n of [1, 2])
+      const all = [1, 2, 3].map((n) => machines.address(n)).join(' ');
+      await until(async () => (await balancerAddresses()) === all, { what: 'all addresses' });
+      for (const n of [1, 2, 3])
         await until(async () => (await pageAt(`${machines.address(n)}:8088`)) === 'hello across machines', {
           what: `the page of machine ${n}`,
         });
@@ -386,7 +404,7 @@ describe.skipIf(whyNot !== undefined)(
           what: `an answer of ${wanted} at ${host}:${port} to machine ${n}`,
           timeoutMs: 20_000,
         });
-      for (const n of [1, 3]) for (const host of [1, 2]) await answers(n, machines.address(host), 30_553, 4_000 + host);
+      for (const n of [1, outside]) for (const host of [1, 2, 3]) await answers(n, machines.address(host), 30_553, 4_000 + host);
       const first = await answers(1, address, 5_353, 4_100);
       await kubectl('delete', 'pod', first, '--wait=false');
       await answers(1, address, 5_353, 4_100, first === 'udp-first' ? /^udp-second$/ : /^udp-first$/);
@@ -409,17 +427,28 @@ describe.skipIf(whyNot !== undefined)(
       agent = await startAgent();
       const restarts = await kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[0].restartCount}');
       expect(await podsOn('second')).toEqual(before);
-      expect(restarts).toBe('0 0 0 0');
+      expect(restarts).toBe('0 0 0 0 0 0');
       expect(await kubectl('exec', before[0]?.name ?? '', '--', 'hostname')).toBe(`${before[0]?.name}\n`);
     });
 
-    it('run on while the server is killed, and take its new work when it is back', async () => {
-      const before = [await podsOn('first'), await podsOn('second')];
+    it('run on without the server that was killed, and take its new work when it is back', { timeout: 180_000 + goneMs }, async () => {
+      const placed = async () => [await podsOn('first'), await podsOn('second'), await podsOn('third')];
+      const before = await placed();
+      const service = await kubectl('get', 'service', 'web', '-o', 'jsonpath={.spec.clusterIP}');
       const file = join(serverDirectory(), 'endpoints.json');
       const { pid } = JSON.parse(await readFile(file, 'utf8')) as { readonly pid: number };
       process.kill(pid, 'SIGKILL');
       await until(() => !existsSync(`/proc/${pid}/exe`), { what: 'the server is gone' });
       await rm(file);
+      // Pods that call a Service, and a client outside that calls a machine, see no difference.
+      const backAt = Date.now() + goneMs;
+      do {
+        for (const n of [1, 2, 3]) {
+          expect((await machines.run(n, 'curl', '-sS', '-m', '3', `http://${service}/`)).stdout, `machine ${n}`).toBe('changed');
+          expect(await pageAt(`${machines.address(n)}:8088`), `at machine ${n}`).toBe('changed');
+        }
+        await setTimeout(Math.min(1_000, Math.max(0, backAt - Date.now())));
+      } while (Date.now() < backAt);
       const pool = ['--load-balancer-pool', `${poolAddress},10.201.0.240/28`];
       await machines.start(
         1,
@@ -435,8 +464,9 @@ describe.skipIf(whyNot !== undefined)(
       await kubectl('apply', '-f', join(serverDirectory(), 'mover.yaml'));
       await kubectl('rollout', 'status', 'deployment/mover', '--timeout=90s');
       expect(await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={.items[*].spec.nodeName}')).toBe('second');
-      expect([await podsOn('first'), await podsOn('second')]).toEqual(before);
-      expect(await restartsOf()).toBe('0 0 0 0');
+      await kubectl('wait', 'node', '--all', '--for=condition=Ready', '--timeout=60s');
+      expect(await placed()).toEqual(before);
+      expect(await restartsOf()).toBe('0 0 0 0 0 0');
       expect(await kubectl('get', 'nodes', '-o', 'wide')).toMatch(/first .*198\.51\.100\.1 /);
     });
 
@@ -450,13 +480,13 @@ describe.skipIf(whyNot !== undefined)(
       await until(async () => (await readyOf('second')) === 'Unknown', { what: 'the machine counts as lost', timeoutMs: 60_000 });
       await until(
         async () =>
-          (
-            await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={range .items[*]}{.spec.nodeName} {.status.phase};{end}')
-          ).includes('first Running;'),
+          (await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={range .items[*]}{.spec.nodeName} {.status.phase};{end}')).match(
+            /(?:first|third) Running;/,
+          ) !== null,
         { what: 'its pod runs elsewhere', timeoutMs: 60_000 },
       );
       // The client knew another machine by that address.
-      await until(async () => (await pageAt(`${poolAddress}:8088`)) === 'changed', { what: 'the first machine took the address over' });
+      await until(async () => (await pageAt(`${poolAddress}:8088`)) === 'changed', { what: 'another machine took the address over' });
       await machines.plug(2, 'up');
       await until(async () => (await holderOf(poolAddress)) === 'second', {
         what: 'the address is at one machine again',
@@ -464,14 +494,15 @@ describe.skipIf(whyNot !== undefined)(
       });
       await until(async () => (await pageAt(`${poolAddress}:8088`)) === 'changed', { what: 'the page, after the address came back' });
       await until(async () => (await readyOf('second')) === 'True', { what: 'the machine is back', timeoutMs: 60_000 });
-      await until(async () => (await kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={.items[*].spec.nodeName}')) === 'first', {
+      const moved = () => kubectl('get', 'pods', '-l', 'app=mover', '-o', 'jsonpath={.items[*].spec.nodeName}');
+      await until(async () => /^(?:first|third)$/.test(await moved()), {
         what: 'the former pod is gone',
         timeoutMs: 60_000,
       });
       // The API says so first, and the machine has done it by then.
       expect((await run('pgrep', ['-fc', marker])).stdout).toBe('1\n');
       expect(await podsOn('second')).toEqual(before);
-      expect(await restartsOf()).toBe('0 0 0 0');
+      expect(await restartsOf()).toBe('0 0 0 0 0 0');
     });
 
     /** Machines that cannot join, from one that has no node yet. */
@@ -484,14 +515,14 @@ describe.skipIf(whyNot !== undefined)(
       const ended = (await machines.midship(1, ...short)).stdout.trim();
       const directory = await temporaryDirectory('refused');
       const tryToJoin = (n: number, ...args: readonly string[]) =>
-        machines.midship(n, 'agent', '--server', `https://${machines.address(1)}:6443`, '--data-dir', directory, ...args);
+        machines.midship(n, 'agent', '--server', serverUrl, '--data-dir', directory, ...args);
       for (const [n, args, message] of [
-        [3, ['--token', token, '--node-name', 'first'], 'There is a Node first already, and a token does not replace it.'],
-        [3, ['--token', created], 'refuses the token'],
-        [3, ['--token', `K10${'0'.repeat(64)}${token.slice(67)}`], 'is not the cluster of this token'],
-        [3, ['--token', token.slice(0, 40)], 'the token is not one of a Midship server'],
-        [3, ['--token', token, '--node-ip', '10.201.0.99'], '10.201.0.99 is not an address of this machine'],
-        [2, ['--token', token, '--node-name', 'third', '--node-ip', machines.address(2)], 'port 10250 is taken'],
+        [outside, ['--token', token, '--node-name', 'first'], 'There is a Node first already, and a token does not replace it.'],
+        [outside, ['--token', created], 'refuses the token'],
+        [outside, ['--token', `K10${'0'.repeat(64)}${token.slice(67)}`], 'is not the cluster of this token'],
+        [outside, ['--token', token.slice(0, 40)], 'the token is not one of a Midship server'],
+        [outside, ['--token', token, '--node-ip', '10.201.0.99'], '10.201.0.99 is not an address of this machine'],
+        [2, ['--token', token, '--node-name', 'fourth', '--node-ip', machines.address(2)], 'port 10250 is taken'],
       ] as const) {
         const { code, stderr } = await tryToJoin(n, ...args);
         expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
@@ -499,20 +530,24 @@ describe.skipIf(whyNot !== undefined)(
         expect(stderr).not.toContain(token.slice(69));
       }
       // More than a second later.
-      const late = await tryToJoin(3, '--token', ended);
+      const late = await tryToJoin(outside, '--token', ended);
       expect(late).toMatchObject({ code: 2, stderr: expect.stringMatching(/refuses the token\n.*\n.*token create/) });
       if (existsSync('/usr/bin/faketime')) {
         const agent = [process.execPath, program, 'agent', '--server', `https://${machines.address(1)}:6443`, '--data-dir', directory];
-        const { code, stderr } = await machines.run(3, 'faketime', '-f', '+1h', ...agent, '--token', token);
+        const { code, stderr } = await machines.run(outside, 'faketime', '-f', '+1h', ...agent, '--token', token);
         expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining('the clock of this machine is 60 minutes ahead of') });
         expect(stderr).toMatch(threeLines);
       }
-      await expectClean(3);
+      await expectClean(outside);
       expect((await run('pgrep', ['-fc', directory])).stdout).toBe('0\n');
-      expect(await kubectl('get', 'nodes', '-o', 'name')).toBe('node/first\nnode/second\n');
+      expect(await kubectl('get', 'nodes', '-o', 'name')).toBe('node/first\nnode/second\nnode/third\n');
     }
 
     it('leave nothing behind when they go', async () => {
+      await kubectl('drain', 'third', '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=60s');
+      expect((await machines.midship(3, 'down', '--purge', '--yes', '--data-dir', directories[2] ?? '')).code).toBe(0);
+      await kubectl('delete', 'node', 'third');
+      await expectClean(3);
       for (const block of blocks.slice(4)) {
         if (block.machine === 2 && block.script.includes('midship down')) {
           // As when somebody stops the agent by Ctrl-C, and asks for more at once.
@@ -563,8 +598,7 @@ describe.skipIf(whyNot !== undefined)(
         }
         directories.push(...made);
         await machines.start(1, made[0], 'server', '--network-backend', 'wireguard', '--disable', 'ingress');
-        const url = `https://${machines.address(1)}:6443`;
-        await machines.start(2, made[1], 'agent', '--server', url, '--token-file', join(made[0], 'token'), '--disable', 'ingress');
+        await machines.start(2, made[1], 'agent', '--server', serverUrl, '--token-file', join(made[0], 'token'), '--disable', 'ingress');
         await writeFile(join(made[0], 'web.yaml'), manifest);
         await kubectl('apply', '-f', join(made[0], 'web.yaml'));
         await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
