@@ -141,10 +141,11 @@ export class PodContainers {
     this.#probes.endAll();
   }
 
-  /** Starts that failed are tried at once. */
-  retryAtOnce(): void {
+  /** Starts that failed are tried at once; with a `reason`, those that failed for it. */
+  retryAtOnce(reason?: string): void {
     for (const memory of this.#memories.values()) {
-      if (memory.failure !== undefined) memory.failure = { ...memory.failure, delayMs: 0 };
+      const { failure } = memory;
+      if (failure !== undefined && (reason ?? failure.reason) === failure.reason) memory.failure = { ...failure, delayMs: 0 };
     }
   }
 

@@ -135,8 +135,11 @@ export class PodWorker {
     const before = this.#pod;
     this.#pod = pod;
     if (before.spec !== pod.spec) this.#references = undefined;
-    if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations)
+    if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations) {
       this.#volumes.markStale();
+      // Variables and paths may come from them. An image does not, so its back-off goes on.
+      if (!sameJson(namesOf(before), namesOf(pod))) this.#containers.retryAtOnce('CreateContainerConfigError');
+    }
     if (pod.metadata.deletionTimestamp !== undefined) this.#containers.stopKilling();
     const sameMetadata =
       before.metadata.labels === pod.metadata.labels &&
@@ -447,3 +450,5 @@ function isOlder(a: Pod, b: Pod): boolean {
   const [left, right] = [a.metadata.resourceVersion ?? '', b.metadata.resourceVersion ?? ''];
   return left.length === right.length ? left < right : left.length < right.length;
 }
+
+const namesOf = ({ metadata: { labels, annotations } }: Pod) => ({ labels, annotations });

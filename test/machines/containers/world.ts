@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createSocket, type Socket as UdpSocket } from 'node:dgram';
 import { once } from 'node:events';
-import { chmod, mkdir, readFile, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Answer, decode, encode } from 'dns-packet';
 import { type RunningCluster, run, startCluster } from '../../support/cluster.ts';
@@ -303,5 +303,7 @@ export class ContainerWorld {
     this.#resolver?.close();
     await Promise.all([this.registry?.close(), this.mirror?.close()]);
     await run('umount', [this.#disk]);
+    // It is empty without the mount.
+    if (this.#disk !== '') await rmdir(this.#disk);
   }
 }
