@@ -15,7 +15,7 @@ import { judgeHealth } from './acts/judge-health.ts';
 import type { Outcome, Pass } from './acts/pass.ts';
 import { type AppControllerOptions, type AppParts, createAppParts } from './app-parts.ts';
 import type { ObjectId } from './objects/object-id.ts';
-import { dependencyKeys, labelsOf, sourceKeyOf } from './plan/app-spec.ts';
+import { byDependency, dependencyKeys, labelsOf, sourceKeyOf } from './plan/app-spec.ts';
 import type { AppBuilder } from './plan/post-build.ts';
 import { createRecordKeeper, type RecordKeeper } from './record-keeper.ts';
 import { metricsStateOf, sourceAt } from './status/app-status.ts';
@@ -36,7 +36,6 @@ export interface AppController extends Controller {
 }
 
 const bySource = 'gitops-source';
-const byDependency = 'gitops-dependency';
 
 /** Keeps apps what their commits say: one reconcile is observe, decide, act, health, status. */
 export function createAppController(options: AppControllerOptions): AppController {

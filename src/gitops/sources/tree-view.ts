@@ -177,7 +177,8 @@ function blobOf(id: string): { readonly origin: number; readonly oid: string } {
   return origin === undefined ? { origin: 0, oid: id } : { origin: Number(origin), oid: oid ?? '' };
 }
 
-async function findTree(source: GitSource, root: string, path: readonly string[]): Promise<string | undefined> {
+/** The tree at a path; undefined where there is none. */
+export async function findTree(source: Pick<GitSource, 'readTree'>, root: string, path: readonly string[]): Promise<string | undefined> {
   let oid = root;
   for (const segment of path) {
     const entry = (await source.readTree(oid)).find(({ name, type }) => name === segment && type === 'tree');

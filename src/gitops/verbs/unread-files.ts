@@ -2,6 +2,7 @@ import type { BuildError } from '../manifests/manifest.ts';
 import { isWithin } from '../render/kustomize/file-tree.ts';
 import { kustomizationFiles } from '../render/kustomize/phases/load.ts';
 import { SourceError, type TreeEntry } from '../sources/git-source.ts';
+import { findTree } from '../sources/tree-view.ts';
 import type { Tree } from './diff.ts';
 
 /** As many as an app may have; a warning is not worth more. */
@@ -50,19 +51,14 @@ export async function unreadFiles({ source, commit }: Tree, paths: readonly stri
 
   const tops = paths.filter((path, index) => !paths.some((each, at) => isWithin(path, each) && (each !== path || at < index)));
   for (const path of tops) {
-    const oid = await treeAt(path);
+    const oid = await findTree(
+      source,
+      commit.tree,
+      path.split('/').filter((segment) => segment !== ''),
+    );
     if (oid !== undefined) await look(oid, path);
   }
   return found;
-
-  async function treeAt(path: string): Promise<string | undefined> {
-    let oid: string | undefined = commit.tree;
-    for (const segment of path.split('/').filter((each) => each !== '')) {
-      if (oid === undefined) return undefined;
-      oid = (await source.readTree(oid)).find(({ name, type }) => name === segment && type === 'tree')?.oid;
-    }
-    return oid;
-  }
 }
 
 const json = {

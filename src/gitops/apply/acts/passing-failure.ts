@@ -8,7 +8,7 @@ import { kustomizationReasons as reasons } from '../../../lifecycle/kustomizatio
 import { keyOf } from '../../../machinery/object.ts';
 import type { RevisionStore } from '../../sources/follow/known-revision.ts';
 import { idOf } from '../objects/object-id.ts';
-import { dependencyKeys, sourceKeyOf } from '../plan/app-spec.ts';
+import { byDependency, sourceKeyOf } from '../plan/app-spec.ts';
 import type { Claims } from '../plan/claims.ts';
 import { PartsMissing, type SyncFailure } from '../plan/sync-failure.ts';
 import type { AppRecords } from '../records/app-records.ts';
@@ -68,16 +68,8 @@ export function createPassingFailures({ apps, revisions, claims, clock, recordsO
 
   /** The app and all that wait for it, directly or not: none of them brings what it lacks. */
   function dependents(key: string): ReadonlySet<string> {
-    const waiters = new Map<string, string[]>();
-    for (const app of apps.list()) {
-      for (const awaited of dependencyKeys(app)) {
-        const known = waiters.get(awaited);
-        if (known === undefined) waiters.set(awaited, [keyOf(app)]);
-        else known.push(keyOf(app));
-      }
-    }
     const found = new Set([key]);
-    for (const each of found) for (const waiter of waiters.get(each) ?? []) found.add(waiter);
+    for (const each of found) for (const waiter of apps.byIndex(byDependency, each)) found.add(keyOf(waiter));
     return found;
   }
 

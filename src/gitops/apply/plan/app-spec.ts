@@ -34,6 +34,9 @@ export function deletesObjects({ spec }: Kustomization): boolean {
   return policy === 'MirrorPrune' ? spec.prune : true;
 }
 
+/** Index of apps by the keys of those that they wait for. */
+export const byDependency = 'gitops-dependency';
+
 export function dependencyKeys({ spec, metadata }: Kustomization): readonly string[] {
   return (spec.dependsOn ?? []).map(({ name, namespace }) => `${namespace ?? metadata.namespace}/${name}`);
 }
