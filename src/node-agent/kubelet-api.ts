@@ -156,24 +156,24 @@ export function createKubeletApi(options: KubeletApiOptions): KubeletApi {
     await send(response, options.metricsText === undefined ? counts : await options.metricsText(), metricsType);
   }
 
-  async function measure(): Promise<Measurement> {
+  async function sendContainerMetrics({ response }: Request): Promise<void> {
+    const measurement = { stats: await runtime.stats(), at: clock.now() };
+    await send(response, containerHeader + [...containerLines(agent.nodeName, agent.pods(), measurement)].join(''), metricsType);
+  }
+
+  async function measureNode(): Promise<Measurement> {
     const [stats, machine] = await Promise.all([runtime.stats(), runtime.machineUsage?.()]);
     return { stats, machine, at: clock.now() };
   }
 
-  async function sendContainerMetrics({ response }: Request): Promise<void> {
-    const measurement = await measure();
-    await send(response, containerHeader + [...containerLines(agent.nodeName, agent.pods(), measurement)].join(''), metricsType);
-  }
-
   async function sendSummary({ response }: Request): Promise<void> {
-    const [measurement, volumes] = await Promise.all([measure(), agent.volumeStats()]);
+    const [measurement, volumes] = await Promise.all([measureNode(), agent.volumeStats()]);
     const summary = summaryOf(agent.nodeName, agent.pods(), measurement, volumes);
     await send(response, JSON.stringify(summary), 'application/json');
   }
 
   async function sendResourceMetrics({ response }: Request): Promise<void> {
-    await send(response, [...resourceLines(agent.pods(), await measure())].join(''), metricsType);
+    await send(response, [...resourceLines(agent.pods(), await measureNode())].join(''), metricsType);
   }
 
   return {

@@ -135,15 +135,15 @@ export class PodWorker {
     const before = this.#pod;
     this.#pod = pod;
     if (before.spec !== pod.spec) this.#references = undefined;
-    if (before.metadata.labels !== pod.metadata.labels || before.metadata.annotations !== pod.metadata.annotations) {
+    const sameTexts = before.metadata.labels === pod.metadata.labels && before.metadata.annotations === pod.metadata.annotations;
+    if (!sameTexts) {
       this.#volumes.markStale();
       // Variables and paths may come from them. An image does not, so its back-off goes on.
-      if (!sameJson(namesOf(before), namesOf(pod))) this.#containers.retryAtOnce('CreateContainerConfigError');
+      if (!sameJson(textsOf(before), textsOf(pod))) this.#containers.retryAtOnce('CreateContainerConfigError');
     }
     if (pod.metadata.deletionTimestamp !== undefined) this.#containers.stopKilling();
     const sameMetadata =
-      before.metadata.labels === pod.metadata.labels &&
-      before.metadata.annotations === pod.metadata.annotations &&
+      sameTexts &&
       before.metadata.deletionTimestamp === pod.metadata.deletionTimestamp &&
       before.metadata.deletionGracePeriodSeconds === pod.metadata.deletionGracePeriodSeconds;
     return !(sameMetadata && before.spec === pod.spec && sameJson(pod.status, this.#statusWriter.writing ?? before.status));
@@ -451,4 +451,5 @@ function isOlder(a: Pod, b: Pod): boolean {
   return left.length === right.length ? left < right : left.length < right.length;
 }
 
-const namesOf = ({ metadata: { labels, annotations } }: Pod) => ({ labels, annotations });
+/** Metadata that the downward API shows and that may change. */
+const textsOf = ({ metadata: { labels, annotations } }: Pod) => ({ labels, annotations });

@@ -1,28 +1,24 @@
 /** Usage of containers as their nodes report it: processor time since their start, and memory now. */
 
-export interface ContainerSample {
-  readonly namespace: string;
-  readonly pod: string;
-  readonly container: string;
+/** Usage of a whole machine, or of one container. */
+export interface UsageSample {
   readonly cpuSeconds: number;
   readonly memoryBytes: number;
   /** Milliseconds since the epoch. */
   readonly at: number;
 }
 
-/** Usage of a whole machine. */
-export interface MachineSample {
-  readonly cpuSeconds: number;
-  readonly memoryBytes: number;
-  /** Milliseconds since the epoch. */
-  readonly at: number;
+export interface ContainerSample extends UsageSample {
+  readonly namespace: string;
+  readonly pod: string;
+  readonly container: string;
 }
 
 export interface NodeSamples {
   /** By namespace, pod and container. */
   readonly containers: ReadonlyMap<string, ContainerSample>;
   /** Undefined for a node that shares its machine with others. */
-  readonly machine: MachineSample | undefined;
+  readonly machine: UsageSample | undefined;
 }
 
 export interface ContainerUsage {
@@ -46,7 +42,7 @@ const machinePattern = /^node_(cpu_usage_seconds_total|memory_working_set_bytes)
 /** Reads a kubelet's `/metrics/resource`. Containers of which not both are known are left out, and so is what cannot be read. */
 export function parseResourceMetrics(text: string): NodeSamples {
   const partial = new Map<string, Partial<ContainerSample> & Pick<ContainerSample, 'namespace' | 'pod' | 'container'>>();
-  let machine: Partial<MachineSample> = {};
+  let machine: Partial<UsageSample> = {};
   for (const line of text.split('\n')) {
     const own = machinePattern.exec(line);
     if (own !== null) {
@@ -75,7 +71,7 @@ export function parseResourceMetrics(text: string): NodeSamples {
 }
 
 /** Undefined for a number that is none. */
-function fieldOf(family: string | undefined, value: number, at: number): Partial<MachineSample> | undefined {
+function fieldOf(family: string | undefined, value: number, at: number): Partial<UsageSample> | undefined {
   if (!Number.isFinite(value) || value < 0) return undefined;
   return family === 'cpu_usage_seconds_total' ? { cpuSeconds: value, at } : { memoryBytes: value };
 }
@@ -92,13 +88,14 @@ export function usageBetween(before: NodeSamples, now: NodeSamples): readonly Co
 
 /** Usage of the whole machine; undefined where it is not known, or after a restart of the machine. */
 export function machineUsageBetween({ machine: old }: NodeSamples, { machine: now }: NodeSamples): MachineRate | undefined {
-  const rate = now === undefined ? undefined : rateBetween(old, now);
-  return rate === undefined || now === undefined ? undefined : { nanocores: rate.nanocores, memoryBytes: now.memoryBytes };
+  if (now === undefined) return undefined;
+  const rate = rateBetween(old, now);
+  return rate === undefined ? undefined : { nanocores: rate.nanocores, memoryBytes: now.memoryBytes };
 }
 
 export type MachineRate = Pick<ContainerUsage, 'nanocores' | 'memoryBytes'>;
 
-function rateBetween(old: MachineSample | undefined, now: MachineSample): Pick<ContainerUsage, 'nanocores' | 'windowMs'> | undefined {
+function rateBetween(old: UsageSample | undefined, now: UsageSample): Pick<ContainerUsage, 'nanocores' | 'windowMs'> | undefined {
   if (old === undefined || old.at >= now.at || old.cpuSeconds > now.cpuSeconds) return undefined;
   const windowMs = now.at - old.at;
   return { nanocores: Math.round(((now.cpuSeconds - old.cpuSeconds) / windowMs) * 1e12), windowMs };
