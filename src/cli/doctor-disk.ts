@@ -1,4 +1,5 @@
-import { stat, statfs } from 'node:fs/promises';
+import { existsSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import {
   amountOf,
@@ -18,7 +19,7 @@ import type { Finding } from './doctor.ts';
  */
 export async function checkDisk(dataDirectory: string): Promise<Finding> {
   const check = 'disk';
-  const place = await nearestDirectory(dataDirectory);
+  const place = nearestDirectory(dataDirectory);
   const { bsize, blocks, bavail, files, ffree } = await statfs(place);
   const what = `${sizeText(bavail * bsize)} of ${sizeText(blocks * bsize)} are free for ${dataDirectory}`;
   const fix = `Make room on the file system of ${place} (df -h, df -i), or start with another --data-dir.`;
@@ -51,7 +52,7 @@ interface Space {
 
 /** The least that a node with this data directory keeps free, by the largest of its thresholds. */
 async function floorOf(dataDirectory: string, all: Space): Promise<Space> {
-  const hasImages = await isThere(filesOf(dataDirectory).containerd);
+  const hasImages = existsSync(filesOf(dataDirectory).containerd);
   const thresholds = await thresholdsOf(dataDirectory);
   const largest = (resource: 'available' | 'inodesFree', size: number): number => {
     const signals: readonly EvictionSignal[] = [`nodefs.${resource}`, ...(hasImages ? [`imagefs.${resource}` as const] : [])];
@@ -60,7 +61,7 @@ async function floorOf(dataDirectory: string, all: Space): Promise<Space> {
   return { bytes: largest('available', all.bytes), inodes: largest('inodesFree', all.inodes) };
 }
 
-/** Those of the last start; the defaults where there is no record of one, as for an agent. */
+/** The thresholds of the last start, or the defaults: an agent keeps no record of its flags. */
 async function thresholdsOf(dataDirectory: string): Promise<ReturnType<typeof parseEvictionFlags>['thresholds']> {
   const settings = (await readSettings(filesOf(dataDirectory).settings).catch(() => undefined)) ?? [];
   const given = settings.find(({ name, from }) => name === '--kubelet-arg' && from === 'flag')?.value ?? '';
@@ -79,15 +80,9 @@ async function thresholdsOf(dataDirectory: string): Promise<ReturnType<typeof pa
   }
 }
 
-async function nearestDirectory(path: string): Promise<string> {
-  for (let at = path; ; at = dirname(at)) if ((await isThere(at)) || dirname(at) === at) return at;
+function nearestDirectory(path: string): string {
+  for (let at = path; ; at = dirname(at)) if (existsSync(at) || dirname(at) === at) return at;
 }
-
-const isThere = (path: string): Promise<boolean> =>
-  stat(path).then(
-    () => true,
-    () => false,
-  );
 
 const sizeText = (bytes: number): string =>
   bytes >= 1024 ** 3 ? `${(bytes / 1024 ** 3).toFixed(1)} GiB` : `${Math.floor(bytes / 1024 ** 2)} MiB`;

@@ -108,8 +108,8 @@ export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
 const storeWaitMs = 30_000;
 const storeIsAway = (err: Error): Failure =>
   new Failure('the store does not answer in time', {
-    why: `The start waited ${storeWaitMs / 1_000} s: ${err.message}.`,
-    fix: 'Check that more than half of the members of etcd run: etcdctl endpoint status --cluster. Then start again.',
+    why: `It was asked for ${storeWaitMs / 1_000} s: ${err.message}.`,
+    fix: 'Check that more than half of the members of etcd run: etcdctl endpoint status --cluster. Then try again.',
     cause: err,
   });
 
