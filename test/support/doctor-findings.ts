@@ -93,7 +93,7 @@ export const findingsAnywhere: readonly Row[] = [
     'Look for "leader-election" in the logs of the servers, and whether one runs without --disable for that part.',
   ],
 ];
-/** Those that a server with etcd, or metrics as it has them, makes. */
+/** Findings about etcd: a real one, and metrics as one in trouble has them. */
 export const findingsOfEtcd: readonly Row[] = [
   [
     'problem',

@@ -66,7 +66,7 @@ export class HeaderDecoder {
   #at = 0;
 
   /**
-   * One byte may name a long header that the table keeps, many times over: the bound is for the headers as decoded.
+   * The bound is for the headers as decoded: a byte may repeat a long header of the table, many times over.
    *
    * @param maxBytes  of all headers, counted as the table counts them
    * @returns undefined when they are more

@@ -92,7 +92,7 @@ describe.skipIf(!canMount)('a full disk (needs root)', () => {
     await again.close();
   });
 
-  it('is known where git names another cause', async () => {
+  it('is reported as a full disk although git names another cause', async () => {
     const tree = await newRepository('backup', { 'a.txt': 'a' });
     await writeFile(join(disk, 'others'), Buffer.alloc(1024 * 1024));
     const bundle = createBundle({ gitdir: join(tree.directory, '.git'), file: join(disk, 'cluster.bundle') });

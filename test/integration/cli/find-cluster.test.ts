@@ -77,7 +77,7 @@ it('is not one whose data is gone', async () => {
   expect(await find(clone, { KUBECONFIG: kubeconfig })).toBe(join(clone, '.midship'));
 });
 
-it('is the server of another user of this machine, which is then said to be closed and not to be absent', async () => {
+it('finds the server of another user, and says that this user may not read it', async () => {
   const clone = await directoryOf('clone');
   const machine = await clusterIn('machine');
   const closed = { message: `${machine} may not be read by this user`, fix: expect.stringContaining('sudo') };

@@ -53,7 +53,7 @@ describe('a failure that another app ends', () => {
     expect(await warnings(people)).toEqual([]);
   });
 
-  it('is not expected of an app that waits for this one', async () => {
+  it('is reported at once when all other apps wait for this one', async () => {
     const { people } = await startMemoryProject({
       files: { 'widgets/one.yaml': widget, 'later/a.yaml': configMap('a'), 'last/b.yaml': configMap('b') },
       apps: { widgets: {}, later: { dependsOn: [{ name: 'widgets' }] }, last: { dependsOn: [{ name: 'later' }] } },

@@ -205,7 +205,7 @@ describe('device claims', () => {
     expect(await bound('early')).toBe('n2');
   });
 
-  it('are allocated once for pods that share one and come at the same time, also when a pod names it twice', async () => {
+  it('are allocated once when twelve pods share a claim at the same time, and each names it twice', async () => {
     await start(1);
     await addClaim('shared');
     const names = Array.from({ length: 12 }, (_, index) => `p${index}`);
@@ -242,7 +242,7 @@ describe('device claims', () => {
     expect((await getClaim('moving')).status?.allocation?.devices?.results).toMatchObject([{ pool: 'n1' }]);
   });
 
-  it('are free for others when their pod is deleted before they are written', async () => {
+  it('go to another pod when theirs is deleted before the allocation is written', async () => {
     let isHeld = true;
     await start(1, {
       through: (client) => ({

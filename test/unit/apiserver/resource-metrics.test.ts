@@ -49,7 +49,7 @@ describe('usage of containers', () => {
     expect(usageBetween(first, first)).toEqual([]);
   });
 
-  it('is that of the whole machine where the node has one to itself, and not known across its restart', () => {
+  it('counts the whole machine of a node that has one to itself, and has no rate across a restart', () => {
     const machine = (cpu: number, at: number): string =>
       `${page(1, at)}node_cpu_usage_seconds_total ${cpu} ${at}\nnode_memory_working_set_bytes 65536 ${at}\n`;
     const [first, second] = [parseResourceMetrics(machine(10, 1_000)), parseResourceMetrics(machine(13, 3_000))];

@@ -217,7 +217,7 @@ describe('a stream of HTTP/2 ends alone', () => {
     ['headers within the data', Buffer.concat([first, frame(headers, whole, 1, block({ more: 'yes' }))]), 1],
     ['a status at the end', Buffer.concat([first, frame(headers, whole | end, 1, grpcHead)]), 1],
     ['an informational answer alone', frame(headers, whole | end, 1, block({ ':status': '100' })), 1],
-    // One literal goes into the table (0x40), and each 0xbe names it again.
+    // 0x40 puts a literal into the table, and each 0xbe repeats it.
     [
       'a few bytes that are many headers',
       frame(

@@ -5,7 +5,7 @@ const bytesOf = (hex: string): Buffer => Buffer.from(hex.replaceAll(' ', ''), 'h
 const decode = (hex: string) => new HeaderDecoder().decode(bytesOf(hex), 100_000);
 
 describe('headers of HTTP/2', () => {
-  it('are decoded as the standard shows, with Huffman codes and a table that forgets', () => {
+  it('are decoded as in the examples of the standard, with Huffman codes and evictions', () => {
     // RFC 7541, C.6, after a change of the table to the 256 bytes that the example has.
     const decoder = new HeaderDecoder();
     const [location, cache] = [
