@@ -77,7 +77,7 @@ export default defineConfig({
       GIT_CONFIG_NOSYSTEM: '1',
       // kubectl, helm and etcd are Go programs that live for a moment or stay small. Their collector takes a quarter of the processor time
       // of a kubectl when it begins at 4 MB, and next to nothing at 16.
-      //GOGC: '400',
+      GOGC: '400',
       NO_PROXY: withoutProxy,
       no_proxy: withoutProxy,
     },
