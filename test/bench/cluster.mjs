@@ -87,6 +87,14 @@ export function watchUntil(client, resource, { namespace, name, resourceVersion 
   });
 }
 
+export async function untilNone(client, resource, namespace) {
+  for (;;) {
+    const { items } = await client.list(resource, { namespace, limit: 1 });
+    if (items.length === 0) return;
+    await new Promise((resolve) => setTimeout(resolve, 20));
+  }
+}
+
 export function git(cwd, ...args) {
   const identity = {
     GIT_AUTHOR_NAME: 'Bench',

@@ -4,7 +4,8 @@ import { join } from 'node:path';
 import { deployments } from '../../dist/api/apps/v1/deployment.js';
 import { leases } from '../../dist/api/coordination/v1/lease.js';
 import { configMaps } from '../../dist/api/core/v1/config-map.js';
-import { startCluster, temporary, watchUntil } from './cluster.mjs';
+import { pods } from '../../dist/api/core/v1/pod.js';
+import { startCluster, temporary, untilNone, watchUntil } from './cluster.mjs';
 import { hasEtcd, startEtcd } from './etcd.mjs';
 
 const namespace = 'default';
@@ -99,6 +100,9 @@ async function rollOut(client, name) {
     fits: ({ status }) => status?.readyReplicas === replicas,
   });
   await client.delete(deployments, { namespace, name });
+  // The next figure is taken on a quiet cluster: until then its pods end, and the last of their Events are written.
+  await untilNone(client, pods, namespace);
+  await new Promise((resolve) => setTimeout(resolve, 2_000));
   return (replicas * 1_000) / ms;
 }
 

@@ -3,7 +3,7 @@ import { deployments } from '../../dist/api/apps/v1/deployment.js';
 import { leases } from '../../dist/api/coordination/v1/lease.js';
 import { nodes } from '../../dist/api/core/v1/node.js';
 import { pods as podKind } from '../../dist/api/core/v1/pod.js';
-import { startCluster, watchUntil } from './cluster.mjs';
+import { startCluster, untilNone, watchUntil } from './cluster.mjs';
 
 const namespace = 'default';
 const inFlight = 256;
@@ -66,14 +66,6 @@ async function rollOut(client, name, replicas, spec) {
   return watchUntil(client, deployments, { namespace, name, resourceVersion, startedAt, fits });
 }
 
-async function untilNoPods(client) {
-  for (;;) {
-    const { items } = await client.list(podKind, { namespace, limit: 1 });
-    if (items.length === 0) return;
-    await pause(20);
-  }
-}
-
 async function inParallel(items, work) {
   const left = [...items];
   const worker = async () => {
@@ -100,7 +92,7 @@ async function rollOutOften() {
       lagP99.push(lagOf(text, 'p99'));
       lagMax.push(lagOf(text, 'max'));
       await cluster.client.delete(deployments, { namespace, name });
-      await untilNoPods(cluster.client);
+      await untilNone(cluster.client, podKind, namespace);
     }
     await cluster.stop();
   }
@@ -194,7 +186,7 @@ async function scaleToZero() {
       await Promise.all(
         names.map((name) => client.patch(deployments, { namespace, name }, { type: 'merge', body: { spec: { replicas: 0 } } })),
       );
-      await untilNoPods(client);
+      await untilNone(client, podKind, namespace);
     });
     ended.push(5_000 / (ms / 1_000));
     cpu.push(cpuMs / 5_000);
@@ -240,7 +232,7 @@ async function churn() {
       await pause(10);
     }
     await Promise.all(underWay);
-    await untilNoPods(client);
+    await untilNone(client, podKind, namespace);
   });
   await pause(10_000);
   const after = cluster.rssMiB();
