@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { deployments } from '../../src/api/apps/v1/deployment.ts';
 import { type ConfigMap, configMaps } from '../../src/api/core/v1/config-map.ts';
 import { systemClock } from '../../src/base/clock.ts';
@@ -10,11 +10,13 @@ import type { HttpClient } from '../../src/client/http-client.ts';
 import { createInformerSet } from '../../src/client/informer-set.ts';
 import { tryGet } from '../../src/client/try-get.ts';
 import { isStatusError } from '../../src/machinery/status-error.ts';
+import type { EtcdEndpoint } from '../../src/storage/etcd/client.ts';
+import { startBreakingProxy } from '../support/breaking-proxy.ts';
 import { program, run } from '../support/cluster.ts';
 import { hasEtcd } from '../support/etcd.ts';
 import { cloneRepository, temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
-import { firstToken, type Servers, startServers } from '../support/servers.ts';
+import { firstToken, type Servers, startServer, startServers } from '../support/servers.ts';
 import { until } from '../support/until.ts';
 
 const name = { namespace: 'default', name: 'counter' };
@@ -277,4 +279,25 @@ describe.skipIf(!hasEtcd || !hasKubectl)('three servers on one etcd, behind a ba
     expect(followed.every(({ synced }) => synced)).toBe(true);
     caches.abort();
   }, 90_000);
+
+  it('start although etcd hangs when the objects of every cluster are made', async () => {
+    const [endpoint] = servers.etcd.endpoints as [EtcdEndpoint];
+    const proxy = await startBreakingProxy(endpoint);
+    onTestFinished(() => proxy.stop());
+    const dataDirectory = await temporaryDirectory('server');
+    const logged = (): Promise<string> => readFile(join(dataDirectory, 'logs/midship.log'), 'utf8').catch(() => '');
+    // The first of them are there, and the next read finds no etcd.
+    proxy.holdAfter('/core/namespaces/kube-system', '/meta/format');
+    const released = until(async () => (await logged()).includes('The store did not answer'), {
+      timeoutMs: 15_000,
+      what: 'the start waits',
+    })
+      .catch((err: unknown) => err as Error)
+      .finally(() => proxy.release());
+    const args = ['--store', `etcd://${proxy.host}:${proxy.port}/hangs`, '--token', firstToken, '--disable', 'node,ingress,servicelb'];
+    const server = await startServer({ dataDirectory, args });
+    expect(await released).not.toBeInstanceOf(Error);
+    server.signal('SIGKILL');
+    await server.ended;
+  });
 });

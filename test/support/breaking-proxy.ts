@@ -11,6 +11,8 @@ export interface BreakingProxy {
   block(isBlocked: boolean): void;
   /** Passes nothing on from now on, of old and of new connections, and breaks none: a network that loses every packet. */
   hold(): void;
+  /** Holds once requests have contained these texts, one after the other. The last one is passed on, and its answer is held. */
+  holdAfter(...texts: readonly string[]): void;
   /** The same for answers alone: requests arrive. */
   holdAnswers(): void;
   /** Passes on again, with what was held. */
@@ -36,6 +38,11 @@ export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingP
     socket.on('error', () => socket.destroy());
   };
   let refuses = false;
+  let awaited: readonly string[] = [];
+  const hold = (): void => {
+    isHeld = true;
+    for (const socket of sockets) socket.pause();
+  };
   const server = createServer({ noDelay: true }, (client) => {
     if (refuses) {
       client.destroy();
@@ -47,6 +54,12 @@ export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingP
     keep(upstream);
     upstreams.add(upstream);
     client.pipe(upstream);
+    client.on('data', (chunk: Buffer) => {
+      const [text] = awaited;
+      if (text === undefined || !chunk.includes(text)) return;
+      awaited = awaited.slice(1);
+      if (awaited.length === 0) hold();
+    });
     if (edit === undefined) upstream.pipe(client);
     else upstream.on('data', (chunk: Buffer) => client.write(chunk.toString('latin1').replaceAll(edit[0], edit[1]), 'latin1'));
     if (isHeld) for (const socket of [client, upstream]) socket.pause();
@@ -68,9 +81,9 @@ export async function startBreakingProxy(target: ProxyTarget): Promise<BreakingP
       refuses = isBlocked;
       if (isBlocked) cut();
     },
-    hold() {
-      isHeld = true;
-      for (const socket of sockets) socket.pause();
+    hold,
+    holdAfter(...texts) {
+      awaited = texts;
     },
     holdAnswers() {
       for (const socket of upstreams) socket.pause();

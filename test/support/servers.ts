@@ -28,6 +28,7 @@ export interface Servers {
   readonly url: string;
   /** The value of `--store`. */
   readonly store: string;
+  readonly etcd: Etcd;
   /** A client of the balancer with the rights of the kubeconfig. */
   client(): Promise<HttpClient>;
   /** Starts a server that has ended, with its data. */
@@ -106,6 +107,7 @@ export async function startServers(count: number): Promise<Servers> {
     all,
     url: balancer.url,
     store: `etcd://${host}:${port}`,
+    etcd,
     async client() {
       const { namespace: _, ...connection } = await loadKubeconfig(all[0]?.endpoints.kubeconfig ?? '', undefined);
       const client = createHttpClient({ ...connection, server: balancer.url, userAgent: 'test' });

@@ -206,7 +206,13 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   });
   const ownClient = createLocalClient({ kubeApi, user: apiServerUser, userAgent: `kube-apiserver/${version}` });
   // A member of etcd that hangs is left after seconds, and the start goes on then.
-  const patientClient = waitingClient(ownClient, { clock, forMs: storeWaitMs, signal: options.signal, giveUp: storeIsAway });
+  const patientClient = waitingClient(ownClient, {
+    clock,
+    forMs: storeWaitMs,
+    signal: options.signal,
+    onRefusal: (err) => log.warn({ err }, 'The store did not answer'),
+    giveUp: storeIsAway,
+  });
   const frontProxy = await openPki({ ...authorities.frontProxy, clock });
   const events = createEventQueue({
     client: clientFor('system:midship:events'),

@@ -10,6 +10,7 @@ describe('a client that waits for a server', () => {
     const api = await startTestApi();
     const clock = createManualClock();
     const errors = [serviceUnavailable('not yet', 1), serviceUnavailable('not yet', 1), notFound(configMaps, 'x')];
+    const told: string[] = [];
     let asked = 0;
     const get = async (): Promise<never> => {
       asked += 1;
@@ -17,7 +18,13 @@ describe('a client that waits for a server', () => {
     };
     const client = waitingClient(
       { ...api.clientFor(), get },
-      { clock, forMs: 5_000, signal: new AbortController().signal, giveUp: (err) => new Error(`gave up: ${err.message}`) },
+      {
+        clock,
+        forMs: 5_000,
+        signal: new AbortController().signal,
+        onRefusal: ({ message }) => void told.push(message),
+        giveUp: (err) => new Error(`gave up: ${err.message}`),
+      },
     );
     const settled = async (answer: Promise<unknown>): Promise<unknown> => {
       let error: unknown;
@@ -26,7 +33,7 @@ describe('a client that waits for a server', () => {
       });
       for (let turn = 0; error === undefined && turn < 100; turn += 1) {
         await new Promise((resolve) => setImmediate(resolve));
-        clock.advance(500);
+        clock.advance(1_000);
       }
       return error;
     };
@@ -35,7 +42,8 @@ describe('a client that waits for a server', () => {
     expect(asked).toBe(3);
     asked = 0;
     expect(await settled(client.get(configMaps, ref))).toMatchObject({ message: 'gave up: never' });
-    expect(asked).toBe(11);
+    expect(asked).toBe(6);
+    expect(told).toEqual(['not yet', 'never']);
     await api.stop();
   });
 });
