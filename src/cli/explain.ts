@@ -37,7 +37,7 @@ export async function explainStartFailure(err: unknown, { apiPort, httpPort, dat
       why:
         code === 'EACCES'
           ? 'Ports below 1024 need more rights.'
-          : apiPort === httpPort
+          : apiPort === httpPort && number === apiPort
             ? '--api-port and --http-port name the same one.'
             : `Another program listens there${holder === undefined ? '' : `: ${holder}`}.`,
       fix:
