@@ -27,6 +27,7 @@ export function volumeTests(world: ContainerWorld): void {
     const items = [{ key: 'KEY', path: 'deep/key', mode: 0o400 }];
     const optional = { name: 'comes-later', optional: true };
     await kubectl('create', 'secret', 'generic', 'keys', '--from-literal=KEY=secret');
+    await kubectl('create', 'secret', 'generic', 'keys', '--from-literal=KEY=elsewhere', '--namespace', 'kube-public');
     await kubectl('create', 'configmap', 'keys', '--from-literal=KEY=map');
     const volumes = [
       { name: 'map', configMap: { name: 'keys' } },
