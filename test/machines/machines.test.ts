@@ -5,155 +5,22 @@ import { join } from 'node:path';
 import { setTimeout } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeSelfSigned } from '../../src/base/pki/self-signed.ts';
-import { announcerOf } from '../../src/node-agent/network/announcer-election.ts';
 import { program, run } from '../support/cluster.ts';
-import { busyboxArchive, busyboxImage, whyNoContainerd } from '../support/containerd.ts';
+import { busyboxArchive, whyNoContainerd } from '../support/containerd.ts';
 import { temporaryDirectory } from '../support/git.ts';
 import { hasKubectl } from '../support/kubectl.ts';
 import { type MachineProcess, Machines, whyNoMachines } from '../support/machines.ts';
 import { until } from '../support/until.ts';
+import { balanced, ingress, latePods, marker, memoryPods, mover, policy, poolAddress, udp, web } from './manifests.ts';
 
 const whyNot = hasKubectl ? (whyNoMachines ?? whyNoContainerd) : 'kubectl is not installed';
 
 const whyNoWireguard = ['/usr/bin/wg', '/usr/bin/wireguard-go', '/dev/net/tun'].find((path) => !existsSync(path));
 
-const manifest = `
-apiVersion: v1
-kind: ConfigMap
-metadata: { name: page }
-data:
-  index.html: "hello across machines"
-  caller: |
-    #!/bin/sh
-    printf 'Content-Type: text/plain\\n\\n%s\\n' "$REMOTE_ADDR"
----
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: web }
-spec:
-  replicas: 6
-  selector: { matchLabels: { app: web } }
-  template:
-    metadata: { labels: { app: web } }
-    spec:
-      terminationGracePeriodSeconds: 2
-      topologySpreadConstraints:
-        - maxSkew: 1
-          topologyKey: kubernetes.io/hostname
-          whenUnsatisfiable: DoNotSchedule
-          labelSelector: { matchLabels: { app: web } }
-      containers:
-        - name: web
-          image: ${busyboxImage}
-          imagePullPolicy: IfNotPresent
-          command: [sh, -c, 'echo begun; trap "exit 0" TERM; httpd -p 8080 -h /www; while :; do sleep 0.1; done']
-          readinessProbe: { httpGet: { port: 8080 }, periodSeconds: 1 }
-          volumeMounts: [{ name: page, mountPath: /www }]
-      volumes:
-        - name: page
-          configMap:
-            name: page
-            items: [{ key: index.html, path: index.html }, { key: caller, path: cgi-bin/caller, mode: 0755 }]
----
-apiVersion: v1
-kind: Service
-metadata: { name: web }
-spec: { selector: { app: web }, ports: [{ port: 80, targetPort: 8080 }] }
-`;
-
-const policy = `
-apiVersion: networking.k8s.io/v1
-kind: NetworkPolicy
-metadata: { name: web }
-spec:
-  podSelector: { matchLabels: { app: web } }
-  ingress:
-    - from: [{ podSelector: { matchLabels: { role: client } } }]
-      ports: [{ port: 8080 }]
-`;
-
-const ingress = `
-apiVersion: networking.k8s.io/v1
-kind: Ingress
-metadata: { name: web }
-spec:
-  tls: [{ hosts: [web.example], secretName: web }]
-  rules:
-    - host: web.example
-      http: { paths: [{ path: /, pathType: Prefix, backend: { service: { name: web, port: { number: 80 } } } }] }
-`;
-
-const balanced = `
-apiVersion: v1
-kind: Service
-metadata: { name: balanced }
-spec: { type: LoadBalancer, selector: { app: web }, ports: [{ port: 8088, targetPort: 8080 }] }
-`;
-
-/** A program of the pod, in the list of processes of this machine. */
-const marker = `mover-${process.pid}`;
-
-/** A pod on each machine. The image has no server of UDP, so the test starts one in the network of each. */
-const udp = ['first', 'second']
-  .map(
-    (node) => `
-apiVersion: v1
-kind: Pod
-metadata: { name: udp-${node}, labels: { app: udp } }
-spec:
-  nodeName: ${node}
-  terminationGracePeriodSeconds: 0
-  containers:
-    - name: main
-      image: ${busyboxImage}
-      imagePullPolicy: IfNotPresent
-      command: [sh, -c, 'name=${marker}-udp-${node}; trap "exit 0" TERM; while :; do sleep 0.2; done']
----`,
-  )
-  .concat(`
-apiVersion: v1
-kind: Service
-metadata: { name: udp }
-spec: { type: NodePort, selector: { app: udp }, ports: [{ port: 5353, protocol: UDP, nodePort: 30553 }] }
-`)
-  .join('');
-
 const udpServer = `const s = require('dgram').createSocket('udp4'); s.on('message', (_, from) => s.send(process.argv[1], from.port, from.address)); s.bind(5353);`;
 /** Prints the answer to a packet that it sends from a port of its own. */
 const udpClient = `const [, host, port, from] = process.argv; const s = require('dgram').createSocket('udp4'); s.bind(+from, () => s.send('?', +port, host));
 s.on('message', (answer) => { process.stdout.write(String(answer)); s.close(); process.exit(); }); setTimeout(() => process.exit(1), 1000);`;
-
-/** An address that the second machine announces, as long as it is there. */
-const poolAddress =
-  Array.from({ length: 100 }, (_, index) => `10.201.0.${100 + index}`).find(
-    (address) => announcerOf(address, ['first', 'second', 'third']) === 'second',
-  ) ?? '';
-
-/** A pod that likes the second machine best, and leaves a lost one soon. */
-const mover = `
-apiVersion: apps/v1
-kind: Deployment
-metadata: { name: mover }
-spec:
-  selector: { matchLabels: { app: mover } }
-  template:
-    metadata: { labels: { app: mover } }
-    spec:
-      terminationGracePeriodSeconds: 1
-      affinity:
-        nodeAffinity:
-          preferredDuringSchedulingIgnoredDuringExecution:
-            - weight: 100
-              preference: { matchExpressions: [{ key: kubernetes.io/hostname, operator: In, values: [second] }] }
-      tolerations:
-        - { key: node.kubernetes.io/unreachable, operator: Exists, effect: NoExecute, tolerationSeconds: 1 }
-        - { key: node.kubernetes.io/not-ready, operator: Exists, effect: NoExecute, tolerationSeconds: 1 }
-      containers:
-        - name: mover
-          image: ${busyboxImage}
-          imagePullPolicy: IfNotPresent
-          command: [sh, -c, 'name=${marker}; trap "exit 0" TERM; while :; do sleep 0.2; done']
-`;
 
 /** The server is gone for this time; the gate has no two minutes for it. */
 const goneMs = Number(process.env.MIDSHIP_SERVER_GONE_SECONDS ?? '2') * 1_000;
@@ -175,6 +42,7 @@ describe.skipIf(whyNot !== undefined)(
     const serverUrl = `https://${machines.address(1)}:6443`;
     const directories: string[] = [];
     let agent: MachineProcess;
+    let third: MachineProcess;
     let blocks: ReturnType<typeof blocksOf>;
     let home: string;
     /** Lines of the page by which a shell exports variables for later ones. */
@@ -231,6 +99,8 @@ describe.skipIf(whyNot !== undefined)(
         .split(' ');
       return machines.start(2, agentDirectory(), ...args);
     };
+    const startThird = (...args: readonly string[]) =>
+      machines.start(3, directories[2] ?? '', 'agent', '--server', serverUrl, '--token-file', join(home, 'token'), ...args);
     const restartsOf = () => kubectl('get', 'pods', '-l', 'app=web', '-o', 'jsonpath={.items[*].status.containerStatuses[0].restartCount}');
     const balancerAddresses = () => kubectl('get', 'service', 'balanced', '-o', 'jsonpath={.status.loadBalancer.ingress[*].ip}');
     /** The page, as a client on a machine of its own sees it. */
@@ -266,11 +136,11 @@ describe.skipIf(whyNot !== undefined)(
       if (server !== undefined) await follow(server);
       await copyFile(join(serverDirectory(), 'token'), join(home, 'token'));
       agent = await startAgent();
-      const joining = machines.start(3, directories[2] ?? '', 'agent', '--server', serverUrl, '--token-file', join(home, 'token'));
+      const joining = startThird();
       for (const block of rest) await follow(block);
-      await joining;
+      third = await joining;
       await kubectl('wait', 'node', '--all', '--for=condition=Ready', '--timeout=60s');
-      await writeFile(join(serverDirectory(), 'web.yaml'), manifest);
+      await writeFile(join(serverDirectory(), 'web.yaml'), web);
       await kubectl('apply', '-f', join(serverDirectory(), 'web.yaml'));
       await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
     });
@@ -522,7 +392,7 @@ describe.skipIf(whyNot !== undefined)(
         [outside, ['--token', `K10${'0'.repeat(64)}${token.slice(67)}`], 'is not the cluster of this token'],
         [outside, ['--token', token.slice(0, 40)], 'the token is not one of a Midship server'],
         [outside, ['--token', token, '--node-ip', '10.201.0.99'], '10.201.0.99 is not an address of this machine'],
-        [2, ['--token', token, '--node-name', 'fourth', '--node-ip', machines.address(2)], 'port 10250 is taken'],
+        [2, ['--token', token, '--node-name', 'fourth', '--node-ip', machines.address(2)], 'port 10250 is taken\n  Another program listens there'],
       ] as const) {
         const { code, stderr } = await tryToJoin(n, ...args);
         expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
@@ -542,6 +412,41 @@ describe.skipIf(whyNot !== undefined)(
       expect((await run('pgrep', ['-fc', directory])).stdout).toBe('0\n');
       expect(await kubectl('get', 'nodes', '-o', 'name')).toBe('node/first\nnode/second\nnode/third\n');
     }
+
+    it('evict the pod that uses more memory than it requests, and take no pod without a request, while memory is short', async () => {
+      const applyPods = async (text: string): Promise<void> => {
+        await writeFile(join(serverDirectory(), 'pods.yaml'), text);
+        await kubectl('apply', '-f', join(serverDirectory(), 'pods.yaml'));
+      };
+      const fieldOf = (pod: string, path: string) => kubectl('get', 'pod', pod, '-o', `jsonpath={${path}}`);
+      const ofNode = (path: string) => kubectl('get', 'node', 'third', '-o', `jsonpath={${path}}`);
+      await applyPods(memoryPods);
+      await kubectl('wait', 'pod/hungry', 'pod/modest', '--for=condition=Ready', '--timeout=60s');
+      await third.kill();
+      // No machine has so much; 100 % would switch the threshold off.
+      third = await startThird('--kubelet-arg', 'eviction-hard=memory.available<1Pi');
+      await until(async () => (await fieldOf('hungry', '.status.phase')) === 'Failed', { what: 'the eviction', timeoutMs: 60_000 });
+
+      const message = await fieldOf('hungry', '.status.message');
+      expect(message).toMatch(
+        /^The node was low on resource: memory\. Threshold quantity: \S+, available: \d+[KMG]i\. Container main was using \d+Ki, request is 1Mi, has larger consumption of memory\. $/,
+      );
+      expect(await fieldOf('hungry', '.status.reason')).toBe('Evicted');
+      const events = await kubectl('get', 'events', '--field-selector', 'involvedObject.name=hungry,reason=Evicted', '-o', 'name');
+      expect(events).toContain('event/hungry.');
+      await until(async () => (await ofNode('.spec.taints[?(@.effect=="NoSchedule")].key')) === 'node.kubernetes.io/memory-pressure', {
+        what: 'the taint',
+      });
+      expect(await ofNode('.status.conditions[?(@.type=="MemoryPressure")].reason')).toBe('KubeletHasInsufficientMemory');
+      await applyPods(latePods);
+      await until(async () => (await fieldOf('refused', '.status.reason')) === 'Evicted', {
+        what: 'the refusal of a pod without a request',
+      });
+      expect(await fieldOf('refused', '.status.message')).toBe('Pod was rejected: The node had condition: [MemoryPressure]. ');
+      await kubectl('wait', 'pod/burstable', '--for=condition=Ready', '--timeout=30s');
+      expect(await fieldOf('modest', '.status.phase')).toBe('Running');
+      await kubectl('delete', 'pod', 'hungry', 'modest', 'refused', 'burstable');
+    });
 
     it('leave nothing behind when they go', async () => {
       await kubectl('drain', 'third', '--ignore-daemonsets', '--delete-emptydir-data', '--timeout=60s');
@@ -599,7 +504,7 @@ describe.skipIf(whyNot !== undefined)(
         directories.push(...made);
         await machines.start(1, made[0], 'server', '--network-backend', 'wireguard', '--disable', 'ingress');
         await machines.start(2, made[1], 'agent', '--server', serverUrl, '--token-file', join(made[0], 'token'), '--disable', 'ingress');
-        await writeFile(join(made[0], 'web.yaml'), manifest);
+        await writeFile(join(made[0], 'web.yaml'), web);
         await kubectl('apply', '-f', join(made[0], 'web.yaml'));
         await kubectl('rollout', 'status', 'deployment/web', '--timeout=90s');
         const [[here], [there]] = [await podsOn('second'), await podsOn('first')];
