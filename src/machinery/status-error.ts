@@ -245,4 +245,6 @@ export const isAlreadyExists = (err: unknown): err is StatusError => hasReason(e
 export const isInvalid = (err: unknown): err is StatusError => hasReason(err, 'Invalid');
 export const isForbidden = (err: unknown): err is StatusError => hasReason(err, 'Forbidden');
 export const isUnauthorized = (err: unknown): err is StatusError => hasReason(err, 'Unauthorized');
+/** The server answered, and did nothing. After any other failure a write may have been done, or may yet be. */
+export const isRefusal = (err: unknown): err is StatusError => isStatusError(err) && err.code >= 400 && err.code < 500;
 export const isExpired = (err: unknown): err is StatusError => isStatusError(err) && err.code === 410;

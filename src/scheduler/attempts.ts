@@ -25,6 +25,8 @@ export interface AttemptsOptions {
   readonly log: Log;
   readonly reservations: Reservations;
   readonly advance: PodSteps['advance'];
+  /** The pod still holds what an earlier attempt wrote for it, so that no change may come that wakes it. */
+  readonly onNotGivenBack: (pod: QueuedPod, err: unknown) => void;
   /** Takes back the node that the pod was nominated for. */
   readonly clearNomination: (pod: QueuedPod) => void;
   /** The pod is still the one that the queue has. */
@@ -38,7 +40,7 @@ export interface AttemptsOptions {
 export type Attempt = (pod: QueuedPod, signal: AbortSignal) => Promise<void> | undefined;
 
 export function createAttempts(options: AttemptsOptions): Attempt {
-  const { frameworkOf, extenders, clock, log, reservations, advance, clearNomination, isWanted } = options;
+  const { frameworkOf, extenders, clock, log, reservations, advance, onNotGivenBack, clearNomination, isWanted } = options;
 
   function planFor({ record }: QueuedPod, unfit: Unfit, { algorithm, preemption }: Framework): PreemptionPlan | undefined {
     return unfit.nodes === 0 ? undefined : preemption?.plan(record, unfit, () => algorithm.preparations.of(record));
@@ -47,7 +49,8 @@ export function createAttempts(options: AttemptsOptions): Attempt {
   function onUnfit(pod: QueuedPod, unfit: Unfit, plan: PreemptionPlan | undefined): void {
     pod.rejectedBy = unfit.plugins;
     // A pod that was refused lacks an object, which no other node has.
-    if (unfit.refusal === undefined) reservations.giveBack(pod.record, unfit.plugins);
+    const given = unfit.refusal === undefined ? reservations.giveBack(pod.record, unfit.plugins) : undefined;
+    given?.catch((err: unknown) => onNotGivenBack(pod, err));
     if (plan !== undefined && 'victims' in plan) {
       pod.victims = plan.victims;
       pod.failure = describeUnfit(unfit, undefined);

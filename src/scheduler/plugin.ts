@@ -102,8 +102,11 @@ export interface ReservePlugin {
    * to its back-off. The signal is aborted when the pod is gone or the scheduler stops.
    */
   preBind?(pod: PodRecord, node: NodeRecord, signal: AbortSignal): Promise<void>;
-  /** The plugin keeps the pod from nodes. Begins to give back what an earlier attempt wrote for it, so that another node may serve it. */
-  giveBack?(pod: PodRecord): void;
+  /**
+   * The plugin keeps the pod from nodes. Gives back what an earlier attempt wrote for it, so that another node may serve it. Undefined when
+   * there is nothing to give back. A rejection has the pod tried again after its back-off.
+   */
+  giveBack?(pod: PodRecord): Promise<void> | undefined;
   /** Gives back what `reserve` took, after any failure from then to the binding. Calling it twice changes nothing. */
   unreserve?(pod: PodRecord, node: NodeRecord): void;
 }

@@ -10,8 +10,8 @@ export interface Reservations {
   preBind(pod: PodRecord, node: NodeRecord): Promise<void> | undefined;
   /** Gives back what was reserved, in reverse order, and aborts a PreBind that is under way. */
   unreserve(pod: PodRecord, node: NodeRecord): void;
-  /** No node fits, and these plugins rejected some: gives back what earlier attempts wrote for the pod. */
-  giveBack(pod: PodRecord, rejectedBy: ReadonlySet<string>): void;
+  /** No node fits, and these plugins rejected some: gives back what earlier attempts wrote for the pod. Undefined when that is nothing. */
+  giveBack(pod: PodRecord, rejectedBy: ReadonlySet<string>): Promise<void> | undefined;
   /** The pod is bound or gone: a PreBind that still waits for it ends. */
   release(key: string): void;
   /** Aborts every PreBind. */
@@ -60,7 +60,8 @@ export function createReservations(profileOf: (pod: PodRecord) => Profile | unde
       });
     },
     giveBack(pod, rejectedBy) {
-      for (const plugin of concerned(pod)) if (rejectedBy.has(plugin.name)) plugin.giveBack?.(pod);
+      const given = concerned(pod).flatMap(({ name, giveBack }) => (rejectedBy.has(name) ? (giveBack?.(pod) ?? []) : []));
+      return given.length === 0 ? undefined : Promise.all(given).then(() => undefined);
     },
     unreserve,
     release,

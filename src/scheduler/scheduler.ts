@@ -145,6 +145,12 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     log,
     reservations,
     advance,
+    onNotGivenBack(pod, err) {
+      log.warn({ pod: pod.record.key, err }, 'Could not give back what was reserved for pod');
+      if (queue.get(pod.record.key) !== pod) return;
+      pod.erred = true;
+      retryAfterChange(pod);
+    },
     clearNomination: (pod) => giveUpNomination(pod, undefined),
     extenders,
     isWanted: (pod) => queue.get(pod.record.key) === pod && pod.hold === 'active',

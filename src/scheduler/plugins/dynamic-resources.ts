@@ -10,13 +10,15 @@ import {
 import { resourceSlices } from '../../api/resource/v1/resource-slice.ts';
 import { compileNodeTerm } from '../../lifecycle/node-selector.ts';
 import { controllerOf, keyOf } from '../../machinery/object.ts';
-import { isConflict } from '../../machinery/status-error.ts';
+import { isConflict, isRefusal } from '../../machinery/status-error.ts';
 import type { NodeRecord } from '../cache.ts';
 import { allocate, unsupportedOf } from '../devices/allocate.ts';
 import { createDevicePools } from '../devices/device-pools.ts';
 import { SelectorError } from '../devices/device-selectors.ts';
+import { settleAllocation } from '../devices/settle-allocation.ts';
 import type { Changed, ChangeListener, PluginFactory, Rejection } from '../plugin.ts';
 import type { PodRecord } from '../pod-record.ts';
+import { sharedState } from '../shared-state.ts';
 import { reporterOf } from './volume-changes.ts';
 
 const notThere: Rejection = { reasons: ['resourceclaim not available on the node'], resolvable: false };
@@ -35,13 +37,14 @@ const isAllocated = ({ status }: ResourceClaim): boolean => (status?.allocation 
  *
  * @see Kubernetes concepts, "Dynamic Resource Allocation"
  */
-export const dynamicResources: PluginFactory = ({ client, informers, log }) => {
+export const dynamicResources: PluginFactory = ({ client, informers, clock, log }) => {
   const claims = informers.get(resourceClaims);
   const classes = informers.get(deviceClasses);
   const pools = createDevicePools(informers);
   claims.addIndex(byDevice, devicesOf);
   const { promised, writing } = sharedOver(claims);
   let report: ChangeListener = () => undefined;
+  let ended = new AbortController().signal;
 
   const classOf = (name: string) => classes.getByKey(name);
   /** Each once: two entries of a pod may name the same claim. */
@@ -142,29 +145,29 @@ export const dynamicResources: PluginFactory = ({ client, informers, log }) => {
       reserve(pod, node) {
         const found = find(pod, node, devicesInUse());
         if ('reasons' in found) return found.reasons.join(', ');
-        for (const [claim, allocation] of found) promised.set(keyOf(claim), { pod: pod.key, allocation, isWritten: false });
+        // What an earlier attempt promised is this one's from here on.
+        for (const promise of promised.values()) if (promise.pod === pod.key) promise.unanswered = undefined;
+        for (const [claim, allocation] of found) {
+          promised.set(keyOf(claim), { pod: pod.key, allocation, isWritten: false, unanswered: undefined });
+        }
         return undefined;
       },
       async preBind(pod, _, signal) {
         for (const claim of claimsOf(pod)) await write(claim, pod, signal);
       },
       unreserve(pod) {
-        for (const [key, { pod: holder, isWritten }] of promised) {
+        for (const [key, promise] of promised) {
           // The API has the allocation already, and nobody else may get the devices before the cache shows it.
-          if (holder !== pod.key || isWritten) continue;
-          promised.delete(key);
-          // No object changes with it.
-          report('ResourceClaimChanged', {});
+          if (promise.pod !== pod.key || promise.isWritten) continue;
+          if (promise.unanswered === undefined) takeBack(key);
+          else void settle(key, promise, promise.unanswered);
         }
       },
       giveBack(pod) {
         const held = claimsOf(pod).find((claim) => isAllocated(claim) && mayLeave(claim, pod.uid));
-        if (held === undefined) return;
+        if (held === undefined) return undefined;
         const { allocation: _, reservedFor: __, devices: ___, ...status } = held.status ?? {};
-        client.update(resourceClaims, { ...held, status }, { subresource: 'status' }).catch((err: unknown) => {
-          // A claim that changed wakes the pod, which asks again.
-          if (!isConflict(err)) log.warn({ resourceClaim: keyOf(held), err }, 'Could not give back devices of claim');
-        });
+        return client.update(resourceClaims, { ...held, status }, { subresource: 'status' }).then(() => undefined);
       },
     },
     watch(onChange) {
@@ -181,11 +184,33 @@ export const dynamicResources: PluginFactory = ({ client, informers, log }) => {
         informers.get(resourceSlices).addHandler(reporterOf('ResourceSlice', onChange)),
         classes.addHandler(reporterOf('DeviceClass', onChange)),
       ];
+      const stopSettling = new AbortController();
+      ended = stopSettling.signal;
       return () => {
         for (const remove of removeHandlers) remove();
+        stopSettling.abort(new Error('the scheduler stops'));
       };
     },
   };
+
+  function takeBack(key: string): void {
+    promised.delete(key);
+    // No object changes with it.
+    report('ResourceClaimChanged', {});
+  }
+
+  /** The allocation may be stored, or may yet be: nobody else gets the devices before that is known. */
+  async function settle(key: string, promise: Promised, claim: ResourceClaim): Promise<void> {
+    const isWanted = (): boolean => promised.get(key) === promise && promise.unanswered === claim;
+    const outcome = await settleAllocation({ client, clock, claim, isWanted, signal: ended });
+    if (!isWanted() || ended.aborted) return;
+    if (outcome === 'allocated') {
+      promise.isWritten = true;
+      return;
+    }
+    if (outcome === 'unknown') log.warn({ resourceClaim: key }, 'Could not find out if devices of claim are allocated');
+    takeBack(key);
+  }
 
   /** Pods that share a claim take turns, each after what the one before has written. */
   async function write(claim: ResourceClaim, pod: PodRecord, signal: AbortSignal): Promise<void> {
@@ -234,9 +259,15 @@ export const dynamicResources: PluginFactory = ({ client, informers, log }) => {
         );
     const user: ClaimUser = { resource: 'pods', name: pod.metadata.name, uid };
     const status = { ...held.status, allocation, reservedFor: [...users, user] };
-    const written = await client.update(resourceClaims, { ...held, status }, { subresource: 'status', signal });
-    if (promise?.pod === key) promise.isWritten = true;
-    return written;
+    const own = promise?.pod === key ? promise : undefined;
+    try {
+      const written = await client.update(resourceClaims, { ...held, status }, { subresource: 'status', signal });
+      if (own !== undefined) own.isWritten = true;
+      return written;
+    } catch (err) {
+      if (own !== undefined && !isRefusal(err)) own.unanswered = claim;
+      throw err;
+    }
   }
 };
 
@@ -245,6 +276,8 @@ interface Promised {
   readonly pod: string;
   readonly allocation: Allocation;
   isWritten: boolean;
+  /** The claim whose write got no answer. */
+  unanswered: ResourceClaim | undefined;
 }
 
 interface Shared {
@@ -254,17 +287,7 @@ interface Shared {
   readonly writing: Map<string, Promise<ResourceClaim | undefined>>;
 }
 
-const sharedByClaims = new WeakMap<object, Shared>();
-
-/** All profiles of a scheduler share what is promised, as they share the devices. */
-function sharedOver(claims: object): Shared {
-  let known = sharedByClaims.get(claims);
-  if (known === undefined) {
-    known = { promised: new Map(), writing: new Map() };
-    sharedByClaims.set(claims, known);
-  }
-  return known;
-}
+const sharedOver = sharedState<Shared>(() => ({ promised: new Map(), writing: new Map() }));
 
 const byDevice = 'scheduler-allocated-devices';
 

@@ -3,7 +3,7 @@ import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { pods } from '../../../src/api/core/v1/pod.ts';
 import { deviceClasses } from '../../../src/api/resource/v1/device-class.ts';
-import { claimFinalizer, resourceClaims, resourceClaimTemplates } from '../../../src/api/resource/v1/resource-claim.ts';
+import { claimFinalizer, type ResourceClaim, resourceClaims, resourceClaimTemplates } from '../../../src/api/resource/v1/resource-claim.ts';
 import { resourceSlices } from '../../../src/api/resource/v1/resource-slice.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import type { Client, New } from '../../../src/client/client.ts';
@@ -19,11 +19,16 @@ import { parseSchedulerConfiguration } from '../../../src/scheduler/configuratio
 import { createScheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf, podOf } from '../../support/cluster-objects.ts';
 import { type ControlPlane, startControlPlane } from '../../support/control-plane.ts';
-import { until } from '../../support/until.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
+import { untilBy } from '../../support/until.ts';
+
+type ClaimWrite = readonly [Resource<ResourceClaim>, ResourceClaim, { readonly subresource?: string }?];
 
 const namespace = 'default';
 const driver = 'gpu.example.com';
 
+const clock = createManualClock();
+const until = untilBy(clock);
 let plane: ControlPlane;
 afterEach(() => plane.stop());
 
@@ -35,6 +40,7 @@ interface Around {
 /** Two nodes; the second has the given number of devices. */
 async function start(devices: number, { through = (client) => client, configuration }: Around = {}): Promise<void> {
   plane = await startControlPlane({
+    clock,
     controllers: [
       createPodResourceClaimController,
       createResourceClaimController,
@@ -220,11 +226,19 @@ describe('device claims', () => {
     expect(items.filter(({ message }) => message?.includes('binding rejected'))).toEqual([]);
   });
 
-  it('move with their pod when its node goes between the allocation and the binding', async () => {
+  it('move with their pod when its node goes before the binding, though the API refuses once to free them', async () => {
     let attempts = 0;
+    let refusals = 0;
     await start(1, {
       through: (client) => ({
         ...client,
+        update: async (...args) => {
+          const [{ resource }, { status }, options] = args as unknown as ClaimWrite;
+          const frees = resource === resourceClaims.resource && options?.subresource === 'status' && status?.allocation === undefined;
+          if (frees) refusals += 1;
+          if (frees && refusals === 1) throw new Error('etcdserver: request timed out');
+          return client.update(...args);
+        },
         createSubresource: async (...args) => {
           attempts += 1;
           if (attempts > 1) return client.createSubresource(...args);
@@ -240,6 +254,31 @@ describe('device claims', () => {
     await addPod('train', { resourceClaimName: 'moving' }, { affinity });
     expect(await bound('train')).toBe('n1');
     expect((await getClaim('moving')).status?.allocation?.devices?.results).toMatchObject([{ pool: 'n1' }]);
+    expect(refusals).toBe(2);
+  });
+
+  it('are not given to another pod while a write without an answer may still allocate them', async () => {
+    let late: (() => Promise<unknown>) | undefined;
+    await start(1, {
+      through: (client) => ({
+        ...client,
+        update: async (...args) => {
+          const [resource, object, options] = args;
+          const allocates = resource.resource === resourceClaims.resource && options?.subresource === 'status';
+          if (!allocates || late !== undefined) return client.update(...args);
+          late = () => client.update(resource, object, { subresource: 'status' });
+          throw new Error('socket hang up');
+        },
+      }),
+    });
+    for (const name of ['first', 'second']) await addClaim(name);
+    await addPod('first', { resourceClaimName: 'first' });
+    await until(() => late !== undefined, { what: 'the write without an answer', intervalMs: 5 });
+    await addPod('second', { resourceClaimName: 'second' });
+    const allocated = async () => (await plane.client.list(resourceClaims, { namespace })).items.filter(({ status }) => status?.allocation);
+    await until(async () => (await allocated()).length > 0, { what: 'a claim to have the device', intervalMs: 5 });
+    await expect(late?.()).rejects.toThrow(/has been modified|not found/);
+    expect(await allocated()).toHaveLength(1);
   });
 
   it('go to another pod when theirs is deleted before the allocation is written', async () => {
