@@ -15,14 +15,18 @@ import { compileLabelSelector } from '../../machinery/selector.ts';
 import type { NodeRecord } from '../cache.ts';
 import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
 import type { PodRecord } from '../pod-record.ts';
+import { sharedState } from '../shared-state.ts';
 import { reporterOf } from './volume-changes.ts';
 import { claimsOf, hasClaims, type PodClaims } from './volume-claims.ts';
 import { waitForClaims } from './volume-waits.ts';
 
 const noMatch = "node(s) didn't find available persistent volumes to bind";
-const conflict = 'node(s) had volume node affinity conflict';
+const conflict = "node(s) didn't match PersistentVolume's node affinity";
 const noSpace = 'node(s) did not have enough free storage';
 const noVolume = 'node(s) unavailable due to one or more pvc(s) bound to non-existent pv(s)';
+
+/** Volumes that were promised to a claim and not written yet, by name; nodes that were chosen for a claim, by its key. */
+const sharedOver = sharedState(() => ({ promised: new Map<string, string>(), chosen: new Map<string, string>() }));
 
 /** Index of volumes that no claim has, by class. */
 const freeOfClass = 'scheduler-free-of-class';
@@ -51,9 +55,7 @@ export const volumeBinding: PluginFactory = ({ client, informers, clock }) => {
   const capacities = informers.get(csiStorageCapacities);
   volumes.addIndex(freeOfClass, freeClassesOf);
   volumes.addIndex(namingClaim, claimsOfVolume);
-  /** Volumes that were promised to a claim and not written yet, by name; nodes that were chosen for a claim, by its key. */
-  const promised = new Map<string, string>();
-  const chosen = new Map<string, string>();
+  const { promised, chosen } = sharedOver(claims);
   const sources = { claims, classOf: (claim: PersistentVolumeClaim) => classes.getByKey(storageClassNameOf(claim)) };
   const classify = (pod: PodRecord): PodClaims => claimsOf(pod.pod, sources);
 

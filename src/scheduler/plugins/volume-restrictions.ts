@@ -2,8 +2,11 @@ import { persistentVolumeClaims } from '../../api/core/v1/persistent-volume-clai
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { claimKeysOf } from '../../api/core/v1/pod-claims.ts';
 import { keyOf } from '../../machinery/object.ts';
+import type { NodeRecord } from '../cache.ts';
 import type { Changed, PluginFactory, Rejection } from '../plugin.ts';
 import type { PodRecord } from '../pod-record.ts';
+import { sharedState } from '../shared-state.ts';
+import { hasDisks, sharesDisk } from './exclusive-disks.ts';
 import { hasClaims } from './volume-claims.ts';
 
 const inUse: Rejection = {
@@ -14,13 +17,20 @@ const inUse: Rejection = {
 
 const byClaim = 'scheduler-claims-of-placed';
 
-/** Lets one pod at a time use a claim with the access mode ReadWriteOncePod, wherever it is. */
+/** Claims of pods whose binding is under way, each with the key of the pod. */
+const heldOver = sharedState(() => new Map<string, string>());
+
+const noDisk: Rejection = { reasons: ['node(s) had no available disk'], resolvable: true };
+
+/**
+ * Lets one pod at a time use a claim with the access mode ReadWriteOncePod, wherever it is, and one pod of a node write to a disk that pods
+ * name themselves.
+ */
 export const volumeRestrictions: PluginFactory = ({ informers }) => {
   const claims = informers.get(persistentVolumeClaims);
   const podInformer = informers.get(pods);
   podInformer.addIndex(byClaim, claimsOfPlaced);
-  /** Claims of pods whose binding is under way, each with the key of the pod. */
-  const held = new Map<string, string>();
+  const held = heldOver(podInformer);
 
   const exclusiveOf = ({ pod }: PodRecord): readonly string[] =>
     claimKeysOf(pod).filter((key) => claims.getByKey(key)?.spec.accessModes?.includes('ReadWriteOncePod') === true);
@@ -42,19 +52,22 @@ export const volumeRestrictions: PluginFactory = ({ informers }) => {
     name: 'VolumeRestrictions',
     filter: {
       helpedBy: {
-        AssignedPodDeleted: sharesClaim,
+        AssignedPodDeleted: (pod, changed) => hasDisks(pod) || sharesClaim(pod, changed),
         PersistentVolumeClaimAdded: 'always',
         PersistentVolumeClaimChanged: 'always',
       },
       prepare(pod) {
-        if (!hasClaims(pod)) return undefined;
-        const exclusive = exclusiveOf(pod);
-        if (exclusive.length === 0) return undefined;
+        const namesDisks = hasDisks(pod);
+        const exclusive = hasClaims(pod) ? exclusiveOf(pod) : [];
+        if (exclusive.length === 0) return namesDisks ? { filter: (node) => diskConflict(pod, node) } : undefined;
         let conflicts = exclusive.reduce((sum, key) => sum + usersOf(key, pod), 0);
         return {
           forThisPod: true,
           looksAround: true,
-          filter: () => (conflicts === 0 ? undefined : inUse),
+          filter(node) {
+            if (conflicts > 0) return inUse;
+            return namesDisks ? diskConflict(pod, node) : undefined;
+          },
           shift(other, _node, sign) {
             if (other.key === pod.key) return;
             for (const key of claimKeysOf(other.pod)) if (exclusive.includes(key)) conflicts += sign;
@@ -65,7 +78,10 @@ export const volumeRestrictions: PluginFactory = ({ informers }) => {
     reserve: {
       concerns: hasClaims,
       reserve(pod) {
-        for (const key of exclusiveOf(pod)) held.set(key, pod.key);
+        const wanted = exclusiveOf(pod);
+        // Pods come to nodes between the choice and this, also by other profiles and other schedulers.
+        if (wanted.some((key) => usersOf(key, pod) > 0)) return inUse.reasons.join();
+        for (const key of wanted) held.set(key, pod.key);
         return undefined;
       },
       unreserve(pod) {
@@ -82,6 +98,11 @@ export const volumeRestrictions: PluginFactory = ({ informers }) => {
     },
   };
 };
+
+function diskConflict(pod: PodRecord, node: NodeRecord): Rejection | undefined {
+  for (const there of node.pods.values()) if (sharesDisk(pod, there)) return noDisk;
+  return undefined;
+}
 
 function claimsOfPlaced(pod: Pod): readonly string[] {
   const isOver = pod.status?.phase === 'Succeeded' || pod.status?.phase === 'Failed';

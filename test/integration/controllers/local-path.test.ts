@@ -7,6 +7,7 @@ import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { type PriorityClass, priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { csiNodes } from '../../../src/api/storage/v1/csi-node.ts';
 import { type StorageClass, storageClasses } from '../../../src/api/storage/v1/storage-class.ts';
+import { volumeAttachments } from '../../../src/api/storage/v1/volume-attachment.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import type { New } from '../../../src/client/client.ts';
 import { createLocalPathClassController } from '../../../src/controllers/local-path/local-path-class.ts';
@@ -176,7 +177,7 @@ describe('[sig-storage] the class local-path', () => {
     await createPod('second', 'data');
     expect(await boundTo('second')).toBe('n2');
     await createPod('astray', 'data', onlyOn('n1'));
-    expect(await reasonOf('astray', 'conflict')).toContain('1 node(s) had volume node affinity conflict');
+    expect(await reasonOf('astray', 'affinity')).toContain("1 node(s) didn't match PersistentVolume's node affinity");
   });
 
   it('should grow a claim, and its volume', async () => {
@@ -359,6 +360,18 @@ describe('[sig-scheduling] pods with volumes', () => {
     await boundTo('one');
     await createPod('two', 'two', onlyOn('n1'));
     expect(await reasonOf('two', 'count')).toContain('1 node(s) exceed max volume count');
+    // Its pod has gone, and the driver has not detached it yet.
+    await plane.client.create(volumeAttachments, {
+      apiVersion: 'storage.k8s.io/v1',
+      kind: 'VolumeAttachment',
+      metadata: { name: 'one' },
+      spec: { attacher: 'd.example', nodeName: 'n1', source: { persistentVolumeName: 'one' } },
+    } as never);
+    await plane.client.delete(pods, { namespace, name: 'one' }, { gracePeriodSeconds: 0 });
+    await createPod('three', 'two', onlyOn('n1'));
+    expect(await reasonOf('three', 'count')).toContain('1 node(s) exceed max volume count');
+    await plane.client.delete(volumeAttachments, { name: 'one' });
+    for (const name of ['two', 'three']) await boundTo(name);
   });
 });
 

@@ -105,6 +105,43 @@ describe('filters, in the words of kube-scheduler', () => {
     );
   });
 
+  it('looks at no node but those that a pod names, as a pod of a DaemonSet does', () => {
+    const naming = (...terms: readonly (readonly string[])[]) => {
+      const nodeSelectorTerms = terms.map((values) => ({ matchFields: [{ key: 'metadata.name', operator: 'In', values: [...values] }] }));
+      return podOf('a', {
+        cpu: '2',
+        affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } } },
+      });
+    };
+    const { choose, place } = clusterOf([nodeOf('n1'), nodeOf('n2', { allocatable: { cpu: '1' } }), nodeOf('n3')]);
+    expect(choose(naming(['n2']))).toBe(
+      `0/3 nodes are available: 1 Insufficient cpu, 2 node(s) didn't satisfy plugin(s) [NodeAffinity]. ${notHelpful(3)}`,
+    );
+    expect(choose(naming(['n9']))).toBe(`0/3 nodes are available: 3 node(s) didn't satisfy plugin(s) [NodeAffinity]. ${notHelpful(3)}`);
+    expect(place(naming(['n2'], ['n9', 'n3']))).toBe('n3');
+  });
+
+  it('says that a pod names two nodes at once', () => {
+    const both = ['n1', 'n2'].map((name) => ({ key: 'metadata.name', operator: 'In', values: [name] }));
+    const nodeSelectorTerms = [{ matchFields: both }];
+    const pod = podOf('a', { affinity: { nodeAffinity: { requiredDuringSchedulingIgnoredDuringExecution: { nodeSelectorTerms } } } });
+    expect(clusterOf([nodeOf('n1'), nodeOf('n2')]).choose(pod)).toContain('0/2 nodes are available: pod affinity terms conflict.');
+  });
+
+  it('lets one pod of a node write to a disk, and several read one', () => {
+    const withDisk = (name: string, iqn: string, readOnly: boolean) =>
+      podOf(name, { volumes: [{ name: 'd', iscsi: { targetPortal: '10.0.0.1', iqn, lun: 0, readOnly } }] });
+    const there: readonly (readonly [Pod, string])[] = [
+      [withDisk('reader', 'read', true), 'n1'],
+      [withDisk('writer', 'written', false), 'n1'],
+    ];
+    const { choose } = clusterOf([nodeOf('n1')], there);
+    expect(choose(withDisk('a', 'read', true))).toBe('n1');
+    for (const [iqn, readOnly] of [['read', false] as const, ['written', true] as const]) {
+      expect(choose(withDisk('b', iqn, readOnly))).toContain('1 node(s) had no available disk.');
+    }
+  });
+
   it('never ignores claims for devices', () => {
     const pod = podOf('a', { resourceClaims: [{ name: 'gpu' }] });
     expect(clusterOf([nodeOf('n1')]).choose(pod)).toBe(
