@@ -33,7 +33,7 @@ export function nodeNameOf(pod: Pod): string | undefined {
 }
 
 /** Gates that someone else has to take away before the pod may be tried. */
-const isGated = (pod: Pod): boolean => (pod.spec.schedulingGates?.length ?? 0) > 0;
+export const isGated = (pod: Pod): boolean => (pod.spec.schedulingGates?.length ?? 0) > 0;
 
 /**
  * The state of a pod: `pod` is absent once it is deleted, `hold` is where the scheduler keeps it.

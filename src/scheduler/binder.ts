@@ -3,9 +3,10 @@ import type { Clock } from '../base/clock.ts';
 import type { Log } from '../base/log.ts';
 import type { Client } from '../client/client.ts';
 import { refOf } from '../machinery/object.ts';
-import { isNotFound } from '../machinery/status-error.ts';
+import { isNotFound, isRefusal } from '../machinery/status-error.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import type { NodeRecord, SchedulerCache } from './cache.ts';
+import type { ConditionWriter } from './condition-writer.ts';
 import type { Extenders } from './extenders/extenders.ts';
 import type { SchedulerMetrics } from './metrics.ts';
 import type { PodRecord } from './pod-record.ts';
@@ -36,6 +37,7 @@ export interface BinderOptions {
   readonly queue: SchedulingQueue;
   readonly cache: SchedulerCache;
   readonly reservations: Reservations;
+  readonly conditions: Pick<ConditionWriter, 'underWay'>;
   readonly extenders: Extenders;
   readonly advance: PodSteps['advance'];
   /** A binding ended; `wasFull`: no other could begin before. */
@@ -43,7 +45,7 @@ export interface BinderOptions {
 }
 
 export function createBinder(options: BinderOptions): Binder {
-  const { client, clock, log, recorder, measuresOf, queue, cache, reservations, extenders, advance, onEnded } = options;
+  const { client, clock, log, recorder, measuresOf, queue, cache, reservations, conditions, extenders, advance, onEnded } = options;
   const abort = new AbortController();
   let underWay = 0;
   let bound = 0;
@@ -59,7 +61,7 @@ export function createBinder(options: BinderOptions): Binder {
       onEnded(false);
       return;
     }
-    if (queue.get(pod.record.key) === pod) await bind(pod, node);
+    if (queue.get(pod.record.key) === pod && !abort.signal.aborted) await bind(pod, node);
     else reservations.unreserve(pod.record, node);
   }
 
@@ -102,7 +104,22 @@ export function createBinder(options: BinderOptions): Binder {
         target: { kind: 'Node', name: nodeName },
       });
     } catch (err) {
+      if (!isRefusal(err) && (await isStored({ key, uid }, nodeName))) return;
       throw new Error(`running Bind plugin "DefaultBinder": ${err instanceof Error ? err.message : String(err)}`, { cause: err });
+    }
+  }
+
+  /**
+   * The binding was done, and its answer got lost. The pod has the node then, and nothing that it reserved may go to others. No answer to
+   * this either counts as a failure: the next attempt of a bound pod is refused.
+   */
+  async function isStored({ key, uid }: Pick<PodRecord, 'key' | 'uid'>, nodeName: string): Promise<boolean> {
+    try {
+      const { metadata, spec } = await client.get(pods, refOf(key), { signal: abort.signal });
+      return metadata.uid === uid && spec.nodeName === nodeName;
+    } catch (err) {
+      log.debug({ pod: key, err }, 'Could not find out if pod was bound');
+      return false;
     }
   }
 
@@ -124,7 +141,10 @@ export function createBinder(options: BinderOptions): Binder {
   return {
     bind(pod, node) {
       const prepared = reservations.preBind(pod.record, node);
-      void (prepared === undefined ? bind(pod, node) : prepareAndBind(pod, node, prepared));
+      // `PodScheduled=False` of the attempt before must not come after the binding: nobody would correct it then.
+      const written = conditions.underWay(pod.record.key);
+      const first = written === undefined ? prepared : Promise.all([prepared, written]).then(() => undefined);
+      void (first === undefined ? bind(pod, node) : prepareAndBind(pod, node, first));
     },
     get isFull() {
       return underWay >= maxBindings;

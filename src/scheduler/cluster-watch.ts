@@ -1,7 +1,7 @@
 import type { Node } from '../api/core/v1/node.ts';
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { Informer } from '../client/informer.ts';
-import { isPodLeaving, nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
+import { isGated, isPodLeaving, nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { keyOf } from '../machinery/object.ts';
 import type { SchedulerCache } from './cache.ts';
 import { holdSame } from './held-requests.ts';
@@ -93,7 +93,8 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
       queued.record = record;
       if (queued.hold === 'unschedulable' && changed) onParkedPodChanged(queued);
     }
-    noteNomination(record, before);
+    // A pod behind gates may wait for days: no room is kept for it, whatever its status says.
+    if (!isGated(pod)) noteNomination(record, before);
     observe(queued, pod);
     if (queued.hold === 'gated') onGated(pod);
   }

@@ -19,8 +19,10 @@ interface ScheduledCondition {
  */
 export interface ConditionWriter {
   write(pod: Pod, condition: ScheduledCondition): void;
-  /** Forgets what waits for the pod: it is bound or gone. */
+  /** Forgets what waits for the pod: it is about to be bound, or gone. */
   drop(key: string): void;
+  /** Resolves when the write for the pod that is under way has ended; undefined without one. It never rejects. */
+  underWay(key: string): Promise<void> | undefined;
   /** Resolves when nothing is under way; what waits is given up. */
   stop(): Promise<void>;
 }
@@ -88,6 +90,7 @@ export function createConditionWriter({ client, clock, log }: ConditionWriterOpt
       pump();
     },
     drop: (key) => waiting.delete(key),
+    underWay: (key) => inFlight.get(key),
     async stop() {
       waiting.clear();
       await Promise.all(inFlight.values());

@@ -78,6 +78,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
     queue,
     cache,
     reservations,
+    conditions,
     extenders,
     advance: (pod, event) => advance(pod, event),
     onEnded(wasFull) {
@@ -121,6 +122,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       cache.assume(record, node);
       queue.assume(pod);
       giveUpNomination(pod, node.name);
+      conditions.drop(record.key);
       binder.bind(pod, node);
     },
     forget(pod) {

@@ -1,6 +1,8 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
+import { persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
+import { persistentVolumeClaims } from '../../../src/api/core/v1/persistent-volume-claim.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
@@ -138,13 +140,21 @@ describe('scheduler', () => {
     expect(await bound(cluster, 'second')).toBe('n1');
   });
 
-  it('leaves gated pods and pods of other schedulers alone', async () => {
+  it('leaves gated pods and pods of other schedulers alone, and keeps no room for them', async () => {
     const cluster = await start();
     await addNode(cluster, 'n1');
-    const gated = await cluster.client.create(pods, newPod('gated', { schedulingGates: [{ name: 'shop.example/quota' }] }));
+    const gated = await cluster.client.create(pods, newPod('gated', { cpu: '2', schedulingGates: [{ name: 'shop.example/quota' }] }));
+    await cluster.client.patch(
+      pods,
+      { namespace, name: 'gated' },
+      { type: 'merge', body: { status: { nominatedNodeName: 'n1' } } },
+      { subresource: 'status' },
+    );
     await cluster.client.create(pods, newPod('foreign', { schedulerName: 'other' }));
-    await cluster.client.create(pods, newPod('web'));
+    // Only one of the two has room on the node.
+    await cluster.client.create(pods, newPod('web', { cpu: '3' }));
     await bound(cluster, 'web');
+    await cluster.client.delete(pods, { namespace, name: 'web' }, { gracePeriodSeconds: 0 });
     expect(await unscheduled(cluster, 'gated')).toMatchObject({ reason: 'SchedulingGated' });
     expect((await get(cluster, 'foreign')).spec.nodeName).toBeUndefined();
     await cluster.client.patch(
@@ -288,6 +298,80 @@ describe('scheduler', () => {
     );
     await untilAll('high', isBound, 5);
     await untilAll('medium', isBound, 5);
+  });
+
+  it('binds a pod after the report on its former attempt, so that a bound pod says that it is bound', async () => {
+    const order: string[] = [];
+    let release = (): void => undefined;
+    const held = new Promise<void>((resolve) => {
+      release = resolve;
+    });
+    const cluster = await start(undefined, (client) => ({
+      ...client,
+      patch: async (...args) => {
+        order.push('report');
+        await held;
+        return client.patch(...args);
+      },
+      createSubresource: async (...args) => {
+        order.push('binding');
+        return client.createSubresource(...args);
+      },
+    }));
+    await cluster.client.create(pods, newPod('web'));
+    await until(() => order.length === 1, { what: 'the report to be under way', intervalMs: 2 });
+    await addNode(cluster, 'n1');
+    await until(() => cluster.scheduler.count('unschedulable') + cluster.scheduler.count('active') === 0, {
+      what: 'a node',
+      intervalMs: 2,
+    });
+    expect(order).toEqual(['report']);
+    release();
+    await bound(cluster, 'web');
+    expect((await get(cluster, 'web')).status?.conditions?.find(({ type }) => type === 'PodScheduled')?.status).toBe('True');
+  });
+
+  it('counts a binding whose answer got lost as done', async () => {
+    let bindings = 0;
+    const cluster = await start(undefined, (client) => ({
+      ...client,
+      createSubresource: async (...args) => {
+        bindings += 1;
+        await client.createSubresource(...args);
+        throw new Error('socket hang up');
+      },
+    }));
+    await addNode(cluster, 'n1');
+    await cluster.client.create(pods, newPod('web'));
+    expect(await eventOf(cluster, 'Scheduled', 'web')).toBeDefined();
+    expect(bindings).toBe(1);
+  });
+
+  it('gives a claim of the mode ReadWriteOncePod to one pod, though two profiles want it at the same time', async () => {
+    const cluster = await start(
+      'apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{schedulerName: a}, {schedulerName: b}]',
+    );
+    const { client } = cluster;
+    await addNode(cluster, 'n1');
+    const spec = { accessModes: ['ReadWriteOncePod'], storageClassName: '' } as const;
+    const volume = { ...spec, capacity: { storage: '1Gi' }, hostPath: { path: '/data' }, claimRef: { namespace, name: 'data' } };
+    await client.create(persistentVolumes, { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: 'v' }, spec: volume });
+    await client.create(persistentVolumeClaims, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'data', namespace, annotations: { 'pv.kubernetes.io/bind-completed': 'yes' } },
+      spec: { ...spec, volumeName: 'v', resources: { requests: { storage: '1Gi' } } },
+    });
+    const volumes = [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }];
+    await Promise.all(['a', 'b'].map((schedulerName) => client.create(pods, newPod(schedulerName, { schedulerName, volumes }))));
+    const isSettled = async () => {
+      const both = await Promise.all(['a', 'b'].map((name) => get(cluster, name)));
+      return (
+        both.every(({ spec: { nodeName }, status }) => nodeName ?? status?.conditions?.some(({ type }) => type === 'PodScheduled')) && both
+      );
+    };
+    const both = await until(isSettled, { what: 'both pods to be tried', intervalMs: 5 });
+    expect(both.filter(({ spec: { nodeName } }) => nodeName === 'n1')).toHaveLength(1);
   });
 
   it('schedules the pods of each profile by its own plugins', async () => {
