@@ -20,6 +20,23 @@ export function compileNodeSelector(plain: Labels | undefined, required: NodeSel
   return byLabels === undefined ? byTerms : (labels, name) => byLabels(labels, name) && byTerms(labels, name);
 }
 
+/**
+ * Names of the only nodes that a selector can select: each of its terms names some by `metadata.name`. Undefined when one does not. Empty
+ * when no node has all of the names that a term wants.
+ */
+export function namedNodesOf(required: NodeSelector | undefined): ReadonlySet<string> | undefined {
+  const terms = required?.nodeSelectorTerms ?? [];
+  if (terms.length === 0) return undefined;
+  const names = new Set<string>();
+  for (const { matchFields = [] } of terms) {
+    const wanted = matchFields.flatMap(({ key, operator, values = [] }) => (key === 'metadata.name' && operator === 'In' ? [values] : []));
+    const [first, ...others] = wanted;
+    if (first === undefined) return undefined;
+    for (const name of first) if (others.every((values) => values.includes(name))) names.add(name);
+  }
+  return names;
+}
+
 /** One term: all of its requirements have to hold, and an empty one matches no node. */
 export function compileNodeTerm({ matchExpressions = [], matchFields = [] }: NodeTerm): NodeMatcher {
   if (matchExpressions.length === 0 && matchFields.length === 0) return () => false;

@@ -54,6 +54,11 @@ interface Found {
   readonly unfit: Unfit;
 }
 
+interface Among {
+  readonly names: ReadonlySet<string>;
+  readonly plugins: readonly string[];
+}
+
 export function createAlgorithm(options: AlgorithmOptions): Algorithm {
   const { profile, cluster, feasibility, nominator, clock, random, onTimed } = options;
   const preparations = createPreparations(profile, cluster);
@@ -152,7 +157,10 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
 
   function find(pod: PodRecord, prepared: Prepared): Found {
     const { filters } = prepared;
+    const among = amongOf(pod);
+    if (among !== undefined) return findAmong(pod, filters, among);
     const known = prepared.filtersByNodeAlone() ? prepared.rejections : undefined;
+    const ownNomination = nominator.nodeOf(pod.key);
     const { nodes } = cluster;
     const total = nodes.length;
     const enough = nodesToFind(total, profile.percentageOfNodesToScore);
@@ -184,6 +192,39 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
     if (total > 0) start = (start + looked) % total;
     const { reasons, plugins } = tally.end();
     return { feasible, unfit: { ...emptyUnfit(), reasons, resolvable, plugins } };
+  }
+
+  /** The nodes that a plugin leaves to the pod by their names, as for the pods of a DaemonSet, and the names of such plugins. */
+  function amongOf(pod: PodRecord): Among | undefined {
+    let names: ReadonlySet<string> | undefined;
+    const plugins: string[] = [];
+    for (const plugin of profile.filters) {
+      const left = plugin.namedNodes?.(pod);
+      if (left === undefined) continue;
+      names = names === undefined ? left : new Set([...names].filter((name) => left.has(name)));
+      plugins.push(plugin.name);
+    }
+    return names === undefined ? undefined : { names, plugins };
+  }
+
+  /** Looks at these nodes alone: a DaemonSet on thousands of nodes has as many pods, and each of them fits one. */
+  function findAmong(pod: PodRecord, filters: Prepared['filters'], { names, plugins }: Among): Found {
+    const feasible: NodeRecord[] = [];
+    const resolvable: NodeRecord[] = [];
+    const tally = new RejectionTally();
+    const nodes = [...names].flatMap((name) => cluster.node(name) ?? []);
+    for (const node of nodes) {
+      const rejection = feasibility.rejectionOf(pod, filters, node);
+      if (rejection === undefined) feasible.push(node);
+      else {
+        if (rejection.resolvable) resolvable.push(node);
+        tally.add(rejection, feasibility.rejectedBy);
+      }
+    }
+    const { reasons, plugins: rejecting } = tally.end();
+    const others = cluster.nodes.length - nodes.length;
+    if (others > 0) reasons.set(`node(s) didn't satisfy plugin(s) [${plugins.join(' ')}]`, others);
+    return { feasible, unfit: { ...emptyUnfit(), reasons, resolvable, plugins: new Set([...rejecting, ...plugins]) } };
   }
 
   const emptyUnfit = (): Unfit => ({

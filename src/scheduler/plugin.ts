@@ -45,6 +45,8 @@ export interface FilterPlugin {
    * of `helpedBy`.
    */
   refuse?(pod: PodRecord): string | undefined;
+  /** Names of the only nodes that can take the pod; undefined when names decide nothing. No other node is looked at. */
+  namedNodes?(pod: PodRecord): ReadonlySet<string> | undefined;
   prepare(pod: PodRecord, cluster: ClusterView): PreparedFilter | undefined;
   /** Kinds of change after which a pod that this plugin rejected is worth another try. */
   readonly helpedBy: Readonly<Partial<Record<ClusterChange, HelpTest>>>;

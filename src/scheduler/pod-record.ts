@@ -1,6 +1,6 @@
 import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
-import { compileNodeSelector, compileNodeTerm, type NodeMatcher } from '../lifecycle/node-selector.ts';
+import { compileNodeSelector, compileNodeTerm, type NodeMatcher, namedNodesOf } from '../lifecycle/node-selector.ts';
 import { nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelector, nothing } from '../machinery/selector.ts';
@@ -34,6 +34,8 @@ export interface PodShape {
   readonly tolerations: readonly Toleration[];
   /** `nodeSelector` and required node affinity together; absent when every node matches. */
   readonly nodeMatcher: NodeMatcher | undefined;
+  /** The only nodes that required node affinity selects, when it names them. */
+  readonly namedNodes: ReadonlySet<string> | undefined;
   readonly preferredNodes: readonly { readonly weight: number; readonly matches: NodeMatcher }[];
   readonly requiredAffinity: readonly PodTerm[];
   readonly requiredAntiAffinity: readonly PodTerm[];
@@ -198,6 +200,7 @@ function shapeOf(source: ShapeSource, owner: ReturnType<typeof controllerOf>): P
     hostPorts: hostPortsOf(spec),
     tolerations: tolerations ?? [],
     nodeMatcher: compileNodeSelector(source.nodeSelector, affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
+    namedNodes: namedNodesOf(affinity?.nodeAffinity?.requiredDuringSchedulingIgnoredDuringExecution),
     preferredNodes: (affinity?.nodeAffinity?.preferredDuringSchedulingIgnoredDuringExecution ?? []).map(({ weight, preference }) => ({
       weight,
       matches: compileNodeTerm(preference),

@@ -31,7 +31,9 @@ export const nodeAffinity: PluginFactory = (_, args) => {
   return {
     name: 'NodeAffinity',
     filter: {
+      refuse: ({ shape }) => (shape.namedNodes?.size === 0 ? 'pod affinity terms conflict' : undefined),
       helpedBy: { NodeAdded: mayHelp, NodeLabelsChanged: mayHelp, PodChanged: 'always' },
+      namedNodes: ({ shape }) => shape.namedNodes,
       prepare({ shape }) {
         const { nodeMatcher } = shape;
         if (nodeMatcher === undefined && addedMatcher === undefined) return undefined;

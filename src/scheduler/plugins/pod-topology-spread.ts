@@ -158,14 +158,19 @@ function rulesOf<C extends Counts>(
   cluster: ClusterView,
   { own, byDefault, countsOf }: Constraints<C>,
 ): Rules<C> | undefined {
-  const ruleOf = (constraint: DefaultConstraint, selects: Rule['selects']): Rule<C> => ({
+  const ruleOf = (constraint: DefaultConstraint, selects: Rule['selects'], countsItself = selects(pod)): Rule<C> => ({
     constraint,
     counts: countsOf(),
     selects,
-    countsItself: selects(pod),
+    countsItself,
   });
   if (own.length > 0) {
-    const rules = own.map((constraint) => ruleOf(constraint, ({ pod: { metadata } }) => constraint.selector.matches(metadata.labels)));
+    const rules = own.map((constraint) => {
+      const { selector } = constraint;
+      // Upstream counts no pods for an empty selector, though it selects all: such a constraint keeps no pod from a node.
+      if (selector.requirements.length === 0 && !selector.nothing) return ruleOf(constraint, () => false, true);
+      return ruleOf(constraint, ({ pod: { metadata } }) => selector.matches(metadata.labels));
+    });
     return { rules, among: cluster.podsIn(pod.namespace) };
   }
   const { hardSpread, softSpread } = pod.shape;

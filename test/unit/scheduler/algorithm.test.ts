@@ -227,6 +227,21 @@ describe('topology spread', () => {
   });
 });
 
+describe('a spread constraint with an empty selector', () => {
+  it('counts no pods, as under kube-scheduler', () => {
+    const constraint = { maxSkew: 1, topologyKey: 'kubernetes.io/hostname', whenUnsatisfiable: 'DoNotSchedule', labelSelector: {} };
+    const spread = { topologySpreadConstraints: [constraint] };
+    const { choose } = clusterOf(
+      [nodeOf('n1'), nodeOf('n2', { spec: { unschedulable: true } })],
+      [
+        [podOf('a', spread), 'n1'],
+        [podOf('b', spread), 'n1'],
+      ],
+    );
+    expect(choose(podOf('c', spread))).toBe('n1');
+  });
+});
+
 describe('zones', () => {
   // Upstream's names, of Multi-AZ Clusters.
   it.each<[string, Partial<Pod['metadata']>]>([
