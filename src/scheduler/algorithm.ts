@@ -173,9 +173,10 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
       const node = nodes[index];
       looked += 1;
       if (node === undefined) continue;
-      // Pods that are nominated for the node count too: its version does not follow them.
-      const memory = nominator.isAwaited(node.name) ? undefined : known;
-      let rejection = memory?.of(index, node);
+      // Pods that are nominated for the node count too, all but this one: its version does not follow them.
+      const nominations = nominator.versionOn(node.name);
+      const memory = node.name === ownNomination ? undefined : known;
+      let rejection = memory?.of(index, node, nominations);
       let plugin = memory?.pluginAt(index) ?? '';
       if (rejection === undefined) {
         rejection = feasibility.rejectionOf(pod, filters, node);
@@ -184,7 +185,7 @@ export function createAlgorithm(options: AlgorithmOptions): Algorithm {
           continue;
         }
         plugin = feasibility.rejectedBy;
-        memory?.keep(index, node, { rejection, plugin });
+        memory?.keep(index, node, { rejection, plugin, nominations });
       }
       if (rejection.resolvable) resolvable.push(node);
       tally.add(rejection, plugin);

@@ -12,8 +12,8 @@ export interface Nominator {
   /** Gives the name of the node that the pod was nominated for. */
   clear(key: string): string | undefined;
   nodeOf(key: string): string | undefined;
-  /** Some pod is nominated for the node. */
-  isAwaited(nodeName: string): boolean;
+  /** Another number after each change of the pods that are nominated for the node; 0 without any. */
+  versionOn(nodeName: string): number;
   /** Other pods nominated for the node that come before `pod`, or are as important. */
   before(pod: PodRecord, nodeName: string): readonly PodRecord[];
   /** Pods nominated for the node that are less important than `pod`. */
@@ -22,7 +22,7 @@ export interface Nominator {
 
 export function createNominator(): Nominator {
   const byKey = new Map<string, { readonly pod: PodRecord; readonly nodeName: string }>();
-  const byNode = new Map<string, Map<string, PodRecord>>();
+  const byNode = new Map<string, { readonly pods: Map<string, PodRecord>; version: number }>();
   let version = 0;
 
   function clear(key: string): string | undefined {
@@ -31,12 +31,14 @@ export function createNominator(): Nominator {
     version += 1;
     byKey.delete(key);
     const there = byNode.get(known.nodeName);
-    there?.delete(key);
-    if (there?.size === 0) byNode.delete(known.nodeName);
+    if (there === undefined) return known.nodeName;
+    there.pods.delete(key);
+    there.version = version;
+    if (there.pods.size === 0) byNode.delete(known.nodeName);
     return known.nodeName;
   }
 
-  const on = (nodeName: string): readonly PodRecord[] => [...(byNode.get(nodeName)?.values() ?? [])];
+  const on = (nodeName: string): readonly PodRecord[] => [...(byNode.get(nodeName)?.pods.values() ?? [])];
 
   return {
     get size() {
@@ -51,13 +53,14 @@ export function createNominator(): Nominator {
       clear(pod.key);
       version += 1;
       byKey.set(pod.key, { pod, nodeName });
-      const there = byNode.get(nodeName) ?? new Map<string, PodRecord>();
-      there.set(pod.key, pod);
+      const there = byNode.get(nodeName) ?? { pods: new Map<string, PodRecord>(), version };
+      there.pods.set(pod.key, pod);
+      there.version = version;
       byNode.set(nodeName, there);
     },
     clear,
     nodeOf: (key) => byKey.get(key)?.nodeName,
-    isAwaited: (nodeName) => byNode.size > 0 && byNode.has(nodeName),
+    versionOn: (nodeName) => (byNode.size === 0 ? 0 : (byNode.get(nodeName)?.version ?? 0)),
     before: (pod, nodeName) => {
       if (!byNode.has(nodeName)) return none;
       return on(nodeName).filter(({ key, shape }) => key !== pod.key && shape.priority >= pod.shape.priority);

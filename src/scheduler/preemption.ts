@@ -76,6 +76,7 @@ export function createPreemption(options: PreemptionOptions): Preemption {
     const protecting = budgets();
     const memory = remembered.under(protecting);
     const isAlone = prepared.filtersByNodeAlone();
+    const ownNomination = nominator.nodeOf(pod.key);
     const offset = Math.floor(random() * resolvable.length);
     const enough = candidatesToFind(resolvable.length, profile);
     const found: Victims[] = [];
@@ -87,8 +88,9 @@ export function createPreemption(options: PreemptionOptions): Preemption {
       const node = resolvable[(offset + index) % resolvable.length];
       if (node === undefined) continue;
       const tryOut = (): TrialOutcome => selectVictims({ pod, node, prepared, startOf, protecting });
-      // Pods elsewhere, or nominated for the node, count too: no version of the node tells of those.
-      const outcome = isAlone && !nominator.isAwaited(node.name) ? memory.of(pod, node, tryOut) : tryOut();
+      // Pods elsewhere may count too: no version tells of those. Pods nominated for the node count, all but this one.
+      const isKnown = isAlone && node.name !== ownNomination;
+      const outcome = isKnown ? memory.of(pod, { node, nominations: nominator.versionOn(node.name) }, tryOut) : tryOut();
       if ('reasons' in outcome) {
         for (const reason of outcome.reasons) reasons.set(reason, (reasons.get(reason) ?? 0) + 1);
         continue;

@@ -9,14 +9,25 @@ export type TrialOutcome = Victims | { readonly reasons: readonly string[] };
 
 /**
  * Outcomes of trials by shape of pods and node. A hundred replicas without a node try the same hundreds of nodes one after the other, and
- * each takes one of them. An outcome holds while its node has the same pods, which began to run at the same times.
+ * each takes one of them. An outcome holds while its node has the same pods, which began to run at the same times, and the same pods are
+ * nominated for it.
  */
 export interface VictimMemory {
-  /** The outcome for such a pod on the node, from memory or else from `tryOut`. */
-  of(pod: PodRecord, node: NodeRecord, tryOut: () => TrialOutcome): TrialOutcome;
+  /**
+   * The outcome for such a pod on the node, from memory or else from `tryOut`.
+   *
+   * @param nominations  version of the pods that are nominated for the node
+   */
+  of(pod: PodRecord, { node, nominations }: Tried, tryOut: () => TrialOutcome): TrialOutcome;
+}
+
+interface Tried {
+  readonly node: NodeRecord;
+  readonly nominations: number;
 }
 
 interface Known {
+  readonly nominations: number;
   readonly version: number;
   readonly podsVersion: number;
   readonly outcome: TrialOutcome;
@@ -33,7 +44,7 @@ export function createVictimMemory(): {
   let known: readonly PodDisruptionBudget[] = [];
 
   const memory: VictimMemory = {
-    of(pod, node, tryOut) {
+    of(pod, { node, nominations }, tryOut) {
       let ofShape = byShape.get(pod.shape);
       if (ofShape === undefined) {
         ofShape = new WeakMap();
@@ -41,9 +52,10 @@ export function createVictimMemory(): {
       }
       const { version, podsVersion } = node;
       const before = ofShape.get(node);
-      if (before?.version === version && before.podsVersion === podsVersion) return before.outcome;
+      const isSame = before?.version === version && before.podsVersion === podsVersion && before.nominations === nominations;
+      if (isSame) return before.outcome;
       const outcome = tryOut();
-      ofShape.set(node, { version, podsVersion, outcome });
+      ofShape.set(node, { version, podsVersion, nominations, outcome });
       return outcome;
     },
   };
