@@ -10,20 +10,23 @@ const variables: Readonly<Record<string, string>> = {
   '--http-port': 'MIDSHIP_HTTP_PORT',
 };
 
+/** Flags that have the secret itself. Every other secret is in a file that a flag names. */
+const secretFlags: ReadonlySet<string> = new Set(['--token']);
+
 /**
- * The flags of `up` or `demo` as they were parsed, or their defaults before that. Addresses lose their passwords. Every other secret is in
- * a file, or in a variable that is not read here.
+ * The flags of a start as they were parsed, or their defaults before that. Values of secret flags are left out, and addresses lose their
+ * passwords: support bundles have these settings.
  */
 export function settingsOf(command: Command, environment: NodeJS.ProcessEnv): readonly Setting[] {
   const ofFlags = command.options
     .filter(({ hidden, long }) => !hidden && long !== '--detach')
     .map((option): Setting => {
       const name = option.long ?? '';
-      const isGiven = command.getOptionValueSource(option.attributeName()) === 'cli';
+      const source = command.getOptionValueSource(option.attributeName());
       const variable = variables[name];
-      const isFromVariable = variable !== undefined && (environment[variable] ?? '') !== '';
+      const isFromVariable = source === 'env' || (variable !== undefined && (environment[variable] ?? '') !== '');
       const value = textOf(option, command.getOptionValue(option.attributeName()));
-      return { name, value, from: isGiven ? 'flag' : isFromVariable ? 'environment' : 'default' };
+      return { name, value, from: source === 'cli' ? 'flag' : isFromVariable ? 'environment' : 'default' };
     });
   const level = environment.MIDSHIP_LOG_LEVEL;
   return [...ofFlags, { name: 'MIDSHIP_LOG_LEVEL', value: level ?? 'info', from: level === undefined ? 'default' : 'environment' }];
@@ -31,6 +34,7 @@ export function settingsOf(command: Command, environment: NodeJS.ProcessEnv): re
 
 function textOf({ long, defaultValueDescription, defaultValue }: Option, value: unknown): string {
   if (value === undefined) return '';
+  if (secretFlags.has(long ?? '')) return '(not shown)';
   if (long === '--write-kubeconfig-mode') return `0${Number(value).toString(8)}`;
   const texts = [value].flat().flatMap(wordsOf);
   if (texts.length === 0) return value === defaultValue ? (defaultValueDescription ?? '') : '';

@@ -197,6 +197,10 @@ it('shows where each value of the configuration comes from, and no password', ()
   const limits = ['eviction-hard=nodefs.available<5%,pid.available<9', 'eviction-soft=memory.available<1Gi'];
   server.parseOptions([...given, ...limits.map((limit) => `kubelet-arg=${limit}`)].map((flag) => `--${flag}`));
   expect(ofNode().map(({ value }) => value)).toEqual(['a=b, c=', 'only=web:NoExecute, x:NoSchedule', limits.join(', ')]);
+
+  server.parseOptions(['--token=abcdef.0123456789abcdef']);
+  const token = settingsOf(server, environment).find(({ name }) => name === '--token');
+  expect(token).toEqual({ name: '--token', value: '(not shown)', from: 'flag' });
 });
 
 it('shows the configuration of a start without flags where no cluster was started', async () => {
