@@ -25,6 +25,7 @@ export async function runAgent(
   const files = filesOf(dataDirectory);
   await refuseRunning(dataDirectory);
   await ensureDataDirectory(dataDirectory);
+  await writeDurableFile(files.settings, `${JSON.stringify(configuration.settings ?? [], undefined, 2)}\n`);
   const logFile = openLogFile({ path: join(files.logs, 'midship.log') });
   process.once('exit', logFile.flush);
   const log = createLog({ level: configuration.logLevel, destination: logFile });

@@ -1,6 +1,6 @@
 import { readBoundedFile } from '../base/bounded-file.ts';
 import { filesOf, type Setting } from './configuration.ts';
-import { tryEndpoints } from './data-directory.ts';
+import { runsIn } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import type { Format } from './format.ts';
 import { table, writeResult } from './output.ts';
@@ -18,11 +18,11 @@ type Of = 'running' | 'last start' | 'next start';
 
 const maxFileBytes = 1024 * 1024;
 
-/** Shows the configuration of a cluster: each value, and where it comes from. */
+/** Shows the configuration of a cluster or an agent: each value, and where it comes from. */
 export async function showConfig(options: ConfigOptions): Promise<ExitCode> {
   const { dataDirectory, defaults } = options;
   const kept = await readSettings(filesOf(dataDirectory).settings);
-  const of: Of = kept === undefined ? 'next start' : (await tryEndpoints(dataDirectory)) === undefined ? 'last start' : 'running';
+  const of: Of = kept === undefined ? 'next start' : (await runsIn(dataDirectory)) ? 'running' : 'last start';
   await writeResult(options, { dataDirectory, of, settings: kept ?? defaults }, ({ settings }) => {
     const head = `${dataDirectory}: ${texts[of]}\n\n`;
     return head + table([['NAME', 'VALUE', 'FROM'], ...settings.map(({ name, value, from }) => [name, value === '' ? '-' : value, from])]);
@@ -31,8 +31,8 @@ export async function showConfig(options: ConfigOptions): Promise<ExitCode> {
 }
 
 const texts: Readonly<Record<Of, string>> = {
-  running: 'configuration of the cluster that runs',
-  'last start': 'configuration of its last start; no cluster runs',
+  running: 'configuration of the process that runs',
+  'last start': 'configuration of its last start; nothing runs there',
   'next start': 'no cluster was started here; configuration of a start without flags',
 };
 

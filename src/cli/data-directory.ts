@@ -375,6 +375,9 @@ export async function tryEndpoints(dataDirectory: string): Promise<Endpoints | u
   return running === undefined || isAgent(running) || running.isStopping === true ? undefined : running;
 }
 
+/** A cluster or an agent runs with this data directory. */
+export const runsIn = async (dataDirectory: string): Promise<boolean> => (await tryProcess(dataDirectory)) !== undefined;
+
 async function tryProcess(dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> {
   const running = await readEndpointsFile(dataDirectory);
   return running !== undefined && (await isRunning(running)) ? running : undefined;

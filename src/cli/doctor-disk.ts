@@ -61,7 +61,7 @@ async function floorOf(dataDirectory: string, all: Space): Promise<Space> {
   return { bytes: largest('available', all.bytes), inodes: largest('inodesFree', all.inodes) };
 }
 
-/** The thresholds of the last start, or the defaults: an agent keeps no record of its flags. */
+/** The thresholds of the last start, or the defaults where there was none. */
 async function thresholdsOf(dataDirectory: string): Promise<ReturnType<typeof parseEvictionFlags>['thresholds']> {
   const settings = (await readSettings(filesOf(dataDirectory).settings).catch(() => undefined)) ?? [];
   const given = settings.find(({ name, from }) => name === '--kubelet-arg' && from === 'flag')?.value ?? '';

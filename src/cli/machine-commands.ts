@@ -43,7 +43,8 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
   withIngressFlags(withContainerFlags(withNodeFlags(agent)), true)
     .addOption(new Option('--disable <part>', 'part that is not started on this machine').choices(['ingress']))
     .addHelpText('after', ['', 'Example:', '  midship agent --server https://192.168.1.10:6443 --token-file token', ''].join('\n'))
-    .action(async (flags: AgentFlags) => {
+    .action(async (flags: AgentFlags, command: Command) => {
+      const [{ runAgent }, { settingsOf }] = await Promise.all([import('./agent.ts'), import('./settings.ts')]);
       const configuration = {
         ...nodeSettingsOf(flags),
         nodeAddress: nodeAddressOf(flags),
@@ -54,8 +55,8 @@ export function addMachineCommands(program: Command, { environment, stdout, vers
         pods: containerSettingsOf(flags),
         ingress: ingressSettingsOf(flags, flags.disable === undefined ? [] : [flags.disable]),
         logLevel: environment.MIDSHIP_LOG_LEVEL ?? 'info',
+        settings: settingsOf(command, environment),
       } as const;
-      const { runAgent } = await import('./agent.ts');
       done(await runAgent(configuration, { stdout, version }));
     });
 

@@ -392,7 +392,11 @@ describe.skipIf(whyNot !== undefined)(
         [outside, ['--token', `K10${'0'.repeat(64)}${token.slice(67)}`], 'is not the cluster of this token'],
         [outside, ['--token', token.slice(0, 40)], 'the token is not one of a Midship server'],
         [outside, ['--token', token, '--node-ip', '10.201.0.99'], '10.201.0.99 is not an address of this machine'],
-        [2, ['--token', token, '--node-name', 'fourth', '--node-ip', machines.address(2)], 'port 10250 is taken\n  Another program listens there'],
+        [
+          2,
+          ['--token', token, '--node-name', 'fourth', '--node-ip', machines.address(2)],
+          'port 10250 is taken\n  Another program listens there',
+        ],
       ] as const) {
         const { code, stderr } = await tryToJoin(n, ...args);
         expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringContaining(message) });
@@ -438,6 +442,8 @@ describe.skipIf(whyNot !== undefined)(
         what: 'the taint',
       });
       expect(await ofNode('.status.conditions[?(@.type=="MemoryPressure")].reason')).toBe('KubeletHasInsufficientMemory');
+      const settings = await machines.midship(3, 'config', '--data-dir', directories[2] ?? '');
+      expect(settings.stdout).toMatch(/ of the process that runs\n[\s\S]*\n--kubelet-arg +eviction-hard=memory\.available<1Pi +flag\n/);
       await applyPods(latePods);
       await until(async () => (await fieldOf('refused', '.status.reason')) === 'Evicted', {
         what: 'the refusal of a pod without a request',

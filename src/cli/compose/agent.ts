@@ -31,7 +31,7 @@ import { type PartStart, type Running, type Surroundings, startPart } from './pa
 import { openServerList, type ServerList } from './server-list.ts';
 
 /** A machine that joins a cluster. */
-export interface AgentConfiguration extends NodeSettings, Pick<Configuration, 'dataDirectory' | 'runtime' | 'pods'> {
+export interface AgentConfiguration extends NodeSettings, Pick<Configuration, 'dataDirectory' | 'runtime' | 'pods' | 'settings'> {
   /** `https://HOST:PORT` */
   readonly server: string;
   readonly token: JoinToken;
