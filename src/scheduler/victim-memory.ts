@@ -9,8 +9,8 @@ export type TrialOutcome = Victims | { readonly reasons: readonly string[] };
 
 /**
  * Outcomes of trials by shape of pods and node. A hundred replicas without a node try the same hundreds of nodes one after the other, and
- * each takes one of them. An outcome holds while its node has the same pods, which began to run at the same times, and the same pods are
- * nominated for it.
+ * each takes one of them. An outcome holds while its node has the same pods, which began to run at the same times. The pods nominated for
+ * the node must be the same, too.
  */
 export interface VictimMemory {
   /**

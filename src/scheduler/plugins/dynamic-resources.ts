@@ -145,7 +145,7 @@ export const dynamicResources: PluginFactory = ({ client, informers, clock, log 
       reserve(pod, node) {
         const found = find(pod, node, devicesInUse());
         if ('reasons' in found) return found.reasons.join(', ');
-        // What an earlier attempt promised is this one's from here on.
+        // This attempt takes over the promises of an earlier one.
         for (const promise of promised.values()) if (promise.pod === pod.key) promise.unanswered = undefined;
         for (const [claim, allocation] of found) {
           promised.set(keyOf(claim), { pod: pod.key, allocation, isWritten: false, unanswered: undefined });

@@ -23,8 +23,8 @@ const heldOver = sharedState(() => new Map<string, string>());
 const noDisk: Rejection = { reasons: ['node(s) had no available disk'], resolvable: true };
 
 /**
- * Lets one pod at a time use a claim with the access mode ReadWriteOncePod, wherever it is, and one pod of a node write to a disk that pods
- * name themselves.
+ * Lets one pod at a time use a claim with the access mode ReadWriteOncePod, wherever it is. A disk that pods name themselves has one writer
+ * on a node.
  */
 export const volumeRestrictions: PluginFactory = ({ informers }) => {
   const claims = informers.get(persistentVolumeClaims);
