@@ -208,5 +208,11 @@ export const authorityPath = '/cacerts';
 /** Not of Kubernetes: POST answers with a backup of the whole cluster, all keys included. */
 export const backupPath = '/midship.dev/v1/backup';
 
+/** Not of Kubernetes: below it the port of the page serves the built-in Git remote. That of the API does so for other servers. */
+export const gitPath = '/git/';
+
+/** User that one server is at the API of another, to copy the built-in Git repository and to pass pushes on. */
+export const gitPeerUser = 'midship:git-peer';
+
 /** In front of the name of an action on the keys of the cluster. */
 export const keysPath = '/midship.dev/v1/keys/';

@@ -5,6 +5,7 @@ import { type ClusterRoleBinding, clusterRoleBindings } from '../api/rbac/v1/clu
 import { type PolicyRule, rbacGroup } from '../api/rbac/v1/policy-rule.ts';
 import { type Role, roles } from '../api/rbac/v1/role.ts';
 import { type RoleBinding, roleBindings } from '../api/rbac/v1/role-binding.ts';
+import { gitPath, gitPeerUser } from '../api/well-known.ts';
 import type { Client, New } from '../client/client.ts';
 import { deepEqual, type KubeObject } from '../machinery/object.ts';
 import type { Resource } from '../machinery/resource.ts';
@@ -479,6 +480,11 @@ const leaderLocking = (component: string, more: readonly Subject[] = []): Namesp
   subjects: [user(`system:${component}`), systemAccount(component), ...more],
 });
 
+/** Servers of one cluster ask each other for the built-in Git remote, and for nothing else. */
+const serverRoleSpecs: Readonly<Record<string, RoleSpec>> = {
+  [gitPeerUser]: { rules: [paths('get post', `${gitPath}*`)], subjects: [user(gitPeerUser)] },
+};
+
 /** Roles of one namespace, each with its binding. */
 const namespacedSpecs: readonly NamespacedSpec[] = [
   {
@@ -528,7 +534,7 @@ export async function bootstrapRoles(
   client: Client,
   { admitsMachines = false }: { readonly admitsMachines?: boolean } = {},
 ): Promise<void> {
-  const specs = Object.entries(clusterRoleSpecs).concat(
+  const specs = Object.entries(admitsMachines ? { ...clusterRoleSpecs, ...serverRoleSpecs } : clusterRoleSpecs).concat(
     Object.entries(controllerRules).map(([name, rules]) => [
       `system:controller:${name}`,
       { rules: [...rules, ...recordsEvents], subjects: [systemAccount(name)] },

@@ -6,6 +6,7 @@ import type { Readable } from 'node:stream';
 import { type FastifyInstance, fastify } from 'fastify';
 import type { Clock } from '../base/clock.ts';
 import type { Component } from '../base/component.ts';
+import type { HttpMount } from '../base/contracts/http-mount.ts';
 import type { Log } from '../base/log.ts';
 import { type MemoryBudget, shareMemory } from '../base/memory-budget.ts';
 import type { Metrics } from '../base/metrics.ts';
@@ -71,6 +72,8 @@ export interface ApiServerOptions {
   readonly keys?: KeyActions;
   /** Machines join: `/cacerts` shows the authority to everybody. */
   readonly admitsMachines?: boolean;
+  /** A part of another component below a path of its own, for users who may `get` and `post` there. It reads bodies itself. */
+  readonly mount?: HttpMount | undefined;
   readonly healthChecks: readonly HealthCheck[];
   /** Registers the `apiserver_*` families. */
   readonly metrics: Metrics;
@@ -194,6 +197,7 @@ class HttpApiServer implements ApiServer {
       },
       metrics: requestMetrics,
       upgrades: this.#upgrades,
+      mount: this.#options.mount,
       stopping,
       clock,
       log,

@@ -13,10 +13,15 @@ const pages = ['three-control-planes', 'rotate-keys', 'upgrade-servers', 'backup
 const whyNoPage = hasEtcd && hasKubectl ? whyNoMachines : 'etcd or kubectl is not installed';
 const order = ['first', 'second', 'third'];
 const second = 'midship server -d --store etcd://127.0.0.1:2379 --disable node,ingress,servicelb --token-file server-token';
-/** The second machine before a block of its own. The first page leaves it stopped, so it is away while the token is rotated. */
-const before: Readonly<Record<string, { readonly block: string; readonly script: string }>> = {
-  'rotate-keys': { block: 'midship down', script: second },
-  'upgrade-servers': { block: second, script: 'midship down' },
+/** Commands on the machine of a block, before it. The second machine is away while the token is rotated. */
+const before: Readonly<Record<string, { readonly who: string; readonly block: string; readonly script: string }>> = {
+  'three-control-planes': {
+    who: 'third',
+    block: 'git clone',
+    script: 'until git ls-remote "$(midship git-url)" > answer 2>&1; do grep -q "is away" answer; sleep 0.2; done',
+  },
+  'rotate-keys': { who: 'second', block: 'midship down', script: second },
+  'upgrade-servers': { who: 'second', block: second, script: 'midship down' },
 };
 /** Blocks that move a store, with what they print. `DIR` is the data directory of the machine. */
 const printed: readonly (readonly [string, readonly RegExp[]])[] = [
@@ -110,7 +115,7 @@ describe.skipIf(whyNoPage !== undefined)(`the pages on three control planes (ski
       expect(blocks.length, page).toBeGreaterThan(0);
       for (const [, who = '', block = ''] of blocks) {
         const n = order.indexOf(who) + 1;
-        const earlier = who === 'second' && before[page]?.block === block.trim() ? before[page].script : ':';
+        const earlier = who === before[page]?.who && block.startsWith(before[page].block) ? before[page].script : ':';
         const prepared = await runOn(n, earlier);
         expect(prepared.code, `${earlier}\n${prepared.stderr}`).toBe(0);
         const ended = await runOn(n, block);
@@ -124,6 +129,12 @@ describe.skipIf(whyNoPage !== undefined)(`the pages on three control planes (ski
       // The theft on the next page has made another authority, and the others keep it.
       if (page === 'three-control-planes') {
         former = await authority(1);
+        const [here, pushed] = await Promise.all([
+          runOn(1, 'git ls-remote "$(midship git-url)" main'),
+          runOn(3, 'git -C other rev-parse HEAD'),
+        ]);
+        expect(here.stdout.split('\t')[0]).toBe(pushed.stdout.trim());
+        await runOn(2, 'midship down');
         await runOn(1, 'cp /var/lib/midship/kubeconfig former && kubectl --kubeconfig former create token default > former-token');
       } else for (const n of [1, 2, 3]) expect(await authority(n), page).not.toContain(former);
       for (const n of running) {

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../base/clock.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import type { Log } from '../../base/log.ts';
 import { isStatusError } from '../../machinery/status-error.ts';
 import { type Authenticator, isAnonymous } from '../http/authentication.ts';
@@ -31,6 +32,7 @@ export interface RequestLifeOptions {
   readonly paths: PathParts;
   readonly metrics: RequestMetrics;
   readonly upgrades: WeakMap<IncomingMessage, Upgrade>;
+  readonly mount: HttpMount | undefined;
   readonly stopping: AbortSignal;
   readonly clock: Clock;
   readonly log: Log;
@@ -72,11 +74,20 @@ export class RequestLife {
     app.setErrorHandler<FastifyError>((err, request, reply) => this.refuse(err, request, reply));
     // Paths of the API are read by `parseTarget`: a router would decode them, and what is authorized must be what is served.
     app.all('*', (request, reply) => this.#answer(request as Request, reply));
+    const { mount } = this.#options;
+    if (mount === undefined) return;
+    app.register((scope, _options, done) => {
+      // It reads the body as it comes: a push is larger than any object.
+      scope.removeAllContentTypeParsers();
+      scope.addContentTypeParser('*', (_request, _payload, isRead) => isRead(null));
+      scope.all(`${mount.prefix}*`, (request, reply) => this.#answerBy(mount, request as Request, reply));
+      done();
+    });
   }
 
   /** Reads what is asked for from the path alone. */
   #receive(request: Request, { raw: response }: FastifyReply): void {
-    const { kubeApi, clock, metrics, upgrades, resources, stopping } = this.#options;
+    const { kubeApi, clock, metrics, upgrades, resources, mount, stopping } = this.#options;
     const { raw } = request;
     this.#active += 1;
     // The framework's own hook knows only answers that were sent to the end.
@@ -107,7 +118,7 @@ export class RequestLife {
       kind,
       upgrade,
       isWatch: labels.verb === 'WATCH',
-      isLong: labels.verb === 'WATCH' || labels.verb === 'CONNECT' || isPassedOn,
+      isLong: labels.verb === 'WATCH' || labels.verb === 'CONNECT' || isPassedOn || (mount !== undefined && path.startsWith(mount.prefix)),
       deadline: undefined,
       finish: metrics.started(labels),
       bytesBefore: raw.socket.bytesWritten,
@@ -159,6 +170,20 @@ export class RequestLife {
         log.error({ err, method: raw.method, path: exchange?.path, auditId: response.getHeader('audit-id') }, 'Could not answer request');
       }
       sendError(response, statusErrorOf(err), errorEncodingOf(raw));
+    }
+  }
+
+  async #answerBy(mount: HttpMount, { exchange, raw }: Request, reply: FastifyReply): Promise<void> {
+    reply.hijack();
+    const { raw: response } = reply;
+    try {
+      if (exchange === undefined || !isKnown(exchange)) throw new Error('mount of a request that was not authenticated');
+      this.#options.kubeApi.authorize(exchange.user, attributesOfExchange(exchange));
+      await mount.handle(raw, response);
+    } catch (err) {
+      if (!isStatusError(err)) this.#options.log.error({ err, method: raw.method, path: exchange?.path }, 'Could not answer request');
+      if (response.headersSent) response.destroy();
+      else sendError(response, statusErrorOf(err), errorEncodingOf(raw));
     }
   }
 

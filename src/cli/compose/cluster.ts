@@ -19,7 +19,7 @@ import { explainStartFailure } from '../explain.ts';
 import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
 import { type Elections, type Led, serverLeaseOf } from './elections.ts';
-import { createHomeLookup, createPassedRemote, findGitHome } from './git-home.ts';
+import { createCommitPush, createPeerRemote, createSharedRemote, findGitHome, peerAccess } from './git-home.ts';
 import { createGitMirror, guardCopy } from './git-mirror.ts';
 import { startGitRemote } from './git-remote.ts';
 import { createGitOps } from './gitops.ts';
@@ -155,6 +155,10 @@ async function compose(
     disabled?.includes('gitops') === true
       ? undefined
       : createGitOps({ ...surroundings, configuration, controlPlane, client, metrics: metrics.gitops, activity, redactor, builder });
+  // The built-in remote lives on one of several servers.
+  const isShared = controlPlane.shared !== undefined && repository === undefined;
+  const home = isShared ? await findGitHome(controlPlane.shared, informers) : undefined;
+  if (home !== undefined) onClose(async () => home.stop());
   const remote = await running(
     startGitRemote({
       ...surroundings,
@@ -164,15 +168,14 @@ async function compose(
       informers,
       builder,
       redactor,
+      commit: home && createCommitPush(home, filesOf(dataDirectory).repository),
       onPush: () => void controlPlane.announcePush(),
       pageUrl: () => page.url,
     }),
   );
-  // The built-in remote lives on one of several servers.
-  const home = controlPlane.shared === undefined || repository !== undefined ? undefined : await findGitHome(controlPlane.shared);
-  const isHome = home === undefined || home.serverId === controlPlane.shared?.serverId;
-  const away = isHome ? undefined : createHomeLookup(home, informers);
-  const gitMount = away === undefined ? remote.mount : createPassedRemote({ home: away, caCertificate: pki.caCertificate });
+  const access = home && (await peerAccess(pki));
+  const gitMount = home === undefined || access === undefined ? remote.mount : createSharedRemote({ home, access, own: remote.mount });
+  if (home !== undefined) controlPlane.serveGit(createPeerRemote(home, remote.mount));
   const mounts = [gitMount, ...(gitOps === undefined ? [] : [gitOps.mount])];
   const { elections } = controlPlane;
   const page: Page = await running(
@@ -198,21 +201,21 @@ async function compose(
       gitOps.start({
         led,
         pageUrl: page.url,
-        openSource: away === undefined ? remote.opener.open : guardCopy(remote.opener.open, { home: away, informers, pageUrl: page.url }),
+        openSource: home === undefined ? remote.opener.open : guardCopy(remote.opener.open, { home, informers, pageUrl: page.url }),
         onRefusal: (err) => onWarning(`The API refuses the source and app of the cluster; the next try follows: ${err.message}`),
         onRenamed: (note) => onStep('Renamed', note),
         onPathHint: onWarning,
       });
     const lead = (all: Elections): Component => all.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop));
     if (elections === undefined) await running(startGitOps());
-    else if (away === undefined) await start([lead(elections)]);
+    else if (home === undefined || access === undefined) await start([lead(elections)]);
     else {
       const mirror = createGitMirror({
-        home: away,
+        home,
         gitdir: filesOf(dataDirectory).repository,
         temporaryDirectory: filesOf(dataDirectory).gitCache,
         token: remote.token,
-        caCertificate: pki.caCertificate,
+        access,
         clock,
         log: log.child({ component: 'git-mirror' }),
         onUsable: whileUsable(() => lead(elections), surroundings.signal),

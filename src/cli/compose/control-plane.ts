@@ -5,7 +5,7 @@ import { hostname } from 'node:os';
 import type { Service } from '../../api/core/v1/service.ts';
 import { builtInKinds } from '../../api/kinds.ts';
 import { loadSchemas } from '../../api/schemas.ts';
-import { annotations } from '../../api/well-known.ts';
+import { annotations, gitPath } from '../../api/well-known.ts';
 import { type Aggregator, createAggregator } from '../../apiserver/aggregation/aggregator.ts';
 import { createAuditLog } from '../../apiserver/audit.ts';
 import { createOidcTokens } from '../../apiserver/authentication/oidc.ts';
@@ -21,6 +21,7 @@ import { createOpenApi } from '../../apiserver/openapi.ts';
 import { createApiServer } from '../../apiserver/server.ts';
 import { apiServerUser } from '../../apiserver/user.ts';
 import type { Component } from '../../base/component.ts';
+import type { HttpMount } from '../../base/contracts/http-mount.ts';
 import { openPki, type Pki } from '../../base/pki.ts';
 import type { Redactor } from '../../base/redactor.ts';
 import type { TurnGate } from '../../base/turn-gate.ts';
@@ -100,6 +101,8 @@ export interface ControlPlane extends Running {
   announcePage(url: string): Promise<void>;
   /** Lets the other servers know that the built-in Git remote took a push. */
   announcePush(): Promise<void>;
+  /** Serves the built-in Git remote to the other servers, at the port of the API. */
+  serveGit(mount: HttpMount): void;
 }
 
 export type KubeletCredentials = Parameters<typeof createKubeletClient>[0];
@@ -264,6 +267,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     log: log.child({ component: 'keys' }),
     signal: options.signal,
   });
+  let served: HttpMount | undefined;
   const apiServer = createApiServer({
     kubeApi,
     keys: liveKeys.actions,
@@ -286,6 +290,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     kubelet,
     openApi: createOpenApi(kubeApi.kinds, () => schemas),
     admitsMachines: machines !== undefined,
+    ...(storage.shared === undefined ? {} : { mount: lateMount(gitPath, () => served) }),
     backup: (until) =>
       openSnapshot({ dataDirectory: configuration.dataDirectory, store: storage, version, now: clock.now(), signal: until }).catch(
         (err: unknown) => {
@@ -456,8 +461,22 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
       pushes += 1;
       if (storage.shared !== undefined) await identity.renew();
     },
+    serveGit(mount) {
+      served = mount;
+    },
   };
 }
+
+/** A mount of a port that opens before the part that it belongs to has started. */
+const lateMount = (prefix: string, find: () => HttpMount | undefined): HttpMount => ({
+  prefix,
+  handle(request, response) {
+    const mount = find();
+    if (mount !== undefined) return mount.handle(request, response);
+    response.writeHead(503, { 'retry-after': '2' }).end();
+    return undefined;
+  },
+});
 
 /** The address that pods on this machine have for the API. */
 const ownAddress = ({ bindAddress }: Configuration): string =>

@@ -7,7 +7,7 @@ import type { Builder } from '../../gitops/render/builder.ts';
 import { createBuiltInRemote, type ServedRepository } from '../../gitops/sources/built-in-remote.ts';
 import { createGitThread } from '../../gitops/sources/git-thread.ts';
 import { createSourceOpener, type SourceOpener } from '../../gitops/sources/open-source.ts';
-import { writeHooks } from '../../gitops/sources/pre-receive.ts';
+import { type CommitPush, writeHooks } from '../../gitops/sources/pre-receive.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
 import { ensureToken } from '../data-directory.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
@@ -22,6 +22,8 @@ export interface GitRemoteOptions extends Surroundings {
   readonly informers: InformerSet;
   readonly builder: Builder;
   readonly redactor: Redactor;
+  /** Called with a push to the repository of the cluster before its refs move. */
+  readonly commit?: CommitPush | undefined;
   /** A push to the repository of the cluster is complete. */
   onPush(): void;
   /** Gives the address of the page, which serves `mount`. Called when a request comes. */
@@ -37,7 +39,7 @@ export interface GitRemote extends Running {
 }
 
 export function startGitRemote(options: GitRemoteOptions): Promise<GitRemote> {
-  const { configuration, repositories, client, informers, builder, redactor, onPush, pageUrl, clock, log } = options;
+  const { configuration, repositories, client, informers, builder, redactor, commit, onPush, pageUrl, clock, log } = options;
   const files = filesOf(configuration.dataDirectory);
   return startPart(options, async ({ start }) => {
     const thread = createGitThread({ clock, log: log.child({ component: 'git-thread' }) });
@@ -54,6 +56,7 @@ export function startGitRemote(options: GitRemoteOptions): Promise<GitRemote> {
       served.set(path, {
         gitdir,
         writable,
+        ...(writable ? { commit } : {}),
         onReceiving: (push) => opener.expectPush(path, push),
         onPush() {
           opener.notifyPush(path);

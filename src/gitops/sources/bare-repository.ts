@@ -138,6 +138,13 @@ export async function isEmptyRepository(gitdir: string): Promise<boolean> {
   );
 }
 
+/** Branches and tags with their ids, by full name. @throws Error for more than git may print (8 MiB) */
+export async function readRefs(gitdir: string): Promise<ReadonlyMap<string, string>> {
+  const lines = await own({ args: ['--git-dir', gitdir, 'for-each-ref', '--format=%(objectname) %(refname)', 'refs/heads', 'refs/tags'] });
+  const refs = lines.split('\n').filter((line) => line !== '');
+  return new Map(refs.map((line) => [line.slice(line.indexOf(' ') + 1), line.slice(0, line.indexOf(' '))]));
+}
+
 /** Author of the first commit of a repository with the examples. */
 export const seedIdentity = { name: 'Midship', email: 'demo@midship.dev' } as const;
 

@@ -9,7 +9,7 @@ import { syncNames } from './durable-names.ts';
 import { durableSettings, frugalSettings, gitConfig, isolatedEnvironment } from './git-command.ts';
 import { type FindGitUser, type GitUser, identify } from './git-users.ts';
 import type { PushNotice } from './local-source.ts';
-import { answerHook, type CheckPush, type PreReceivePolicy, parseRefUpdate } from './pre-receive.ts';
+import { answerHook, type CheckPush, type Commitment, type CommitPush, type PreReceivePolicy, parseRefUpdate } from './pre-receive.ts';
 
 export interface ServedRepository {
   /** Bare repository or `.git` directory. */
@@ -17,6 +17,8 @@ export interface ServedRepository {
   readonly writable: boolean;
   /** Called with each push before its refs can move: whose commits these are is known when they are seen. */
   onReceiving?(push: PushNotice): void;
+  /** Called with each push that passed its check, before its refs move. Absent: every one of them is taken. */
+  readonly commit?: CommitPush | undefined;
   /** Called after each push that was accepted, once its refs have moved. */
   onPush(push: PushNotice): void;
 }
@@ -158,7 +160,11 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
   const { request, response, repository, action, query, user, preReceive, log } = options;
   const startedAt = Date.now();
   const signal = AbortSignal.timeout(maxDurationMs);
-  const hook = action === 'git-receive-pack' && preReceive?.policy !== 'off' ? preReceive : undefined;
+  const isHooked = action === 'git-receive-pack' && (preReceive?.policy !== 'off' || repository.commit !== undefined);
+  const hook = isHooked ? preReceive : undefined;
+  let committing: Promise<Commitment> | undefined;
+  let conversation: ReturnType<typeof answerHook> | undefined;
+  const { commit } = repository;
   const spawnOptions: SpawnOptions = {
     // The last one reaches the hook: git leaves it open, and nobody else has the other end.
     stdio: ['pipe', 'pipe', 'ignore', hook === undefined ? 'ignore' : 'pipe'],
@@ -209,10 +215,17 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
       limit(maxPushBytes, (chunk) => action === 'git-receive-pack' && commands.add(chunk)),
       child.stdin,
     ).catch(ignoreClosedPipe);
-    const conversation =
+    conversation =
       hook === undefined || socket === null || socket === undefined
         ? undefined
-        : answerHook({ ...hook, socket, gitdir: repository.gitdir, signal, log });
+        : answerHook({
+            ...hook,
+            socket,
+            gitdir: repository.gitdir,
+            commit: commit && ((updates) => (committing = commit(updates, signal))),
+            signal,
+            log,
+          });
     const [, , , verdict] = await Promise.all([input, relay(child.stdout, response), exited, conversation]);
     // The client takes the push for done when the answer ends, so it ends once a power cut cannot undo the push.
     if (action === 'git-receive-pack' && verdict !== 'refused') await syncNames(repository.gitdir, startedAt);
@@ -220,7 +233,13 @@ async function serve(options: ServeOptions): Promise<readonly string[] | undefin
     return action === 'git-receive-pack' && verdict !== 'refused' ? commands.shas() : undefined;
   } finally {
     end();
-    exited.catch(() => undefined).finally(() => clearTimeout(killTimer));
+    const gone = exited.catch(() => undefined).finally(() => clearTimeout(killTimer));
+    // A git whose client went away may still move refs, and the hook may still be answered.
+    if (commit !== undefined) await Promise.allSettled([gone, conversation]);
+    await committing?.then(
+      (commitment) => commitment.end(),
+      () => undefined,
+    );
   }
 }
 

@@ -52,6 +52,17 @@ export async function writeHooks(directory: string): Promise<void> {
   await writeDurableFile(join(directory, 'pre-receive'), script, { mode: 0o700 });
 }
 
+/** A push that may move its refs. Pushes of one repository move theirs one after the other. */
+export interface Commitment {
+  /** One line; the push is refused. */
+  readonly refusal?: string;
+  /** The push has moved its refs, or has failed. */
+  end(): Promise<void>;
+}
+
+/** Called with a push that is to be taken, before its refs move. */
+export type CommitPush = (updates: readonly RefUpdate[], signal: AbortSignal) => Promise<Commitment>;
+
 export interface HookConversation {
   /** The other end of the hook's third file descriptor. */
   readonly socket: Duplex;
@@ -60,6 +71,7 @@ export interface HookConversation {
   readonly check: CheckPush;
   /** A check that takes longer, 30 s by default, counts as failed, even if it ignores its signal. */
   readonly checkTimeoutMs?: number | undefined;
+  readonly commit?: ((updates: readonly RefUpdate[]) => Promise<Pick<Commitment, 'refusal'>>) | undefined;
   readonly signal: AbortSignal;
   readonly log: Log;
 }
@@ -71,37 +83,49 @@ const defaultCheckTimeoutMs = 30_000;
 
 /** Answers one run of the hook; undefined when there was none, because git itself refused the push. */
 export async function answerHook(conversation: HookConversation): Promise<'taken' | 'refused' | undefined> {
-  const { socket, gitdir, policy, check, checkTimeoutMs = defaultCheckTimeoutMs, log } = conversation;
-  const signal = timeLimit(conversation.signal, checkTimeoutMs);
+  const { socket, policy, commit, log } = conversation;
   const request = await readRequest(socket);
   if (request === undefined) return undefined;
   const [quarantine = '', ...commands] = request;
-  const lines: string[] = [];
-  let isGood = false;
-  try {
-    if (commands.length > maxUpdates) throw new Error(`it moves more than ${maxUpdates} refs`);
-    const updates = commands.map(parseRefUpdate).filter((update) => update !== undefined);
-    const found = await untilAborted(check({ gitdir, quarantine, updates, signal }), signal);
-    isGood = found.length === 0;
-    lines.push(...found.slice(0, maxLines).map((line) => `✗ ${line}`));
-    if (found.length > maxLines) lines.push(`… and ${found.length - maxLines} more`);
-  } catch (err) {
-    log.warn({ err }, 'Could not check push');
-    lines.push(
-      signal.aborted ? `✗ The push was not checked within ${checkTimeoutMs / 1_000} s.` : '✗ The push could not be checked; see the log.',
+  const updates = commands.map(parseRefUpdate).filter((update) => update !== undefined);
+  const lines = policy === 'off' ? [] : await findingsOf(conversation, { quarantine, updates, isTooMany: commands.length > maxUpdates });
+  const isGood = lines.length === 0;
+  let isTaken = isGood || policy === 'warn';
+  if (!isGood && isTaken) lines.push('! The push is accepted anyway; Midship does not apply invalid manifests.');
+  if (isTaken && commit !== undefined && !socket.destroyed) {
+    const refusal = await commit(updates).then(
+      (done) => done.refusal,
+      (err: unknown) => {
+        log.warn({ err }, 'Could not commit push');
+        return 'The store of the cluster did not take the push; try again.';
+      },
     );
+    if (refusal !== undefined) lines.push(`✗ ${refusal}`);
+    isTaken = refusal === undefined;
   }
-  const isTaken = isGood || policy === 'warn';
-  if (!isGood)
-    lines.push(
-      isTaken
-        ? '! The push is accepted anyway; Midship does not apply invalid manifests.'
-        : '! The push is refused; nothing of it was taken.',
-    );
+  if (!isTaken) lines.push('! The push is refused; nothing of it was taken.');
   // One line each, whatever is in a message, so that none of them can be taken for the verdict.
   const text = lines.flatMap((line) => line.split(/[\r\n]+/)).map((line) => `|${plain(line)}\n`);
   socket.write(`${text.join('')}${isTaken ? 'accept' : 'refuse'}\n`);
   return isTaken ? 'taken' : 'refused';
+}
+
+/** Gives lines of what is wrong with a push; empty for a good one. */
+async function findingsOf(
+  { gitdir, check, checkTimeoutMs = defaultCheckTimeoutMs, signal: stopped, log }: HookConversation,
+  { quarantine, updates, isTooMany }: { readonly quarantine: string; readonly updates: readonly RefUpdate[]; readonly isTooMany: boolean },
+): Promise<string[]> {
+  const signal = timeLimit(stopped, checkTimeoutMs);
+  try {
+    if (isTooMany) throw new Error(`it moves more than ${maxUpdates} refs`);
+    const found = await untilAborted(check({ gitdir, quarantine, updates, signal }), signal);
+    const lines = found.slice(0, maxLines).map((line) => `✗ ${line}`);
+    return found.length > maxLines ? [...lines, `… and ${found.length - maxLines} more`] : lines;
+  } catch (err) {
+    log.warn({ err }, 'Could not check push');
+    const isLate = signal.aborted;
+    return [isLate ? `✗ The push was not checked within ${checkTimeoutMs / 1_000} s.` : '✗ The push could not be checked; see the log.'];
+  }
 }
 
 /** Lines up to an empty one; undefined when the hook was not run. */
