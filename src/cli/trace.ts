@@ -3,6 +3,7 @@ import { type Trace, traceObject } from '../gitops/verbs/trace.ts';
 import { type AppCommand, withClient } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { ageText, facts, writeResult } from './output.ts';
+import { throwUnsupported } from './unsupported-kind.ts';
 
 export interface TraceOptions extends AppCommand {
   /** `KIND/NAME` */
@@ -18,6 +19,7 @@ export function showTrace(options: TraceOptions): Promise<ExitCode> {
     const lookup = createLookup(client);
     const [kind = '', name = ''] = options.object.split('/');
     const resource = await lookup.kind(kind);
+    if (resource === undefined) throwUnsupported(kind);
     if (resource === undefined || name === '') {
       throw new Failure(resource === undefined ? `the cluster has no kind ${kind}` : `${options.object} names no object`, {
         why: 'An object is named KIND/NAME, for example pod/web-7c9f5d-x2k.',

@@ -8,6 +8,7 @@ import type { NodeVerdict } from './compose/node-verdicts.ts';
 import { findApp, noControllerTextAt } from './connect.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { ageText, facts, wrapText, writeResult } from './output.ts';
+import { throwUnsupported } from './unsupported-kind.ts';
 import type { WhyOptions } from './why.ts';
 
 /** The object of the question. */
@@ -32,6 +33,7 @@ export async function showObject(client: HttpClient, target: Target, options: Wh
   };
   const found = await explainObject(context, question);
   if (found === 'unknown-kind') {
+    throwUnsupported(target.kind);
     throw new Failure(`the cluster has no kind ${target.kind}`, {
       why: `Neither is there an app ${options.target}.`,
       fix: 'See: midship get apps, or kubectl api-resources',

@@ -5,6 +5,7 @@ import { serviceAccounts } from '../../api/core/v1/service-account.ts';
 import { defaultAppNamespace, rootAppName } from '../../api/kustomize/v1/app-name.ts';
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
+import { insteadOfKind } from '../../api/unsupported-kinds.ts';
 import type { Clock } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import { nearest } from '../../base/nearest.ts';
@@ -297,10 +298,13 @@ async function splitForeign(
     const { group } = parseApiVersion(apiVersion);
     if (groups.has(group)) known.push(manifest);
     else {
+      const instead = insteadOfKind(group, kind);
       foreign.push({
         file: manifest.file,
         line: manifest.line,
-        message: `${kind} of ${apiVersion} was not checked: its CustomResourceDefinition is not among the files`,
+        ...(instead === undefined
+          ? { message: `${kind} of ${apiVersion} was not checked: its CustomResourceDefinition is not among the files` }
+          : { message: `not supported: ${kind} in ${apiVersion}, unless its controller of Flux runs in the cluster`, hint: instead }),
       });
     }
   }

@@ -91,6 +91,25 @@ describe('a failure that another app ends', () => {
   });
 });
 
+it('an app with a kind of Flux that is not supported says so at once, and what to do instead', async () => {
+  const { people } = await startMemoryProject({
+    files: { 'web/a.yaml': 'apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: a}\n', 'late/b.yaml': 'kind: [' },
+    apps: { web: {}, late: {} },
+  });
+  const ready = await until(
+    async () => {
+      const app = await people.get(kustomizations, { namespace: home, name: 'web' });
+      const found = conditionOf(app.status?.conditions, 'Ready');
+      return found?.reason === 'NotSupported' && found;
+    },
+    { what: 'web is not supported' },
+  );
+  expect(ready).toMatchObject({
+    status: 'False',
+    message: expect.stringMatching(/web\/a\.yaml:1 not supported: HelmRelease in helm\.toolkit\.fluxcd\.io\/v2\. .*helmCharts/),
+  });
+});
+
 describe('an app that is refused for its content', () => {
   const spec = { interval: '1h' };
   /** Tries of the newest attempt, and minutes from now to the next one. */

@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto';
 import { builtInGroups } from '../../../api/built-in-groups.ts';
 import type { Kustomization } from '../../../api/kustomize/v1/kustomization.ts';
+import { insteadOfKind } from '../../../api/unsupported-kinds.ts';
 import { annotations, labels } from '../../../api/well-known.ts';
 import type { DiscoveredResource } from '../../../client/client.ts';
 import { type DynamicObject, deepFreeze, type KubeObject, type ObjectRef } from '../../../machinery/object.ts';
@@ -39,6 +40,8 @@ export interface Plan {
   readonly errors: readonly BuildError[];
   /** Every error is about a kind that the server does not have, and that a definition may bring. */
   readonly lacksKindsOnly: boolean;
+  /** Every error is about a kind of Flux that nothing here acts on, and that the server does not have. */
+  readonly isUnsupported: boolean;
   /** Instructions in the manifests that nobody carries out. */
   readonly notes: readonly string[];
 }
@@ -52,6 +55,7 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
   const errors: BuildError[] = [];
   const notes: string[] = [];
   let comingKinds = 0;
+  let unsupportedKinds = 0;
   const reusable = new Map<object, DesiredObject>();
   for (const desired of before.values()) reusable.set(desired.manifest.object, desired);
 
@@ -78,14 +82,18 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
     const resource = served ?? definedBy(manifests, manifest.object);
     if (resource === undefined) {
       // No definition brings a kind to a group of Kubernetes itself.
-      const mayCome = !builtInGroups.has(parseApiVersion(manifest.object.apiVersion).group);
-      if (mayCome) comingKinds += 1;
+      const { kind, apiVersion } = manifest.object;
+      const { group } = parseApiVersion(apiVersion);
+      const mayCome = !builtInGroups.has(group);
+      const instead = insteadOfKind(group, kind);
+      if (instead !== undefined) unsupportedKinds += 1;
+      else if (mayCome) comingKinds += 1;
       errors.push({
         ...(mayCome ? { temporary: true } : {}),
         file: manifest.file,
         line: manifest.line,
-        message: `the cluster has no kind ${manifest.object.kind} in ${manifest.object.apiVersion}`,
-        hint: hintOfKind(manifest.object, await mapper.all()),
+        message: instead === undefined ? `the cluster has no kind ${kind} in ${apiVersion}` : `not supported: ${kind} in ${apiVersion}`,
+        hint: instead ?? hintOfKind(manifest.object, await mapper.all()),
       });
       continue;
     }
@@ -103,7 +111,16 @@ export async function planObjects({ app, manifests, mapper, before }: PlanOption
     (policy.hooks.length === 0 ? objects : hooks).set(desired.id, desired);
     if (served === undefined) undefinedYet.add(desired.id);
   }
-  return { objects, hooks, undefinedYet, errors, lacksKindsOnly: errors.length > 0 && errors.length === comingKinds, notes };
+  const consistOf = (count: number): boolean => errors.length > 0 && errors.length === count;
+  return {
+    objects,
+    hooks,
+    undefinedYet,
+    errors,
+    lacksKindsOnly: consistOf(comingKinds),
+    isUnsupported: consistOf(unsupportedKinds),
+    notes,
+  };
 }
 
 function resourceOf({ object }: Manifest, mapper: ResourceMapper): Promise<DiscoveredResource | undefined> {

@@ -66,7 +66,8 @@ export function createPlanner({ builder, mapper, claims }: PlannerOptions): Plan
       if (plan.lacksKindsOnly && taken.size === 0) throw new PartsMissing('BuildFailed', errors);
       if (errors.length > 0) {
         const nextTry = taken.size === 0 && isLasting(errors) ? 'commit' : 'soon';
-        throw new SyncFailure('BuildFailed', errors, { objects: new Set(taken.keys()), nextTry });
+        const reason = plan.isUnsupported && taken.size === 0 ? 'NotSupported' : 'BuildFailed';
+        throw new SyncFailure(reason, errors, { objects: new Set(taken.keys()), nextTry });
       }
       return plan;
     },
