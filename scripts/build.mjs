@@ -1,6 +1,7 @@
 // Compiles src to dist, copies the files that are read at run time (schemas, styles, fonts), and bundles the program.
-import { chmodSync, cpSync, rmSync } from 'node:fs';
+import { chmodSync, cpSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
+import { shareClassesOfCopies } from './object-spreads.mjs';
 import { root, run } from './setup.mjs';
 
 rmSync(join(root, 'dist'), { recursive: true, force: true });
@@ -16,7 +17,7 @@ cpSync(join(root, 'src'), join(root, 'dist'), { recursive: true, filter: (from) 
 const noPrograms = 'no-programs.cjs';
 /** Module that takes the place of node:http2. Its own name would be taken for the module of Node, also where that is meant. */
 const noHttp2 = 'no-http2.cjs';
-const { rolldown } = await import('rolldown');
+const [{ rolldown }, { parseAst }] = await Promise.all([import('rolldown'), import('rolldown/parseAst')]);
 const bundle = await rolldown({
   input: join(root, 'dist/main.js'),
   platform: 'node',
@@ -63,7 +64,7 @@ const groups = Object.entries(files).map(([name, modules], index, all) => {
 // V8 keeps the text of a program for as long as it runs: at a byte a character when it is ASCII. That is 3.3 MB, and 4.3 as it is written.
 // Names of functions and classes stay, and lines, of which Node prints the one that an error was not caught in. For lines of the modules in
 // a stack trace run it with NODE_OPTIONS=--enable-source-maps.
-await bundle.write({
+const { output } = await bundle.write({
   dir: join(root, 'dist'),
   format: 'esm',
   chunkFileNames: 'part-[name].js',
@@ -74,5 +75,11 @@ await bundle.write({
   sourcemap: true,
 });
 await bundle.close();
+// Last, since compression takes out what has no effect. No line moves.
+for (const { type, fileName } of output) {
+  if (type !== 'chunk') continue;
+  const file = join(root, 'dist', fileName);
+  writeFileSync(file, shareClassesOfCopies(readFileSync(file, 'utf8'), parseAst));
+}
 // npm makes the command executable when it links or installs it; a copy of dist is used without npm.
 chmodSync(join(root, 'dist/main.js'), 0o755);

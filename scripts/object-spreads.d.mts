@@ -1,0 +1,1 @@
+export function shareClassesOfCopies(code: string, parse: (code: string) => { readonly body: readonly unknown[] }): string;
