@@ -1,7 +1,4 @@
 import { services } from '../../api/core/v1/service.ts';
-import { endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
-import { labels } from '../../api/well-known.ts';
-import { ensure } from '../../apiserver/ensure.ts';
 import { readBoundedFile } from '../../base/bounded-file.ts';
 import type { Clock } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
@@ -13,12 +10,10 @@ import type { InformerSet } from '../../client/informer.ts';
 import { createDnsServer } from '../../dns/dns-server.ts';
 import { createHostResolvers } from '../../dns/host-resolvers.ts';
 import { createServiceSource } from '../../dns/service-source.ts';
-import { formatAddress, parseRange } from '../../machinery/addresses.ts';
-import { deepEqual } from '../../machinery/object.ts';
-import { isInvalid } from '../../machinery/status-error.ts';
 import type { NodeDns } from '../../node-agent/agent-context.ts';
 import type { Network } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
+import { dnsPort, dnsService, publishClusterDns } from './cluster-dns-service.ts';
 import { podRangeOf } from './container-node.ts';
 
 export interface ClusterDnsOptions {
@@ -44,11 +39,8 @@ export interface ClusterDnsPart {
 }
 
 /** Key of the Service, as in every cluster; this process serves its address. */
-export const dnsServiceKey = 'kube-system/kube-dns';
-const name = 'kube-dns';
-const namespace = 'kube-system';
+export const dnsServiceKey = `${dnsService.namespace}/${dnsService.name}`;
 const domain = 'cluster.local';
-const port = 53;
 const maxFileBytes = 1024 * 1024;
 
 /**
@@ -68,14 +60,14 @@ export async function openClusterDns({
   metrics,
 }: ClusterDnsOptions): Promise<ClusterDnsPart> {
   if (ownClient !== undefined) await publishClusterDns(ownClient, network);
-  const { spec } = await client.get(services, { namespace, name });
+  const { spec } = await client.get(services, dnsService);
   const address = spec.clusterIP ?? '';
   const addresses = [address, network.nodeAddress(0)];
   const resolverFile = chosenFile ?? (await findResolverFile());
   const createServer = (podCidr: string): Component => {
     const server = createDnsServer({
       addresses,
-      port,
+      port: dnsPort,
       domain,
       // A machine that joined knows the range of its own pods, and each machine answers its own.
       ranges: [podRangeOf(network, podCidr), network.serviceCidr],
@@ -92,50 +84,12 @@ export async function openClusterDns({
   const explainTakenPort = (cause: NodeJS.ErrnoException): never => {
     if (cause.code !== 'EADDRINUSE') throw cause;
     throw new Failure('cluster DNS cannot start', {
-      why: `Another program of this machine has port ${port} of all addresses, ${addresses.join(' and ')} included.`,
+      why: `Another program of this machine has port ${dnsPort} of all addresses, ${addresses.join(' and ')} included.`,
       fix: 'Bind that program to its own addresses (dnsmasq: bind-interfaces), or stop it.',
       cause,
     });
   };
   return { pods: { address, domain, machine: () => readResolverFile(resolverFile) }, createServer };
-}
-
-/** The Service has the tenth address of its range, unless another had that before there was cluster DNS. */
-export async function publishClusterDns(client: Client, network: Network): Promise<void> {
-  const service = {
-    apiVersion: 'v1',
-    kind: 'Service',
-    metadata: {
-      name,
-      namespace,
-      labels: { 'k8s-app': name, 'kubernetes.io/cluster-service': 'true', 'kubernetes.io/name': 'CoreDNS' },
-    },
-    spec: {
-      ports: [
-        { name: 'dns', port, protocol: 'UDP', targetPort: port },
-        { name: 'dns-tcp', port, protocol: 'TCP', targetPort: port },
-      ],
-    },
-  };
-  const clusterIP = formatAddress(parseRange(network.serviceCidr).first + 10);
-  try {
-    await ensure(client, services, { object: { ...service, spec: { ...service.spec, clusterIP } } });
-  } catch (err) {
-    if (!isInvalid(err)) throw err;
-    await ensure(client, services, { object: service });
-  }
-  const endpoints = [{ addresses: [network.nodeAddress(0)], conditions: { ready: true } }];
-  await ensure(client, endpointSlices, {
-    object: {
-      apiVersion: 'discovery.k8s.io/v1',
-      kind: 'EndpointSlice',
-      metadata: { name, namespace, labels: { [labels.serviceName]: name } },
-      addressType: 'IPv4',
-      endpoints,
-      ports: service.spec.ports.map((each) => ({ name: each.name, port: each.port, protocol: each.protocol })),
-    },
-    change: (stored) => (deepEqual(stored.endpoints, endpoints) ? stored : { ...stored, endpoints }),
-  });
 }
 
 /** The file of systemd-resolved where the usual one names only its local stub, which pods do not reach; as kubeadm chooses. */

@@ -156,8 +156,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   onClose(release);
   // A crash may have ended a backup.
   await rm(files.backup, { recursive: true, force: true });
-  const authorities = authoritiesOf(configuration.dataDirectory);
-  const pki = await openPki({ ...authorities.cluster, clock });
+  const pki = await openPki({ ...authoritiesOf(configuration.dataDirectory).cluster, clock });
   const encryption = await openEncryption(configuration, storage.currentRevision > 0);
   const signingKey = await pki.signingKey();
   // Last, when every file is there.
@@ -172,6 +171,9 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     log.fatal({ err }, 'Stopped because the store failed');
     process.exit(2);
   };
+  // Beside the reading of the store: etcd takes up to 0.1 s until it sends the first change of the past.
+  const issuing = ownCertificates(pki, { configuration, network, clock });
+  issuing.catch(() => undefined);
   const kubeApi = await createKubeApi({
     storage,
     encryption: { ...encryption, sealsLater: storage.shared !== undefined },
@@ -196,6 +198,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     onFailure,
   });
   onClose(async () => kubeApi.stop());
+  const { frontProxy, ...certificates } = await issuing;
   const clientFor = (name: string, groups: readonly string[] = ['system:authenticated']): Client =>
     createLocalClient({ kubeApi, user: { name, groups }, userAgent: `${name.slice(name.lastIndexOf(':') + 1)}/${version}` });
 
@@ -216,7 +219,6 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     onRefusal: (err) => log.warn({ err }, 'The store did not answer'),
     giveUp: storeIsAway,
   });
-  const frontProxy = await openPki({ ...authorities.frontProxy, clock });
   const events = createEventQueue({
     client: clientFor('system:midship:events'),
     clock,
@@ -230,7 +232,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
   const aggregator = createAggregator({
     client: ownClient,
     informers,
-    frontProxy: await frontProxy.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
+    frontProxy: certificates.atExtensions,
     metrics: metrics.apiserver,
     clock,
     log: log.child({ component: 'aggregator' }),
@@ -238,14 +240,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     reportsWhileLed: storage.shared !== undefined,
   });
   let isRetiring = false;
-  const kubelet: KubeletCredentials = {
-    caCertificate: pki.caCertificate,
-    clientCertificate: await pki.clientCertificate({
-      name: 'apiserver-kubelet-client',
-      commonName: 'kube-apiserver-kubelet-client',
-      organizations: ['system:masters'],
-    }),
-  };
+  const kubelet: KubeletCredentials = { caCertificate: pki.caCertificate, clientCertificate: certificates.atKubelets };
   const keepJoinTokenFile = (bootstrapToken?: string): Promise<void> =>
     keepJoinToken({
       client: patientClient,
@@ -272,14 +267,7 @@ async function compose(options: ControlPlaneOptions, part: PartStart): Promise<O
     kubeApi,
     keys: liveKeys.actions,
     aggregator,
-    tls: {
-      caCertificate: pki.caCertificate,
-      certificate: await pki.serverCertificate({
-        name: 'apiserver',
-        commonName: 'kube-apiserver',
-        hosts: apiHosts(configuration, network),
-      }),
-    },
+    tls: { caCertificate: pki.caCertificate, certificate: certificates.served },
     address: configuration.bindAddress,
     port: configuration.apiPort,
     authenticator: createAuthenticator({ tokens: kubeApi.tokenAuthenticator, clock }),
@@ -486,6 +474,24 @@ const ownAddress = ({ bindAddress }: Configuration): string =>
 async function serviceAddressIn(storage: Storage): Promise<string | undefined> {
   const entry = await storage.get('core/services/default/kubernetes');
   return entry === undefined ? undefined : (JSON.parse(entry.text) as Service).spec.clusterIP;
+}
+
+/** The certificates of the API server: the one that clients see, and those with which it calls extension servers and kubelets. */
+async function ownCertificates(
+  pki: Pki,
+  { configuration, network, clock }: Pick<ControlPlaneOptions, 'configuration' | 'clock'> & { readonly network: Network },
+) {
+  const frontProxy = await openPki({ ...authoritiesOf(configuration.dataDirectory).frontProxy, clock });
+  const [atExtensions, atKubelets, served] = await Promise.all([
+    frontProxy.clientCertificate({ name: frontProxyName, commonName: frontProxyName }),
+    pki.clientCertificate({
+      name: 'apiserver-kubelet-client',
+      commonName: 'kube-apiserver-kubelet-client',
+      organizations: ['system:masters'],
+    }),
+    pki.serverCertificate({ name: 'apiserver', commonName: 'kube-apiserver', hosts: apiHosts(configuration, network) }),
+  ]);
+  return { frontProxy, atExtensions, atKubelets, served };
 }
 
 /** Names and addresses under which clients reach the API. */

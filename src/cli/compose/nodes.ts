@@ -40,6 +40,7 @@ import type { StepLog } from '../../reconcile/step-log.ts';
 import { type Configuration, filesOf, type NodeSettings } from '../configuration.ts';
 import type { Network } from '../data-directory.ts';
 import { Failure } from '../failure.ts';
+import { publishClusterDns } from './cluster-dns-service.ts';
 import { kubeletPort, maxStopGraceMs, realNodes } from './node-settings.ts';
 import { type Running, type Surroundings, startPart } from './part.ts';
 
@@ -215,7 +216,6 @@ async function openRealNodes(options: NodesOptions, agents: Agents, onClose: OnC
     case 'simulated':
       if (options.network.kind === 'machines' && options.ownClient !== undefined) {
         // Machines that join serve it themselves, and start with its address.
-        const { publishClusterDns } = await import('./cluster-dns.ts');
         await publishClusterDns(options.ownClient, options.network);
       }
       return { names: [], parts: [], isolation: undefined, servedElsewhere: [], text: '' };

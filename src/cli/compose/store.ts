@@ -9,7 +9,7 @@ import type { Metrics } from '../../base/metrics.ts';
 import { authorityFiles } from '../../base/pki/authority.ts';
 import { tryReadText } from '../../base/pki/key-pair.ts';
 import type { StoreRecords } from '../../storage/etcd/records.ts';
-import { openSqliteStorage, type SqliteStorage } from '../../storage/sqlite/storage.ts';
+import type { SqliteStorage } from '../../storage/sqlite/storage.ts';
 import type { Storage, StoredEntry } from '../../storage/storage.ts';
 import type { StoreSnapshot } from '../backup-snapshot.ts';
 import { type Configuration, type EtcdSettings, filesOf } from '../configuration.ts';
@@ -47,6 +47,7 @@ export async function openStore({ configuration, clock, log, metrics }: OpenStor
   const files = filesOf(dataDirectory);
   refuseOtherStore(configuration);
   if (store === undefined) {
+    const { openSqliteStorage } = await import('../../storage/sqlite/storage.ts');
     const storage = await openSqliteStorage({ path: files.database, clock, metrics });
     return Object.assign(storage, { snapshot: (stage: string) => snapshotOf(storage, stage) });
   }
@@ -80,6 +81,7 @@ export async function snapshotOf(storage: SqliteStorage, stage: string): Promise
   const path = join(stage, 'copy.db');
   await storage.backup(path);
   async function* pages(): AsyncGenerator<readonly StoredEntry[]> {
+    const { openSqliteStorage } = await import('../../storage/sqlite/storage.ts');
     const copy = await openSqliteStorage({ path, clock: systemClock });
     try {
       for (let after: string | undefined; ; ) {
