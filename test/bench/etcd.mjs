@@ -27,7 +27,7 @@ export async function startEtcd(members = 1) {
       { stdio: 'ignore' },
     );
   });
-  await Promise.all(hosts.map(untilHealthy));
+  await Promise.all(hosts.map((host, at) => untilHealthy(host, children[at])));
   return {
     endpoints: hosts.map((host) => ({ host, port })),
     url: `etcd://${hosts.map((host) => `${host}:${port}`).join(',')}`,
@@ -50,11 +50,15 @@ export async function startEtcd(members = 1) {
   };
 }
 
-async function untilHealthy(host) {
+/** A member that an earlier run left has the address, and would be measured with what is in it. */
+async function untilHealthy(host, child) {
   const isHealthy = () =>
     fetch(`http://${host}:${port}/health`).then(
       ({ ok }) => ok,
       () => false,
     );
-  while (!(await isHealthy())) await new Promise((resolve) => setTimeout(resolve, 20));
+  do {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    if (child.exitCode !== null) throw new Error(`etcd ended with ${child.exitCode}; is another one at ${host}:${port}?`);
+  } while (!(await isHealthy()));
 }

@@ -12,6 +12,8 @@ const namespace = 'default';
 const replicas = Number(process.env.HA_REPLICAS ?? 1_000);
 const rounds = 3;
 const writes = 400;
+/** As in the aim for starts: what no node takes, so that only the start is measured. */
+const waitingPods = 10_000;
 const objects = 50_000;
 const inFlight = 256;
 const simulated = ['--runtime', 'simulated', '--simulate-nodes', '100'];
@@ -26,8 +28,10 @@ const workloads = [
   { name: 'etcd x3, 1 server', run: (name) => measure(name, { members: 3, servers: 1 }) },
   { name: 'etcd x1, 3 servers', run: (name) => measure(name, { members: 1, servers: 3 }) },
   { name: 'etcd x3, 3 servers', run: (name) => measure(name, { members: 3, servers: 3 }) },
-  { name: `start with ${objects} objects, sqlite`, run: (name) => startFull(name, 0) },
-  { name: `start with ${objects} objects, etcd`, run: (name) => startFull(name, 1) },
+  { name: `start with ${waitingPods} pods, sqlite`, run: (name) => startFull(name, { members: 0, count: waitingPods, create: createPod }) },
+  { name: `start with ${waitingPods} pods, etcd`, run: (name) => startFull(name, { members: 1, count: waitingPods, create: createPod }) },
+  { name: `start with ${objects} objects, sqlite`, run: (name) => startFull(name, { members: 0, count: objects, create: createObject }) },
+  { name: `start with ${objects} objects, etcd`, run: (name) => startFull(name, { members: 1, count: objects, create: createObject }) },
 ];
 
 export async function ha({ only }) {
@@ -172,16 +176,26 @@ async function loseLeader(etcd, client) {
   }
 }
 
-async function startFull(name, members) {
+const createObject = (client, n) => client.create(configMaps, configMap(`full-${n}`));
+
+const createPod = (client, n) =>
+  client.create(pods, {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: `full-${n}`, namespace },
+    spec: { schedulerName: 'none', containers },
+  });
+
+async function startFull(name, { members, count, create }) {
   const etcd = members === 0 ? undefined : await startEtcd(members);
   const dataDirectory = temporary('full');
   let cluster = await startServer(etcd, 0, dataDirectory);
   try {
     let next = 0;
     const worker = async () => {
-      while (next < objects) {
+      while (next < count) {
         next += 1;
-        await cluster.client.create(configMaps, configMap(`full-${next}`));
+        await create(cluster.client, next);
       }
     };
     await Promise.all(Array.from({ length: inFlight }, worker));
