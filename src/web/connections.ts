@@ -19,16 +19,22 @@ interface Connection {
   isKnown: boolean;
 }
 
+export interface BoundConnections {
+  /** Closes connections without a request now, and each other one when its requests are answered. Browsers keep some open. */
+  end(): void;
+}
+
 /**
  * Bounds the connections of a server without ever turning a new one away. When an address has too many, or all together are too many,
  * the address that has most loses one. So idle connections keep nobody out. Idle ones go first, the longest idle before
  * the others, then those that read an answer.
  */
-export function boundConnections(server: Server, { max, maxOfAddress, isKept }: ConnectionBounds): void {
+export function boundConnections(server: Server, { max, maxOfAddress, isKept }: ConnectionBounds): BoundConnections {
   /** By address, the longest idle first. */
   const byAddress = new Map<string, Set<Connection>>();
   /** By address and port of the client: with TLS a request comes in on another socket than the connection. */
   const byClient = new Map<string, Connection>();
+  let isEnding = false;
   // Sockets that were destroyed count until the turn of the event loop is over.
   server.maxConnections = 2 * max;
 
@@ -58,11 +64,20 @@ export function boundConnections(server: Server, { max, maxOfAddress, isKept }: 
       connection.requests -= 1;
       if (kept) connection.kept -= 1;
       if (kept && response.statusCode < 400) connection.isKnown = true;
+      // The server takes it for idle once this turn of the event loop is over.
+      if (isEnding) setImmediate(() => server.closeIdleConnections());
       // To the end of the line.
       const ofAddress = byAddress.get(remoteAddress);
       if (ofAddress?.delete(connection) === true) ofAddress.add(connection);
     });
   });
+
+  return {
+    end() {
+      isEnding = true;
+      for (const { socket, requests } of byClient.values()) if (requests === 0) socket.destroy();
+    },
+  };
 
   function mostCrowded(): [string, Set<Connection>] {
     let most: [string, Set<Connection>] = ['', new Set()];

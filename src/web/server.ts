@@ -19,7 +19,7 @@ import { type Access, createAccess, type Identity } from './access.ts';
 import { addActions } from './actions.ts';
 import { contentTypes, pack, refuse, type SharedText, sendPacked, sendShared, sendText, sharedText } from './answers.ts';
 import { type Assets, readAssets } from './assets.ts';
-import { boundConnections } from './connections.ts';
+import { type BoundConnections, boundConnections } from './connections.ts';
 import { followGitOpsLeader, type GitOpsElection } from './gitops-leader.ts';
 import { addLogin, loginPath, refuseLogin } from './login.ts';
 import { Busy, createPace } from './pace.ts';
@@ -122,6 +122,7 @@ class HttpWeb implements Web {
   #url = '';
   #port = 0;
   #pages: Pages | undefined;
+  #connections: BoundConnections | undefined;
 
   constructor(options: WebOptions) {
     this.#options = options;
@@ -163,6 +164,7 @@ class HttpWeb implements Web {
     const app = this.#app;
     if (app === undefined) return;
     this.#app = undefined;
+    this.#connections?.end();
     this.#pages?.close();
     const cancel = this.#options.clock.after(drainMs, () => app.server.closeAllConnections());
     try {
@@ -191,7 +193,7 @@ class HttpWeb implements Web {
       return503OnClosing: true,
       ...(tls === undefined ? { http } : { https: { ...http, ...secureContextOf(tls), handshakeTimeout: headersTimeoutMs } }),
     }) as unknown as FastifyInstance<Server>;
-    boundConnections(app.server, {
+    this.#connections = boundConnections(app.server, {
       max: maxConnections,
       maxOfAddress: maxConnectionsOfAddress,
       isKept: ({ url = '' }) => mounts.some(({ prefix }) => url.startsWith(prefix)),

@@ -45,6 +45,23 @@ const open = (sockets: readonly Socket[]): number => sockets.filter(({ closed, r
 describe('connections to the port', () => {
   afterEach(cleanUp);
 
+  it('end at a stop without a wait: one that never asked, one that is kept alive, and one that reads a stream', async () => {
+    const { port, stop } = await startWeb();
+    await openIdle(port);
+    const alive = await openIdle(port);
+    const stream = await openIdle(port);
+    for (const [socket, path] of [
+      [alive, '/healthz'],
+      [stream, '/events/stream?path=/'],
+    ] as const) {
+      socket.write(`GET ${path} HTTP/1.1\r\nHost: 127.0.0.1:${port}\r\n\r\n`);
+      await new Promise((resolve) => socket.once('data', resolve));
+    }
+    const startedAt = performance.now();
+    await stop();
+    expect(performance.now() - startedAt).toBeLessThan(2_500);
+  });
+
   it('let a push through while 1,100 idle ones of the same address are held', async () => {
     const { port, url, origin } = await start();
     const idle = await hold(port, 1_100);
