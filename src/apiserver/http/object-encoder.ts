@@ -3,22 +3,27 @@ import { encodeMessage, inEnvelope, layoutOfAnswer } from './protobuf/encode.ts'
 
 /**
  * Encodes stored objects, and caches the texts of recently read ones: reads of the same objects by several clients then
- * cost one encoding.
+ * cost one encoding. The answer to a write goes to one client, so `jsonOnce` and `protobufOnce` keep nothing. Kept, the
+ * answers of pods that come and go outlived every collection of young objects, and filled the cache.
  */
 export interface ObjectEncoder {
   /** The whole object. */
   json(object: KubeObject): string;
+  /** The bytes of `json`, which are not kept. */
+  jsonOnce(object: KubeObject): string;
   /** As an item of a typed list, which names kind and version only once, in the list. */
   itemJson(object: KubeObject): string;
   /** The whole object in its envelope, as a binary string. Its kind has a protobuf form. */
   protobuf(object: KubeObject): string;
+  /** The bytes of `protobuf`, which are not kept. */
+  protobufOnce(object: KubeObject): string;
   /** The message of the object alone, as a binary string. */
   itemProtobuf(object: KubeObject): string;
 }
 
 export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLength: number }): ObjectEncoder {
   const jsonTexts = new EncodedTexts(maxCachedLength, encodeItem);
-  const protobufTexts = new EncodedTexts(maxCachedLength, (object) => encodeMessage(layoutOfAnswer(object), object));
+  const protobufTexts = new EncodedTexts(maxCachedLength, encodeProtobuf);
   return {
     itemJson: (object) => jsonTexts.of(object),
     json(object) {
@@ -26,8 +31,12 @@ export function createObjectEncoder({ maxCachedLength }: { readonly maxCachedLen
       const head = `{"kind":${JSON.stringify(object.kind)},"apiVersion":${JSON.stringify(object.apiVersion)}`;
       return item === '{}' ? `${head}}` : `${head},${item.slice(1)}`;
     },
+    jsonOnce({ kind, apiVersion, ...rest }) {
+      return JSON.stringify({ kind, apiVersion, ...rest });
+    },
     itemProtobuf: (object) => protobufTexts.of(object),
     protobuf: (object) => inEnvelope(object, protobufTexts.of(object)),
+    protobufOnce: (object) => inEnvelope(object, encodeProtobuf(object)),
   };
 }
 
@@ -35,6 +44,8 @@ function encodeItem(object: KubeObject): string {
   const { kind: _kind, apiVersion: _apiVersion, ...rest } = object;
   return JSON.stringify(rest);
 }
+
+const encodeProtobuf = (object: KubeObject): string => encodeMessage(layoutOfAnswer(object), object);
 
 interface Encoded {
   readonly object: KubeObject;

@@ -35,12 +35,15 @@ export function sendObject(
     case 'PartialObjectMetadata':
       sendValue(response, { code, value: { ...partialMetadataOf(object), apiVersion: metaVersionOf(representation) } }, representation);
       return;
-    case undefined:
+    case undefined: {
+      const isRead = request.raw.method === 'GET';
       if (representation.encoding === 'protobuf' && answerLayoutOf(object.apiVersion, object.kind) !== undefined)
-        sendProtobuf(response, code, encoder.protobuf(object));
-      else if (representation.encoding === 'json' && !representation.pretty) sendJson(response, code, encoder.json(object));
+        sendProtobuf(response, code, isRead ? encoder.protobuf(object) : encoder.protobufOnce(object));
+      else if (representation.encoding === 'json' && !representation.pretty)
+        sendJson(response, code, isRead ? encoder.json(object) : encoder.jsonOnce(object));
       else sendValue(response, { code, value: object }, representation);
       return;
+    }
     default:
       representation.as satisfies never;
   }

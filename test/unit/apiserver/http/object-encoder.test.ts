@@ -46,6 +46,21 @@ describe('object encoder', () => {
     expect(encoded).toBe(1);
   });
 
+  it('keeps no text of an answer to a write', () => {
+    const encoder = createObjectEncoder({ maxCachedLength: 1_000 });
+    let encoded = 0;
+    const written = Object.freeze({
+      ...object('written'),
+      get data() {
+        encoded += 1;
+        return { a: 'x' };
+      },
+    });
+    expect(encoder.jsonOnce(written)).toBe(encoder.json(object('written')));
+    encoder.itemJson(written);
+    expect(encoded).toBe(2);
+  });
+
   it('is bounded by the length of the texts', () => {
     const encoder = createObjectEncoder({ maxCachedLength: 1_000 });
     let encoded = 0;
