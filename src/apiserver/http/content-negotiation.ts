@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { StatusError, type StatusErrorOptions } from '../../machinery/status-error.ts';
 
 /** The form an answer takes. Errors are always a plain `Status`, in the same encoding. */
@@ -55,8 +56,22 @@ interface Alternative {
   readonly quality: number;
 }
 
+/** Clients send the same few headers with every request. */
+const maxParsedHeaders = 64;
+/** A longer header is parsed each time, since it would take the memory of many. */
+const maxParsedLength = 512;
+const parsedHeaders = new BoundedMap<string, readonly Alternative[]>(maxParsedHeaders);
+
 /** Alternatives in the order of preference; a stable sort keeps the order of the header among equals. */
 export function parseAccept(accept: string): readonly Alternative[] {
+  const known = parsedHeaders.get(accept);
+  if (known !== undefined) return known;
+  const alternatives = alternativesOf(accept);
+  if (accept.length <= maxParsedLength) parsedHeaders.set(accept, alternatives);
+  return alternatives;
+}
+
+function alternativesOf(accept: string): readonly Alternative[] {
   const alternatives = accept.split(',', 32).flatMap((part): Alternative[] => {
     const [type = '', ...rest] = part.split(';').map((piece) => piece.trim());
     if (type === '') return [];

@@ -23,7 +23,8 @@ describe('negotiate', () => {
     ['application/json;q=0.5,application/yaml', { encoding: 'yaml' }],
     ['application/yaml;q=0,application/json', { encoding: 'json' }],
   ])('answers %s', (accept, expected) => {
-    expect(negotiate(accept, 'object')).toEqual({ pretty: false, ...expected });
+    // The second look finds the parsed header.
+    for (let look = 0; look < 2; look += 1) expect(negotiate(accept, 'object')).toEqual({ pretty: false, ...expected });
   });
 
   it.each(['text/plain', 'application/cbor', 'application/*', 'application/vnd.kubernetes.protobuf'])('cannot serve %s', (accept) => {
