@@ -47,33 +47,43 @@ function pushMembers(pieces: string[], spec: Readonly<Record<string, unknown>>):
   for (const name in spec) {
     const value = spec[name];
     if (value === undefined) continue;
-    pieces.push(before, memberText(name, value));
+    pieces.push(before, sharedText(memberTexts, name, value, name));
     before = ',';
   }
   pieces.push(before === ',' ? '}' : ',"spec":{}');
 }
 
-/** The last written value of each name, with its text; cleared when full. */
-type Texts = Map<string, { readonly value: unknown; readonly text: string }>;
+/** The last written value of a name, with its text. */
+interface LastText {
+  value: unknown;
+  text: string;
+}
 
 const maxTexts = 256;
 /** Longer ones are rarely shared, and not worth the memory. */
 const maxTextChars = 16 * 1024;
 
-const ownerTexts: Texts = new BoundedMap(maxTexts);
-const memberTexts: Texts = new BoundedMap(maxTexts);
+const ownerTexts: Map<string, LastText> = new BoundedMap(maxTexts);
+const memberTexts: Map<string, LastText> = new BoundedMap(maxTexts);
 
-const ownerText = (entry: ManagedFieldsEntry): string => sharedText(ownerTexts, `${entry.manager}/${entry.subresource}`, entry, '');
+const ownerText = (entry: ManagedFieldsEntry): string => sharedText(ownerTexts, `${entry.manager}/${entry.subresource}`, entry);
 
-const memberText = (name: string, value: unknown): string => sharedText(memberTexts, name, value, `${JSON.stringify(name)}:`);
-
-/** Runs for several fields of each write, so the parameters are positional: an object for each call would be garbage. */
-function sharedText(texts: Texts, name: string, value: unknown, head: string): string {
-  const known = texts.get(name);
-  if (known !== undefined && known.value === value) return known.text;
-  const text = head + JSON.stringify(value);
-  if (Object.isFrozen(value) && text.length <= maxTextChars) {
+/**
+ * The text of `value`, as the member `field` where that is given.
+ *
+ * Runs for several fields of each write, so the parameters are positional: an object for each call would be garbage. A value that differs
+ * takes the place of the last one in its record: to make a new record the newest of the map took a tenth of the encoding.
+ */
+function sharedText(texts: Map<string, LastText>, name: string, value: unknown, field?: string): string {
+  const last = texts.get(name);
+  if (last !== undefined && last.value === value) return last.text;
+  const text = field === undefined ? JSON.stringify(value) : `${JSON.stringify(field)}:${JSON.stringify(value)}`;
+  if (!Object.isFrozen(value) || text.length > maxTextChars) return text;
+  if (last === undefined) {
     texts.set(name, { value, text });
+  } else {
+    last.value = value;
+    last.text = text;
   }
   return text;
 }
