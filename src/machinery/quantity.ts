@@ -1,3 +1,5 @@
+import { BoundedMap } from '../base/bounded-map.ts';
+
 /**
  * Fixed-point amounts with a unit, as in resource requests: `500m`, `1.5Gi`, `2e3`. Exact down to one billionth; anything smaller is
  * rounded away from zero, so that who asks for something gets something.
@@ -56,6 +58,12 @@ const maxExponent = 256;
 
 const zero: Quantity = { nanos: 0n, format: 'DecimalSI', text: '0' };
 
+/** Pods ask for the same few amounts, and each is read dozens of times on the way of a pod. */
+const maxRead = 512;
+/** Longer texts are no amounts that many objects share. */
+const maxReadLength = 24;
+const read = new BoundedMap<string, Quantity>(maxRead);
+
 /**
  * Reads a quantity; numbers count as their decimal text, as in JSON.
  *
@@ -64,6 +72,15 @@ const zero: Quantity = { nanos: 0n, format: 'DecimalSI', text: '0' };
 export function parseQuantity(input: string | number): Quantity {
   const text = typeof input === 'number' ? String(input) : input.trim();
   if (text === '0') return zero;
+  const known = read.get(text);
+  if (known !== undefined) return known;
+  const quantity = Object.freeze(readQuantity(text));
+  // By the length that was given: a part of a long text would keep all of it.
+  if (String(input).length <= maxReadLength) read.set(text, quantity);
+  return quantity;
+}
+
+function readQuantity(text: string): Quantity {
   const match = text.length > maxLength ? null : pattern.exec(text);
   if (match === null || text === '') throw new QuantityError(formatError);
   const [, sign = '', whole = '', fraction = '', suffix = ''] = match;
