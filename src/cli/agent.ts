@@ -9,7 +9,7 @@ import { thisProcess } from '../base/process-identity.ts';
 import { type AgentConfiguration, startAgent } from './compose/agent.ts';
 import type { Running } from './compose/part.ts';
 import { filesOf } from './configuration.ts';
-import { ensureDataDirectory, type RunningAgent, refuseRunning } from './data-directory.ts';
+import { directoryIdentity, ensureDataDirectory, type RunningAgent, refuseRunning } from './data-directory.ts';
 import type { ProgramContext } from './program.ts';
 import { createStopRequests } from './stop-requests.ts';
 import { createTerminal } from './terminal.ts';
@@ -37,7 +37,12 @@ export async function runAgent(
   terminal.line(`  midship ${version}   agent\n`);
   let agent: Running | undefined;
   // By this file "midship down" finds the process, also one that waits for its server.
-  const running: RunningAgent = { agentOf: configuration.server, isJoined: false, ...(await thisProcess()) };
+  const running: RunningAgent = {
+    agentOf: configuration.server,
+    isJoined: false,
+    directory: await directoryIdentity(dataDirectory),
+    ...(await thisProcess()),
+  };
   const publish = (state: RunningAgent): Promise<void> => writeDurableFile(files.endpoints, `${JSON.stringify(state, undefined, 2)}\n`);
   await publish(running);
   try {

@@ -1,4 +1,4 @@
-import { chmod, readdir, readFile, rm } from 'node:fs/promises';
+import { chmod, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
 import { relative, sep } from 'node:path';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
@@ -333,8 +333,20 @@ async function networksInUse(kind: NetworkKind): Promise<ReadonlySet<number>> {
   return used;
 }
 
+/** The process of a data directory, and which directory that is. */
+interface OwnProcess extends KnownProcess {
+  /** `directoryIdentity` of the data directory; absent in an earlier version. */
+  readonly directory?: string;
+}
+
+/** Device and inode. A copy has another one, and a directory that was renamed keeps it. */
+export async function directoryIdentity(directory: string): Promise<string> {
+  const { dev, ino } = await stat(directory, { bigint: true });
+  return `${dev}:${ino}`;
+}
+
 /** The file by which scripts find a running cluster. */
-export interface Endpoints extends KnownProcess {
+export interface Endpoints extends OwnProcess {
   /** True from the request to stop on: the process still runs, and its addresses answer no more. */
   readonly isStopping?: boolean;
   readonly api: string;
@@ -356,7 +368,7 @@ export interface Endpoints extends KnownProcess {
 }
 
 /** The same file in the data directory of an agent, which has no addresses of its own. */
-export interface RunningAgent extends KnownProcess {
+export interface RunningAgent extends OwnProcess {
   /** Its server: `https://HOST:PORT`. */
   readonly agentOf: string;
   /** False while it waits for its server or joins; absent in an earlier version, whose file says that it runs. */
@@ -380,8 +392,13 @@ export const runsIn = async (dataDirectory: string): Promise<boolean> => (await 
 
 async function tryProcess(dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> {
   const running = await readEndpointsFile(dataDirectory);
-  return running !== undefined && (await isRunning(running)) ? running : undefined;
+  if (running === undefined || !(await isRunning(running))) return undefined;
+  return (await isOfCopy(dataDirectory, running)) ? undefined : running;
 }
+
+/** True in a copy of the directory of a running cluster: the file names the process of the original, which `down` must not stop. */
+const isOfCopy = async (dataDirectory: string, { directory }: OwnProcess): Promise<boolean> =>
+  directory !== undefined && directory !== (await directoryIdentity(dataDirectory));
 
 /** @throws Failure when the cluster of the data directory runs already */
 export async function refuseRunning(dataDirectory: string): Promise<void> {
@@ -420,9 +437,15 @@ export async function readProcess(dataDirectory: string): Promise<Endpoints | Ru
   const { endpoints: path } = filesOf(dataDirectory);
   const former = await readEndpointsFile(dataDirectory);
   throw new Failure('Midship is not running', {
-    why: former === undefined ? `There is no ${path}.` : `The process of ${path} (${former.pid}) is gone.`,
+    why: await whyNotRunning(path, former),
     fix: 'Start it with "npm start" or "midship up"; give --data-dir DIR when its data is elsewhere.',
   });
+}
+
+async function whyNotRunning(path: string, former: Endpoints | RunningAgent | undefined): Promise<string> {
+  if (former === undefined) return `There is no ${path}.`;
+  if (!(await isRunning(former))) return `The process of ${path} (${former.pid}) is gone.`;
+  return `The process of ${path} (${former.pid}) runs the cluster of another directory, of which this one is a copy.`;
 }
 
 async function readEndpointsFile(dataDirectory: string): Promise<Endpoints | RunningAgent | undefined> {

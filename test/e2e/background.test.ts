@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { cp, readFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -58,6 +58,10 @@ it('up -d ends when the cluster answers, prints its addresses, and leaves its ou
       const second = await midship('up', ...detached, ...upFlags(data));
       expect(second).toMatchObject({ code: 2, stderr: expect.stringMatching(/is running\n +It is process \d+\.\n.*midship down/) });
     }
+    const copy = await temporaryDirectory('copied');
+    for (const file of ['endpoints.json', 'network.json']) await cp(join(data, file), join(copy, file));
+    // Refused for the addresses: the process in the file of the copy is that of the original.
+    expect(await midship('down', '--data-dir', copy)).toMatchObject({ code: 2, stderr: expect.stringContaining('are in use by another') });
   } finally {
     expect(await midship('down', '--data-dir', data)).toMatchObject({ code: 0, stderr: 'stopped\n' });
   }

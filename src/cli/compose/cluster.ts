@@ -14,7 +14,7 @@ import { createConfigSource } from '../../node-agent/config-source.ts';
 import { createSharedPodSources } from '../../node-agent/pod-source.ts';
 import { createOverviewSource } from '../../web/overview.ts';
 import { type Configuration, filesOf } from '../configuration.ts';
-import type { Endpoints } from '../data-directory.ts';
+import { directoryIdentity, type Endpoints } from '../data-directory.ts';
 import { explainStartFailure } from '../explain.ts';
 import { startControlPlane } from './control-plane.ts';
 import { readInputs } from './control-plane-inputs.ts';
@@ -237,7 +237,14 @@ async function compose(
   git.password = remote.token;
   const overview = createOverviewSource(informers);
   return {
-    endpoints: { api: controlPlane.url, ...page.endpoints, git: git.href, kubeconfig, ...(await thisProcess()) },
+    endpoints: {
+      api: controlPlane.url,
+      ...page.endpoints,
+      git: git.href,
+      kubeconfig,
+      directory: await directoryIdentity(configuration.dataDirectory),
+      ...(await thisProcess()),
+    },
     awaits: gitOps === undefined ? 'nothing' : awaitsPush ? 'push' : 'apps',
     newPageLink: page.newLink,
     activity,

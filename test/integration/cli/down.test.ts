@@ -1,13 +1,13 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync } from 'node:fs';
-import { mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
+import { cp, mkdir, readdir, readFile, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
 import { endSquatters } from '../../../src/cli/compose/leftovers.ts';
-import { claimNetwork, readEndpoints, tryEndpoints } from '../../../src/cli/data-directory.ts';
+import { claimNetwork, directoryIdentity, readEndpoints, tryEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
 import { noteBackup } from '../../../src/cli/purge.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
@@ -87,6 +87,17 @@ it('never signals a stranger that has the pid of a cluster which is gone', async
   expect({ exitCode: stranger.exitCode, signal: stranger.signalCode }).toEqual({ exitCode: null, signal: null });
   await noteEndpoints(await thisProcess());
   await expect(readEndpoints(cluster.directory)).resolves.toMatchObject({ pid: process.pid });
+});
+
+it('leaves a running cluster alone in a copy of its directory', async () => {
+  const pid = stranger.pid ?? 0;
+  const directory = await directoryIdentity(cluster.directory);
+  await noteEndpoints({ pid, startTime: await startTimeOf(pid), bootId: await bootId(), directory });
+  const copy = await temporaryDirectory('copy');
+  await cp(cluster.directory, copy, { recursive: true });
+  await expect(ask(false, copy)).rejects.toMatchObject({ message: 'Midship is not running', why: expect.stringContaining('is a copy') });
+  expect(stranger.signalCode).toBeNull();
+  await expect(readEndpoints(cluster.directory)).resolves.toMatchObject({ pid });
 });
 
 it('stops the cluster that the file names, and waits for its end', async () => {
