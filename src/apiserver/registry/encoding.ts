@@ -72,7 +72,7 @@ const ownerText = (entry: ManagedFieldsEntry): string => sharedText(ownerTexts, 
  * The text of `value`, as the member `field` where that is given.
  *
  * Runs for several fields of each write, so the parameters are positional: an object for each call would be garbage. A value that differs
- * takes the place of the last one in its record: to make a new record the newest of the map took a tenth of the encoding.
+ * takes the place of the last one in its record. A new record, made the newest of the map, took a tenth of the encoding.
  */
 function sharedText(texts: Map<string, LastText>, name: string, value: unknown, field?: string): string {
   const last = texts.get(name);
