@@ -84,12 +84,38 @@ export async function rotateLogs({ client, clock, log, signal, openLogs }: LogRo
     await sleep(clock, logLookMs, signal);
     for (const [id, path] of openLogs()) {
       try {
-        if ((await stat(path)).size <= maxLogBytes) continue;
-        await rename(path, `${path}.1`);
-        await client.reopenContainerLog(id);
+        await rotateLog(path, () => client.reopenContainerLog(id));
       } catch (err) {
-        if ((err as NodeJS.ErrnoException).code !== 'ENOENT') log.warn({ err, container: id }, 'Could not rotate the log of a container');
+        log.warn({ err, container: id }, 'Could not rotate the log of a container');
       }
     }
+  }
+}
+
+/**
+ * One look at a log. The runtime writes to the file that was moved until it opens another one. When it cannot, the file comes back, so
+ * that readers and the next look find it.
+ */
+async function rotateLog(path: string, reopen: () => Promise<unknown>): Promise<void> {
+  const size = await sizeOf(path);
+  // Its agent ended after the move, or a person removed it: without another file the log would grow where no look sees it.
+  if (size === undefined) return void (await reopen());
+  if (size <= maxLogBytes) return;
+  const moved = `${path}.1`;
+  await rename(path, moved);
+  try {
+    await reopen();
+  } catch (err) {
+    if ((await sizeOf(path)) === undefined) await rename(moved, path);
+    throw err;
+  }
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    return (await stat(path)).size;
+  } catch (err) {
+    if ((err as NodeJS.ErrnoException).code === 'ENOENT') return undefined;
+    throw err;
   }
 }

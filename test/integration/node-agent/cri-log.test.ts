@@ -1,9 +1,13 @@
-import { appendFile, mkdtemp, rename, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdtemp, readdir, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
+import { createLog } from '../../../src/base/log.ts';
 import { type LogOptions, readLog } from '../../../src/node-agent/container-log.ts';
+import type { CriClient } from '../../../src/node-agent/containerd/cri-client.ts';
+import { rotateLogs } from '../../../src/node-agent/containerd/runtime-watch.ts';
+import { createManualClock } from '../../support/manual-clock.ts';
 
 let directory: string;
 let path: string;
@@ -82,5 +86,41 @@ describe('a log in the format of the Container Runtime Interface', () => {
     running = false;
     await reading;
     expect(text).toBe('one\ntwo\nafter\n');
+  });
+
+  it('is moved aside at 10 MiB, stays in its place while the runtime opens no other, and is opened again where it is missing', async () => {
+    const clock = createManualClock();
+    const abort = new AbortController();
+    let isAway = true;
+    let asked = 0;
+    const client = {
+      async reopenContainerLog() {
+        asked += 1;
+        if (isAway) throw new Error('the connection broke');
+        await writeFile(path, '', { flag: 'a' });
+        return {};
+      },
+    } as unknown as CriClient;
+    const log = createLog({ level: 'silent' });
+    const rotating = rotateLogs({ client, own: {}, clock, log, signal: abort.signal, openLogs: () => [['c', path]] });
+    /** Looks at the log once more, to the end of that look. */
+    const look = async (): Promise<string> => {
+      await expect.poll(() => clock.pending).toBe(1);
+      clock.advance(10_000);
+      await expect.poll(() => clock.pending).toBe(1);
+      const names = (await readdir(directory)).sort();
+      return (await Promise.all(names.map(async (name) => `${name} ${(await stat(join(directory, name))).size}`))).join(', ');
+    };
+    const size = 10 * 1024 * 1024 + 1;
+    await writeFile(path, Buffer.alloc(size - 1));
+    expect([await look(), asked]).toEqual([`0.log ${size - 1}`, 0]);
+    await appendFile(path, 'x');
+    expect([await look(), asked]).toEqual([`0.log ${size}`, 1]);
+    isAway = false;
+    expect([await look(), asked]).toEqual([`0.log 0, 0.log.1 ${size}`, 2]);
+    await rm(path);
+    expect([await look(), asked]).toEqual([`0.log 0, 0.log.1 ${size}`, 3]);
+    abort.abort();
+    await rotating.catch(() => undefined);
   });
 });
