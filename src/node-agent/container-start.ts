@@ -226,16 +226,17 @@ export function watchContainer(
       memory.probed = { containerId, ...probes.results };
       wake();
     },
-    onFailure: (type, message) => {
+    onFailure: (type, result, message) => {
       const name = `${type.charAt(0).toUpperCase()}${type.slice(1)}`;
+      const how = result === 'failure' ? 'failed' : 'errored and resulted in unknown state';
       context.recorder.record(pod, {
         type: 'Warning',
         reason: 'Unhealthy',
-        message: `${name} probe failed: ${message}`,
+        message: `${name} probe ${how}: ${message}`,
         fieldPath: fieldPathOf(pod, container.name),
       });
     },
-    onResult: (type, success) => context.metrics.probed(context.nodeName, type, success, pod, container.name),
+    onResult: (type, result) => context.metrics.probed(context.nodeName, type, result, pod, container.name),
   });
   memory.probed = { containerId, ...probes.results };
   onStarted(containerId, probes);

@@ -1,7 +1,7 @@
 import type { Pod } from '../api/core/v1/pod.ts';
 import { buckets, type Metrics } from '../base/metrics.ts';
 import { containerHeader, type NodeCounts, nodeCountLines } from './container-metrics.ts';
-import type { ProbeType } from './probes.ts';
+import type { ProbeResult, ProbeType } from './probes.ts';
 
 /** The `kubelet_*` and `prober_*` counters of the agents that share a metrics path. */
 export interface KubeletMetrics {
@@ -10,7 +10,7 @@ export interface KubeletMetrics {
   podStarted(durationMs: number): void;
   podWorked(operation: 'create' | 'sync' | 'terminate', durationMs: number): void;
   relisted(durationMs: number): void;
-  probed(node: string, type: ProbeType, success: boolean, pod: Pod, container: string): void;
+  probed(node: string, type: ProbeType, result: ProbeResult, pod: Pod, container: string): void;
   /** The pod is gone: its series end. */
   forgetPod(pod: Pod): void;
   /** Adds what is measured of a node at each scrape. Returns a function that takes it out again. */
@@ -74,7 +74,7 @@ export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
     help: 'Time to list what the runtime holds.',
     buckets: [...buckets.request],
   });
-  const probes = new Map<string, { readonly node: string; readonly counts: Map<string, { successful: number; failed: number }> }>();
+  const probes = new Map<string, { readonly node: string; readonly counts: Map<string, Record<ProbeResult, number>> }>();
   const nodes = new Set<MeasuredNode>();
   metrics.addCollector(function* () {
     yield* probeLines();
@@ -87,8 +87,9 @@ export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
     yield '# HELP prober_probe_total Probes of containers, by result.\n# TYPE prober_probe_total counter\n';
     for (const { node, counts } of probes.values()) {
       if (only !== undefined && node !== only) continue;
-      for (const [labels, { successful, failed }] of counts) {
-        yield `prober_probe_total{${labels},result="successful"} ${successful}\nprober_probe_total{${labels},result="failed"} ${failed}\n`;
+      for (const [labels, { success, failure, unknown }] of counts) {
+        yield `prober_probe_total{${labels},result="successful"} ${success}\nprober_probe_total{${labels},result="failed"} ${failure}\n`;
+        if (unknown > 0) yield `prober_probe_total{${labels},result="unknown"} ${unknown}\n`;
       }
     }
   }
@@ -125,14 +126,14 @@ export function createKubeletMetrics(metrics: Metrics): KubeletMetrics {
     podStarted: (durationMs) => podStart.observe(durationMs / 1_000),
     podWorked: (operation, durationMs) => work[operation].observe(durationMs / 1_000),
     relisted: (durationMs) => relist.observe(durationMs / 1_000),
-    probed(node, type, success, pod, container) {
+    probed(node, type, result, pod, container) {
       const { namespace = '', name, uid = '' } = pod.metadata;
-      const entry = probes.get(uid) ?? { node, counts: new Map<string, { successful: number; failed: number }>() };
+      const entry = probes.get(uid) ?? { node, counts: new Map<string, Record<ProbeResult, number>>() };
       probes.set(uid, entry);
       const labels = `probe_type="${type.charAt(0).toUpperCase()}${type.slice(1)}",namespace="${namespace}",pod="${name}",container="${container}"`;
       // Both from the start, or the first failure would be no increase.
-      const counts = entry.counts.get(labels) ?? { successful: 0, failed: 0 };
-      counts[success ? 'successful' : 'failed'] += 1;
+      const counts = entry.counts.get(labels) ?? { success: 0, failure: 0, unknown: 0 };
+      counts[result] += 1;
       entry.counts.set(labels, counts);
     },
     forgetPod: ({ metadata }) => void probes.delete(metadata.uid ?? ''),

@@ -7,9 +7,12 @@ import { isHttpSuccess, portOf, runHttpAction } from './http-action.ts';
 
 export type ProbeType = 'startup' | 'readiness' | 'liveness';
 
+/** `unknown`: the runtime could not ask the container, which says nothing about the program. */
+export type ProbeResult = 'success' | 'failure' | 'unknown';
+
 /** Result of one probe. `message` is for people: the output of a command, or the reason why there was no answer. */
 interface ProbeOutcome {
-  readonly success: boolean;
+  readonly result: ProbeResult;
   readonly message: string;
 }
 
@@ -24,39 +27,43 @@ interface ProbeRunOptions {
 
 const maxOutputBytes = 10 * 1024;
 
-/** Runs a probe once. Never throws: a probe that cannot be run has failed. */
-async function runProbe({ probe, container, containerId, podIP, runtime, clock }: ProbeRunOptions): Promise<ProbeOutcome> {
+/** Runs a probe once. Never throws. */
+async function runProbe(options: ProbeRunOptions): Promise<ProbeOutcome> {
+  const { probe, container, podIP, clock } = options;
   const timeoutMs = (probe.timeoutSeconds ?? 1) * 1_000;
+  if (probe.exec !== undefined) return runCommand(options, probe.exec.command ?? [], timeoutMs);
   try {
-    if (probe.exec !== undefined) {
-      const { exitCode, timedOut, stdout, stderr } = await runtime.exec(containerId, probe.exec.command ?? [], {
-        timeoutMs,
-        limitBytes: maxOutputBytes,
-      });
-      if (timedOut)
-        return {
-          success: false,
-          message: `command timed out: "${(probe.exec.command ?? []).join(' ')}" timed out after ${timeoutMs / 1_000}s`,
-        };
-      return { success: exitCode === 0, message: `${stdout}${stderr}` };
-    }
     if (probe.httpGet !== undefined) {
       const { status } = await runHttpAction({ action: probe.httpGet, container, podIP, timeoutMs, clock });
-      return { success: isHttpSuccess(status), message: `HTTP probe failed with statuscode: ${status}` };
+      return outcomeOf(isHttpSuccess(status), `HTTP probe failed with statuscode: ${status}`);
     }
     if (probe.tcpSocket !== undefined) {
       await tcpConnect(probe.tcpSocket.host ?? podIP, portOf(container, probe.tcpSocket.port), timeoutMs, clock);
-      return { success: true, message: '' };
+      return outcomeOf(true);
     }
     if (probe.grpc !== undefined) {
       await checkGrpcHealth({ host: podIP, port: probe.grpc.port, service: probe.grpc.service ?? '', timeoutMs, clock });
-      return { success: true, message: '' };
+      return outcomeOf(true);
     }
-    return { success: false, message: 'the probe has no handler' };
+    return outcomeOf(false, 'the probe has no handler');
   } catch (err) {
-    return { success: false, message: err instanceof Error ? err.message : String(err) };
+    return outcomeOf(false, messageOf(err));
   }
 }
+
+/** A program that cannot be started has failed, by its exit code. A runtime that is away must not cost a container its life. */
+async function runCommand({ containerId, runtime }: ProbeRunOptions, command: readonly string[], timeoutMs: number): Promise<ProbeOutcome> {
+  try {
+    const { exitCode, timedOut, stdout, stderr } = await runtime.exec(containerId, command, { timeoutMs, limitBytes: maxOutputBytes });
+    if (timedOut) return outcomeOf(false, `command timed out: "${command.join(' ')}" timed out after ${timeoutMs / 1_000}s`);
+    return outcomeOf(exitCode === 0, `${stdout}${stderr}`);
+  } catch (err) {
+    return { result: 'unknown', message: messageOf(err) };
+  }
+}
+
+const outcomeOf = (success: boolean, message = ''): ProbeOutcome => ({ result: success ? 'success' : 'failure', message });
+const messageOf = (err: unknown): string => (err instanceof Error ? err.message : String(err));
 
 function tcpConnect(host: string, port: number, timeoutMs: number, clock: Clock): Promise<void> {
   return new Promise((resolve, reject) => {
@@ -96,8 +103,8 @@ export interface ContainerProbesOptions {
   readonly runtime: ContainerRuntime;
   readonly clock: Clock;
   onChange(): void;
-  onFailure(type: ProbeType, message: string): void;
-  onResult(type: ProbeType, success: boolean): void;
+  onFailure(type: ProbeType, result: Exclude<ProbeResult, 'success'>, message: string): void;
+  onResult(type: ProbeType, result: ProbeResult): void;
 }
 
 const defaultPeriodSeconds = 10;
@@ -106,8 +113,8 @@ const firstRetryMs = 50;
 
 /**
  * Runs a container's probes as the kubelet does. The startup probe holds the others back, and thresholds count in a row. A container
- * without a probe passes it. In addition, startup and readiness are tried at growing intervals from 50 ms until the first period is over.
- * Failures of these tries are neither counted nor reported.
+ * without a probe passes it. An unknown result is reported and leaves the counts as they are. In addition, startup and readiness are
+ * tried at growing intervals from 50 ms until the first period is over. Failures of these tries are neither counted nor reported.
  */
 export function startProbes(options: ContainerProbesOptions): ContainerProbes {
   const { container, clock, startedAt } = options;
@@ -130,24 +137,30 @@ export function startProbes(options: ContainerProbesOptions): ContainerProbes {
       if (!stopped) timers.set(type, clock.after(delayMs, run));
     };
     const run = (): void => {
-      void runProbe({ probe, ...options }).then(({ success, message }) => {
+      void runProbe({ probe, ...options }).then(({ result, message }) => {
         if (stopped) return;
         const early =
-          !success && type !== 'liveness' && clock.monotonicMs() - begunAt < initialMs + periodMs && failures === 0 && successes === 0;
+          result !== 'success' &&
+          type !== 'liveness' &&
+          clock.monotonicMs() - begunAt < initialMs + periodMs &&
+          failures === 0 &&
+          successes === 0;
         if (early) {
           next(Math.max(1, Math.min(retryMs, initialMs + periodMs - (clock.monotonicMs() - begunAt))));
           retryMs *= 2;
           return;
         }
-        options.onResult(type, success);
-        if (success) {
+        options.onResult(type, result);
+        if (result === 'success') {
           successes += 1;
           failures = 0;
           if (successes >= (probe.successThreshold ?? 1)) passed(type);
+        } else if (result === 'unknown') {
+          options.onFailure(type, result, message);
         } else {
           failures += 1;
           successes = 0;
-          options.onFailure(type, message);
+          options.onFailure(type, result, message);
           if (failures >= (probe.failureThreshold ?? 3)) failed(type);
         }
         if (type === 'startup' && started) return;

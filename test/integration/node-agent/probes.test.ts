@@ -15,6 +15,8 @@ let probes: ContainerProbes;
 /** Status of the next answers, and exit code of the next commands. */
 let status: number;
 let exitCode: number;
+/** The error of a runtime that is asked for a command; undefined while it answers. */
+let away: string | undefined;
 /** `TYPE: MESSAGE` of each failure that is reported. */
 let failures: string[];
 let results: number;
@@ -23,6 +25,7 @@ beforeEach(async () => {
   clock = createManualClock();
   status = 200;
   exitCode = 0;
+  away = undefined;
   failures = [];
   results = 0;
   server = createServer((_, answer) => answer.writeHead(status).end());
@@ -37,12 +40,10 @@ afterEach(() => {
 });
 
 /** Commands end as the test says; a container of a runtime would need seconds for the same. */
-const exec: ContainerRuntime['exec'] = async () => ({
-  exitCode,
-  timedOut: false,
-  stdout: Buffer.from('looked'),
-  stderr: Buffer.alloc(0),
-});
+const exec: ContainerRuntime['exec'] = async () => {
+  if (away !== undefined) throw new Error(away);
+  return { exitCode, timedOut: false, stdout: Buffer.from('looked'), stderr: Buffer.alloc(0) };
+};
 
 function start(container: Partial<Container>): void {
   probes = startProbes({
@@ -54,7 +55,7 @@ function start(container: Partial<Container>): void {
     runtime: { exec } as ContainerRuntime,
     clock,
     onChange: () => undefined,
-    onFailure: (type, message) => failures.push(`${type}: ${message}`),
+    onFailure: (type, result, message) => failures.push(result === 'failure' ? `${type}: ${message}` : `${type}, ${result}: ${message}`),
     onResult: () => {
       results += 1;
     },
@@ -138,4 +139,21 @@ it('a startup probe holds the others back, and restarts a program that does not 
   await nextResult();
   expect(probes.results.unhealthy).toBe('startup');
   expect(failures.every((failure) => failure.startsWith('startup: '))).toBe(true);
+});
+
+it('a runtime that cannot be asked neither restarts a container nor makes it unready, and failures around that add up', async () => {
+  const handler = { ...every, failureThreshold: 2, exec: { command: ['true'] } };
+  start({ livenessProbe: handler, readinessProbe: handler });
+  await until(() => probes.results.ready || clock.advance(50) === undefined, { what: 'readiness' });
+  const count = async (wanted: number): Promise<void> => {
+    for (let end = results + wanted; results < end; ) await nextResult();
+  };
+  away = 'the connection broke';
+  await count(8);
+  expect(probes.results).toEqual({ started: true, ready: true, unhealthy: undefined });
+  expect(new Set(failures)).toEqual(new Set(['liveness, unknown: the connection broke', 'readiness, unknown: the connection broke']));
+  away = undefined;
+  exitCode = 1;
+  await count(6);
+  expect(probes.results).toEqual({ started: true, ready: false, unhealthy: 'liveness' });
 });

@@ -41,6 +41,8 @@ export function probeTests(world: ContainerWorld): void {
   it('are probed by commands, requests, connections and calls, and only those restart that fail', async () => {
     const { directory, spec } = await stateOf('probed');
     const often = { periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 1 };
+    /** A program takes a while to listen, and tries that fail meanwhile do not count. */
+    const slowly = { ...often, failureThreshold: 20 };
     const forever = 'while :; do sleep 0.1; done';
     await apply(
       pod('probed', {
@@ -55,20 +57,21 @@ export function probeTests(world: ContainerWorld): void {
             'request',
             'rm -f /state/request; mkdir -p /www && echo well > /www/health; httpd -p 8080 -h /www; until [ -e /state/request ]; do sleep 0.1; done; rm /www/health; sleep 1000',
             {
-              livenessProbe: { ...often, initialDelaySeconds: 1, httpGet: { port: 8080, path: '/health' } },
+              startupProbe: { ...slowly, httpGet: { port: 8080, path: '/health' } },
+              livenessProbe: { ...often, httpGet: { port: 8080, path: '/health' } },
             },
           ),
           sh(
             'connection',
             'rm -f /state/connection; nc -ll -p 8081 -e true & until [ -e /state/connection ]; do sleep 0.1; done; kill $!; sleep 1000',
             {
-              livenessProbe: { ...often, initialDelaySeconds: 1, tcpSocket: { port: 8081 } },
+              startupProbe: { ...slowly, tcpSocket: { port: 8081 } },
+              livenessProbe: { ...often, tcpSocket: { port: 8081 } },
             },
           ),
           {
             ...onMachine('call', healthServer, join(directory, 'call')),
-            // A Node program takes a while to listen, and the try that fails meanwhile does not count.
-            startupProbe: { ...often, failureThreshold: 20, grpc: { port: 9000 } },
+            startupProbe: { ...slowly, grpc: { port: 9000 } },
             livenessProbe: { ...often, grpc: { port: 9000 } },
           },
           sh('late', forever, {
