@@ -1,3 +1,4 @@
+import { type HostPort, hostPortsOf, sharesPort } from '../api/core/v1/host-ports.ts';
 import type { Pod } from '../api/core/v1/pod.ts';
 import type { PodStopReason } from '../lifecycle/pod-run.machine.ts';
 import type { AgentContext } from './agent-context.ts';
@@ -9,6 +10,12 @@ export interface PodEnd extends PodRejection {
   /** The node never took the pod. */
   readonly isRejection?: true;
 }
+
+/** For a pod that no scheduler has placed: bound by hand, or from a directory of this machine. In the words of the kubelet. */
+const portsTaken: PodRejection = {
+  reason: 'NodePorts',
+  message: "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports",
+};
 
 /** The decision of the node to end a pod permanently. */
 export class PodVerdict {
@@ -36,14 +43,14 @@ export class PodVerdict {
     return this.#graceSeconds;
   }
 
-  /** A pod that asks for more than this node gives fails at once. */
-  judge(pod: Pod): void {
+  /** A pod that asks for more than this node gives fails at once. @param taken  host ports of the other pods */
+  judge(pod: Pod, taken: () => readonly HostPort[]): void {
     if (this.#evicted !== undefined) return;
     const { shutdown, runtime, pressure } = this.#context;
     const rejection = shutdown.isUnderWay
       ? { reason: 'NodeShutdown', message: 'Pod was rejected as the node is shutting down.' }
       : runtime.hasContainers
-        ? (rejectionOf(pod) ?? pressure.refusalOf(pod))
+        ? (rejectionOf(pod) ?? (sharesPort(hostPortsOf(pod.spec), taken()) ? portsTaken : pressure.refusalOf(pod)))
         : undefined;
     if (rejection === undefined) return;
     this.#end({ ...rejection, message: `Pod was rejected: ${rejection.message}`, isRejection: true });

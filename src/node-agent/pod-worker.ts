@@ -1,4 +1,5 @@
 import { rm } from 'node:fs/promises';
+import { type HostPort, hostPortsOf } from '../api/core/v1/host-ports.ts';
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
 import { podResources, type ResourceAmounts } from '../api/core/v1/pod-resources.ts';
 import { within } from '../base/clock.ts';
@@ -27,6 +28,8 @@ import { StartFailures } from './start-failures.ts';
 export interface PodWorkerOptions {
   /** Requests of the other pods of the node. */
   readonly usedByOthers: () => ResourceAmounts;
+  /** Host ports of the other pods of the node. */
+  readonly portsOfOthers: () => readonly HostPort[];
   readonly context: AgentContext;
   readonly pod: Pod;
   /** Asks for a pass over this pod, now or after a delay. */
@@ -53,6 +56,7 @@ export class PodWorker {
   readonly #context: AgentContext;
   readonly #wake: (delayMs?: number) => void;
   readonly #onGone: () => void;
+  readonly #portsOfOthers: () => readonly HostPort[];
   readonly #containers: PodContainers;
   readonly #verdict: PodVerdict;
   readonly #resize: PodResize;
@@ -69,12 +73,15 @@ export class PodWorker {
   #detached = false;
   #passing: Promise<void> = Promise.resolve();
   #wasRunning: boolean;
+  #admitted: boolean;
 
-  constructor({ context, pod, wake, onGone, usedByOthers }: PodWorkerOptions) {
+  constructor({ context, pod, wake, onGone, usedByOthers, portsOfOthers }: PodWorkerOptions) {
     this.#context = context;
     this.#pod = pod;
     this.#wake = wake;
     this.#onGone = onGone;
+    this.#portsOfOthers = portsOfOthers;
+    this.#admitted = pod.status?.startTime !== undefined;
     this.uid = pod.metadata.uid ?? '';
     this.key = `${pod.metadata.namespace}/${pod.metadata.name}`;
     this.#firstSeenAt = context.clock.monotonicMs();
@@ -116,6 +123,12 @@ export class PodWorker {
   /** CPU and memory that the node keeps for it. */
   get requests(): ResourceAmounts {
     return this.#isOver ? new Map() : podResources(this.#given.spec, 'requests', { overhead: true });
+  }
+
+  /** Ports of the machine that the node keeps for it: from its admission until the scheduler gives them to another pod. */
+  get hostPorts(): readonly HostPort[] {
+    const hasNone = !this.#admitted || this.#isOver || this.#removed || /^(Succeeded|Failed)$/.test(this.#pod.status?.phase ?? '');
+    return hasNone ? [] : hostPortsOf(this.#pod.spec);
   }
 
   get state(): PodRunState {
@@ -219,7 +232,10 @@ export class PodWorker {
     if (this.#gone || this.#detached) return;
     const startedAt = performance.now();
     const isNew = this.#pod.status?.startTime === undefined;
-    if (isNew && !this.#deleted) this.#verdict.judge(this.#pod);
+    if (isNew && !this.#deleted) {
+      this.#verdict.judge(this.#pod, this.#portsOfOthers);
+      this.#admitted = !this.#verdict.isEvicted;
+    }
     if (isNew && this.#context.runtime.runsPrograms && !this.#deleted && !this.#verdict.isEvicted) {
       // Not awaited: users see that the node has the pod while its sandbox is made.
       await this.#observe();

@@ -22,10 +22,12 @@ export function createPodWorkers(context: AgentContext, queue: PodQueue): PodWor
   const workers = new Map<string, PodWorker>();
 
   function add(uid: string, pod: Pod): void {
+    const others = (): readonly PodWorker[] => [...workers.values()].filter((each) => each.uid !== uid);
     const worker = new PodWorker({
       context,
       pod,
-      usedByOthers: () => sumAmounts([...workers.values()].filter((each) => each.uid !== uid).map(({ requests }) => requests)),
+      usedByOthers: () => sumAmounts(others().map(({ requests }) => requests)),
+      portsOfOthers: () => others().flatMap(({ hostPorts }) => hostPorts),
       wake: (delayMs) => queue.wake(uid, delayMs),
       onGone: () => {
         workers.delete(uid);

@@ -1,7 +1,7 @@
+import { anyAddress, type HostPort } from '../api/core/v1/host-ports.ts';
 import type { Node, Taint } from '../api/core/v1/node.ts';
 import type { Clock } from '../base/clock.ts';
 import { deepEqual } from '../machinery/object.ts';
-import { anyAddress, type HostPort } from './host-ports.ts';
 import type { ClusterChange, ClusterView, Shift } from './plugin.ts';
 import type { PodRecord } from './pod-record.ts';
 import { allocatableOf } from './requests.ts';

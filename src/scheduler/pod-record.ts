@@ -1,3 +1,4 @@
+import { type HostPort, hostPortsOf } from '../api/core/v1/host-ports.ts';
 import type { Affinity, Container, Pod, PodSpec, Toleration } from '../api/core/v1/pod.ts';
 import { BoundedMap } from '../base/bounded-map.ts';
 import { compileNodeSelector, compileNodeTerm, type NodeMatcher, namedNodesOf } from '../lifecycle/node-selector.ts';
@@ -5,7 +6,6 @@ import { nodeNameOf } from '../lifecycle/pod-scheduling.facts.ts';
 import { controllerOf, type DeepReadonly, deepEqual, keyOf } from '../machinery/object.ts';
 import { compileLabelSelector, type LabelSelector, nothing } from '../machinery/selector.ts';
 import { type HeldRequests, heldRequestsOf } from './held-requests.ts';
-import { type HostPort, hostPortsOf } from './host-ports.ts';
 import { type PodRequests, requestsOf } from './requests.ts';
 
 /** The scheduler of pods that name none. */

@@ -1,6 +1,6 @@
+import { isSamePort } from '../api/core/v1/host-ports.ts';
 import { toleratesTaint } from '../lifecycle/tolerations.ts';
 import type { NodeRecord, SchedulerCache } from './cache.ts';
-import { isSamePort } from './host-ports.ts';
 import type { Rejection } from './plugin.ts';
 import type { PodRecord } from './pod-record.ts';
 import type { Profile } from './profile.ts';

@@ -1,4 +1,4 @@
-import { sharesPort } from '../host-ports.ts';
+import { sharesPort } from '../../api/core/v1/host-ports.ts';
 import type { PluginFactory, Rejection } from '../plugin.ts';
 
 const taken: Rejection = { reasons: ["node(s) didn't have free ports for the requested pod ports"], resolvable: true };

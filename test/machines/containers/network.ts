@@ -13,7 +13,7 @@ import type { ContainerWorld } from './world.ts';
 
 /** Pods, as their clients see them: addresses, Services, names, streams and ports of the machine. */
 export function networkTests(world: ContainerWorld): void {
-  const { kubectl, apply } = world;
+  const { kubectl, apply, fieldOf, eventsOf } = world;
 
   it('run on a node that names the runtime, with addresses of their own', async () => {
     expect(await kubectl('get', 'nodes', '-o', 'jsonpath={.items[*].status.nodeInfo.containerRuntimeVersion}')).toMatch(/^containerd:\/\//);
@@ -105,25 +105,27 @@ export function networkTests(world: ContainerWorld): void {
     });
   });
 
-  it('open ports of the machine', async () => {
+  it('open ports of the machine, each for one pod', async () => {
     // Rules of the kernel take this port on every address of the machine: no other test uses it.
     const port = 28_000 + (process.pid % 1_000);
-    await apply({
+    const serving = (name: string, spec: object = {}, protocol = 'TCP') => ({
       apiVersion: 'v1',
       kind: 'Pod',
-      metadata: { name: 'host-port' },
+      metadata: { name },
       spec: {
+        ...spec,
         terminationGracePeriodSeconds: 0,
         containers: [
           {
             name: 'main',
             image: busyboxImage,
             command: ['sh', '-c', 'mkdir /www; echo -n by a port > /www/index.html; httpd -f -p 8080 -h /www'],
-            ports: [{ containerPort: 8080, hostPort: port }],
+            ports: [{ containerPort: 8080, hostPort: port, protocol }],
           },
         ],
       },
     });
+    await apply(serving('host-port'));
     await kubectl('wait', 'pod/host-port', '--for=condition=Ready', '--timeout=30s');
     const node = await kubectl('get', 'node', 'node-a', '-o', 'jsonpath={.status.addresses[?(@.type=="InternalIP")].address}');
     await until(
@@ -136,7 +138,15 @@ export function networkTests(world: ContainerWorld): void {
         what: 'an answer at the port of the machine',
       },
     );
-    await kubectl('delete', 'pod', 'host-port', '--wait=false');
+    // No scheduler looks at a pod that names its node.
+    await apply(serving('same-port', { nodeName: 'node-a' }), serving('other-protocol', { nodeName: 'node-a' }, 'UDP'));
+    await until(async () => (await fieldOf('same-port', '.status.phase')) !== 'Pending', { what: 'the answer of the node' });
+    const why = "Predicate NodePorts failed: node(s) didn't have free ports for the requested pod ports";
+    const refused = { phase: 'Failed', reason: 'NodePorts', message: `Pod was rejected: ${why}` };
+    expect(JSON.parse(await fieldOf('same-port', '.status'))).toMatchObject(refused);
+    expect(await eventsOf('same-port')).toContain(`NodePorts: ${why}`);
+    await kubectl('wait', 'pod/other-protocol', '--for=condition=Ready', '--timeout=30s');
+    await kubectl('delete', 'pod', 'host-port', 'same-port', 'other-protocol', '--wait=false');
   });
 }
 

@@ -1,4 +1,4 @@
-import type { Container, PodSpec } from '../api/core/v1/pod.ts';
+import type { Container, PodSpec } from './pod.ts';
 
 export interface HostPort {
   readonly protocol: string;
