@@ -54,7 +54,7 @@ export async function writeHooks(directory: string): Promise<void> {
 
 /** A push that may move its refs. Pushes of one repository move theirs one after the other. */
 export interface Commitment {
-  /** One line; the push is refused. */
+  /** The reason why the push is refused, in one line. Absent: it is taken. */
   readonly refusal?: string;
   /** The push has moved its refs, or has failed. */
   end(): Promise<void>;

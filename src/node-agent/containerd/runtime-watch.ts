@@ -93,8 +93,8 @@ export async function rotateLogs({ client, clock, log, signal, openLogs }: LogRo
 }
 
 /**
- * One look at a log. The runtime writes to the file that was moved until it opens another one. When it cannot, the file comes back, so
- * that readers and the next look find it.
+ * Moves a log aside when it is too long. The runtime writes to the moved file until it opens another one. When it cannot, the file comes
+ * back, so that readers and the next look find it.
  */
 async function rotateLog(path: string, reopen: () => Promise<unknown>): Promise<void> {
   const size = await sizeOf(path);

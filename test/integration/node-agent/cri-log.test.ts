@@ -88,7 +88,7 @@ describe('a log in the format of the Container Runtime Interface', () => {
     expect(text).toBe('one\ntwo\nafter\n');
   });
 
-  it('is moved aside at 10 MiB, stays in its place while the runtime opens no other, and is opened again where it is missing', async () => {
+  it('is moved at 10 MiB, comes back when the runtime opens no other file, and is opened again when it is missing', async () => {
     const clock = createManualClock();
     const abort = new AbortController();
     let isAway = true;

@@ -257,7 +257,7 @@ describe('device claims', () => {
     expect(refusals).toBe(2);
   });
 
-  it('are not given to another pod while a write without an answer may still allocate them', async () => {
+  it('stay with a pod until the outcome of its unanswered write is known', async () => {
     let late: (() => Promise<unknown>) | undefined;
     await start(1, {
       through: (client) => ({
