@@ -102,10 +102,13 @@ export function watchCluster(options: ClusterWatchOptions): () => void {
   /** The API says which node the pod made room on; also who came before a restart of the scheduler. */
   function noteNomination(record: PodRecord, before: Pod | undefined): void {
     const { nominatedNodeName = '' } = record.pod.status ?? {};
+    const { nominatedNodeName: last = '' } = before?.status ?? {};
     const known = nominator.nodeOf(record.key);
-    if (nominatedNodeName !== '') nominator.nominate(record, nominatedNodeName);
-    // Absent both times, it may just not be written yet.
-    else if ((before?.status?.nominatedNodeName ?? '') !== '') nominator.clear(record.key);
+    // Unchanged, it says nothing: a newer decision may be on its way to the API.
+    if (nominatedNodeName !== '' && (before === undefined || isGated(before) || nominatedNodeName !== last))
+      nominator.nominate(record, nominatedNodeName);
+    // So does the end of an older nomination.
+    else if (nominatedNodeName === '' && last !== '' && last === known) nominator.clear(record.key);
     else if (known !== undefined) nominator.nominate(record, known);
   }
 

@@ -18,8 +18,6 @@ const maxUnderWay = 16;
 export interface Evictor {
   /** Begins to delete the victims. `onEnded` says when the last deletion was asked for, or that one failed. */
   evict(pod: QueuedPod, victims: Victims): void;
-  /** Takes the node away from pods that were nominated for it. */
-  clearNomination(record: PodRecord): void;
   /** Resolves when nothing is under way; what waits is given up. */
   stop(): Promise<void>;
 }
@@ -99,18 +97,8 @@ export function createEvictor({ client, clock, log, recorder, podOf, onEnded }: 
     });
   }
 
-  async function clear({ key, uid }: PodRecord): Promise<void> {
-    try {
-      const body = { metadata: { uid }, status: { nominatedNodeName: null } };
-      await client.patch(pods, refOf(key), { type: 'strategic', body }, { subresource: 'status' });
-    } catch (err) {
-      if (!isNotFound(err)) log.warn({ pod: key, err }, 'Could not clear nominated node of pod');
-    }
-  }
-
   return {
     evict: (pod, victims) => run(() => evictAll(pod, victims)),
-    clearNomination: (record) => run(() => clear(record)),
     async stop() {
       waiting = [];
       await Promise.all(underWay);

@@ -107,7 +107,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
       pod.isPreempting = true;
       for (const other of nominator.after(record, victims.node.name)) {
         nominator.clear(other.key);
-        evictor.clearNomination(other);
+        conditions.clearNomination(podInformer.getByKey(other.key) ?? other.pod);
         // It waits for victims whose room goes to this one: another node may do.
         const displaced = queue.get(other.key);
         if (displaced !== undefined) retryAfterChange(displaced);
@@ -207,8 +207,7 @@ export function createScheduler(options: SchedulerOptions): Scheduler {
   function report({ record, failure }: QueuedPod, reason: string): void {
     const current = podInformer.getByKey(record.key) ?? record.pod;
     const nominated = nominator.nodeOf(record.key);
-    const isKnown = (current.status?.nominatedNodeName ?? '') === (nominated ?? '');
-    conditions.write(current, { reason, message: failure, nominatedNodeName: isKnown ? undefined : (nominated ?? null) });
+    conditions.write(current, { reason, message: failure, nominatedNodeName: nominated });
     options.recorder.record(current, { type: 'Warning', reason: 'FailedScheduling', message: failure });
   }
 

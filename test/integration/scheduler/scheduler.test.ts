@@ -7,6 +7,7 @@ import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { priorityClasses } from '../../../src/api/scheduling/v1/priority-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
 import type { Client } from '../../../src/client/client.ts';
+import { StatusError } from '../../../src/machinery/status-error.ts';
 import { parseSchedulerConfiguration } from '../../../src/scheduler/configuration/configuration.ts';
 import { createScheduler, type Scheduler } from '../../../src/scheduler/scheduler.ts';
 import { nodeOf, ownedBy, podOf } from '../../support/cluster-objects.ts';
@@ -72,6 +73,22 @@ const eventOf = ({ client }: ControlPlane, reason: string, about: string) =>
     async () => (await client.list(events, { namespace })).items.find((one) => one.reason === reason && one.involvedObject.name === about),
     { what: `event ${reason} of ${about}`, intervalMs: 5 },
   );
+
+/** A node, and a bound claim of the mode ReadWriteOncePod; gives the volumes of a pod that uses it. */
+async function createExclusiveClaim(cluster: ControlPlane): Promise<NonNullable<Pod['spec']['volumes']>> {
+  const { client } = cluster;
+  await addNode(cluster, 'n1');
+  const spec = { accessModes: ['ReadWriteOncePod'], storageClassName: '' } as const;
+  const volume = { ...spec, capacity: { storage: '1Gi' }, hostPath: { path: '/data' }, claimRef: { namespace, name: 'data' } };
+  await client.create(persistentVolumes, { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: 'v' }, spec: volume });
+  await client.create(persistentVolumeClaims, {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: { name: 'data', namespace, annotations: { 'pv.kubernetes.io/bind-completed': 'yes' } },
+    spec: { ...spec, volumeName: 'v', resources: { requests: { storage: '1Gi' } } },
+  });
+  return [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }];
+}
 
 describe('scheduler', () => {
   it('binds a pod and says so', async () => {
@@ -216,8 +233,31 @@ describe('scheduler', () => {
     expect(await cluster.metrics.text()).toContain('scheduler_preemption_attempts_total 1');
   });
 
-  it('makes room elsewhere for a pod whose nomination a more important one takes', async () => {
-    const cluster = await start();
+  it('makes room elsewhere for a pod whose nomination a more important one takes, however late that is written', async () => {
+    let cleared = (): void => undefined;
+    const isCleared = new Promise<void>((resolve) => {
+      cleared = resolve;
+    });
+    let nominatedAgain = (): void => undefined;
+    const isNominatedAgain = new Promise<void>((resolve) => {
+      nominatedAgain = resolve;
+    });
+    const cluster = await start(undefined, (client) => ({
+      ...client,
+      async patch(resource, ref, patch, options) {
+        const { status } = patch.body as { readonly status?: Pod['status'] };
+        const isClearing = ref.name === 'medium' && (status?.nominatedNodeName as unknown) === null;
+        // The next nomination does not overtake it, or would be lost.
+        if (isClearing) await Promise.race([isNominatedAgain, new Promise((resolve) => setTimeout(resolve, 50))]);
+        const answer = await client.patch(resource, ref, patch, options);
+        if (isClearing) cleared();
+        else if (ref.name === 'medium' && status?.nominatedNodeName !== undefined) {
+          if (nominations.push(status.nominatedNodeName) === 2) nominatedAgain();
+        }
+        return answer;
+      },
+    }));
+    const nominations: string[] = [];
     const { client } = cluster;
     for (const [name, value] of Object.entries({ medium: 100, high: 1_000 })) {
       await client.create(priorityClasses, { apiVersion: 'scheduling.k8s.io/v1', kind: 'PriorityClass', metadata: { name }, value });
@@ -242,6 +282,8 @@ describe('scheduler', () => {
     // Its victim there has not ended yet.
     const second = await nominated('medium', (node) => node !== first);
     expect((await get(cluster, `low-${second}`)).metadata.deletionTimestamp).toBeDefined();
+    await isCleared;
+    expect((await get(cluster, 'medium')).status?.nominatedNodeName).toBe(second);
   });
 
   it('preempts again after the API refused to delete a victim', async () => {
@@ -352,17 +394,7 @@ describe('scheduler', () => {
       'apiVersion: kubescheduler.config.k8s.io/v1\nkind: KubeSchedulerConfiguration\nprofiles: [{schedulerName: a}, {schedulerName: b}]',
     );
     const { client } = cluster;
-    await addNode(cluster, 'n1');
-    const spec = { accessModes: ['ReadWriteOncePod'], storageClassName: '' } as const;
-    const volume = { ...spec, capacity: { storage: '1Gi' }, hostPath: { path: '/data' }, claimRef: { namespace, name: 'data' } };
-    await client.create(persistentVolumes, { apiVersion: 'v1', kind: 'PersistentVolume', metadata: { name: 'v' }, spec: volume });
-    await client.create(persistentVolumeClaims, {
-      apiVersion: 'v1',
-      kind: 'PersistentVolumeClaim',
-      metadata: { name: 'data', namespace, annotations: { 'pv.kubernetes.io/bind-completed': 'yes' } },
-      spec: { ...spec, volumeName: 'v', resources: { requests: { storage: '1Gi' } } },
-    });
-    const volumes = [{ name: 'data', persistentVolumeClaim: { claimName: 'data' } }];
+    const volumes = await createExclusiveClaim(cluster);
     await Promise.all(['a', 'b'].map((schedulerName) => client.create(pods, newPod(schedulerName, { schedulerName, volumes }))));
     const isSettled = async () => {
       const both = await Promise.all(['a', 'b'].map((name) => get(cluster, name)));
@@ -373,6 +405,42 @@ describe('scheduler', () => {
     const both = await until(isSettled, { what: 'both pods to be tried', intervalMs: 5 });
     expect(both.filter(({ spec: { nodeName } }) => nodeName === 'n1')).toHaveLength(1);
   });
+
+  it.each(['succeeds', 'fails'])(
+    'gives that claim to one of two pods of a profile, though the binding of the first is slow and %s',
+    async (end) => {
+      let answer = (): void => undefined;
+      const held = new Promise<void>((resolve) => {
+        answer = resolve;
+      });
+      const bindings: string[] = [];
+      const cluster = await start(undefined, (client) => ({
+        ...client,
+        async createSubresource(...args) {
+          if (bindings.push(args[1].name) === 1) {
+            await held;
+            if (end === 'fails') throw new StatusError({ code: 503, reason: 'ServiceUnavailable', message: 'later' });
+          }
+          return client.createSubresource(...args);
+        },
+      }));
+      const volumes = await createExclusiveClaim(cluster);
+      await Promise.all(['a', 'b'].map((name) => cluster.client.create(pods, newPod(name, { volumes }))));
+      const [first = ''] = await until(() => bindings.length === 1 && bindings, { what: 'the first binding', intervalMs: 2 });
+      const second = first === 'a' ? 'b' : 'a';
+      expect((await unscheduled(cluster, second)).message).toContain('1 node has pod using PersistentVolumeClaim with the same name');
+      answer();
+      const isBound = async () =>
+        (await Promise.all(['a', 'b'].map((name) => get(cluster, name)))).filter(({ spec }) => spec.nodeName === 'n1');
+      const [winner] = await until(async () => (await isBound()).length > 0 && isBound(), { what: 'a pod to be bound', intervalMs: 5 });
+      const loser = winner?.metadata.name === 'a' ? 'b' : 'a';
+      if (end === 'succeeds') expect(winner?.metadata.name).toBe(first);
+      await unscheduled(cluster, loser);
+      expect(await isBound()).toHaveLength(1);
+      await cluster.client.delete(pods, { namespace, name: winner?.metadata.name ?? '' }, { gracePeriodSeconds: 0 });
+      expect(await bound(cluster, loser)).toBe('n1');
+    },
+  );
 
   it('schedules the pods of each profile by its own plugins', async () => {
     const cluster = await start(`apiVersion: kubescheduler.config.k8s.io/v1
