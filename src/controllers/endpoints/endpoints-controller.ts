@@ -4,7 +4,8 @@ import { endpointSlices } from '../../api/discovery/v1/endpoint-slice.ts';
 import { annotations, labels } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
 import type { New } from '../../client/client.ts';
-import { deepEqual, keyOf } from '../../machinery/object.ts';
+import { tryGet } from '../../client/try-get.ts';
+import { deepEqual, keyOf, refOf } from '../../machinery/object.ts';
 import { isAlreadyExists, isConflict, isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
@@ -58,7 +59,8 @@ export function createEndpointsController(dependencies: ControllerDependencies):
     const current = endpointsInformer.getByKey(key);
     if (service === undefined) {
       pace.forget(key);
-      if (current !== undefined) await remove(current, signal);
+      // The cache may not show yet that the Service was made again, and these may be kept by hand for it.
+      if (current !== undefined && (await tryGet(client, services, refOf(key))) === undefined) await remove(current, signal);
       return;
     }
     if (service.metadata.deletionTimestamp !== undefined || selectorOfService(service) === undefined) return;

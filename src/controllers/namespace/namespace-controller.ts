@@ -3,6 +3,7 @@ import { pods } from '../../api/core/v1/pod.ts';
 import { finalizers } from '../../api/well-known.ts';
 import { timestampOf } from '../../base/clock.ts';
 import { type DiscoveredResource, inPreferredVersion } from '../../client/client.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
@@ -58,9 +59,10 @@ export function createNamespaceController(dependencies: ControllerDependencies):
   return controller;
 
   async function reconcile(name: string, { signal }: ReconcileContext): Promise<Result | undefined> {
-    const namespace = namespaceInformer.get({ name });
-    if (namespace?.metadata.deletionTimestamp === undefined) return undefined;
-    if (!(namespace.spec?.finalizers ?? []).includes(finalizers.kubernetes)) return undefined;
+    if (!isToBeEmptied(namespaceInformer.get({ name }))) return undefined;
+    // The cache may still show a namespace that is gone, whose name another one has by now. That one keeps its content.
+    const namespace = await tryGet(client, namespaces, { name });
+    if (!isToBeEmptied(namespace)) return undefined;
     if (!waits.has(name)) waits.set(name, minWaitMs);
 
     let resources: readonly DiscoveredResource[];
@@ -121,7 +123,9 @@ export function createNamespaceController(dependencies: ControllerDependencies):
   async function emptyResource(namespace: string, resource: DiscoveredResource, signal: AbortSignal) {
     const before = await client.list(resource, { namespace, limit: listLimit, signal });
     if (before.items.length === 0) return before.items;
-    if (before.items.some(({ metadata }) => metadata.deletionTimestamp === undefined)) {
+    // Objects beyond this page may not be deleted yet, though all on it wait for their finalizers.
+    const isCut = (before.metadata.continue ?? '') !== '';
+    if (isCut || before.items.some(({ metadata }) => metadata.deletionTimestamp === undefined)) {
       if (resource.verbs.includes('deletecollection')) {
         await client.deleteCollection(resource, { namespace, propagationPolicy: 'Background', signal });
       } else {
@@ -158,6 +162,9 @@ export function createNamespaceController(dependencies: ControllerDependencies):
     }
   }
 }
+
+const isToBeEmptied = (namespace: Namespace | undefined): namespace is Namespace =>
+  namespace?.metadata.deletionTimestamp !== undefined && namespace.spec?.finalizers?.includes(finalizers.kubernetes) === true;
 
 type NewCondition = Omit<NamespaceCondition, 'lastTransitionTime'>;
 
