@@ -19,6 +19,11 @@ export interface Expectations {
   /** `count` creations failed or were not sent. */
   creationsFailed(owner: string, count: number): void;
   satisfied(owner: string): boolean;
+  /**
+   * Milliseconds until what is not met is given up; undefined when all is met. The owner has to be looked at then: an object that came and
+   * went while a watch was broken is in no notification.
+   */
+  waitMs(owner: string): number | undefined;
   forget(owner: string): void;
 }
 
@@ -44,6 +49,13 @@ export function createExpectations(clock: Clock): Expectations {
     return expected;
   };
 
+  function waitMs(owner: string): number | undefined {
+    const expected = byOwner.get(owner);
+    if (expected === undefined || (expected.creations === 0 && expected.deletions.size === 0)) return undefined;
+    const leftMs = expected.at + expiryMs - clock.monotonicMs();
+    return leftMs < 0 ? undefined : leftMs + 1;
+  }
+
   return {
     expectCreations(owner, count) {
       expectedOf(owner).creations += count;
@@ -64,14 +76,11 @@ export function createExpectations(clock: Clock): Expectations {
       if (expected !== undefined) expected.creations = Math.max(0, expected.creations - count);
     },
     satisfied(owner) {
-      const expected = byOwner.get(owner);
-      if (expected === undefined) return true;
-      if (expected.creations > 0 || expected.deletions.size > 0) {
-        if (clock.monotonicMs() - expected.at <= expiryMs) return false;
-      }
+      if (waitMs(owner) !== undefined) return false;
       byOwner.delete(owner);
       return true;
     },
+    waitMs,
     forget(owner) {
       byOwner.delete(owner);
     },

@@ -123,7 +123,8 @@ export function createDaemonSetController(dependencies: ControllerDependencies):
     const final = failure !== undefined || deepEqual(snapshot.value, { Live: 'Available' });
     const statusAfterMs = await writePacedStatus({ client, pace, resource: daemonSets, before: set, after, final, signal });
     if (failure !== undefined) throw failure;
-    return soonest(statusAfterMs, plan.failedAfterMs, untilPodAvailable(view.pods, set.spec.minReadySeconds ?? 0, view.now));
+    const availableAfterMs = untilPodAvailable(view.pods, set.spec.minReadySeconds ?? 0, view.now);
+    return soonest(statusAfterMs, plan.failedAfterMs, availableAfterMs, expectations.waitMs(set.metadata.uid ?? ''));
   }
 
   async function claimPods(set: DaemonSet, signal: AbortSignal): Promise<void> {

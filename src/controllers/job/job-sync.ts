@@ -13,6 +13,7 @@ import type { Expectations } from '../../reconcile/expectations.ts';
 import type { StatusPace } from '../../reconcile/status-pace.ts';
 import { deletionOrder } from '../deletion-order.ts';
 import { isPodActive } from '../pod-conditions.ts';
+import { soonest } from '../workload.ts';
 import type { JobMetrics, SyncAction } from './job-metrics.ts';
 import type { JobPods } from './job-pods.ts';
 import { type Account, accountPods } from './pod-accounting.ts';
@@ -68,7 +69,7 @@ export function createJobSync(options: JobSyncOptions): (pass: JobPass) => Promi
     const isFinal = snapshot.value === 'Complete' || snapshot.value === 'Failed';
     await jobPods.untrack(isFinal ? owned.filter(isTracked) : account.settled, signal);
     if (pass.failure !== undefined) throw pass.failure;
-    return nextLook(after, world);
+    return soonest(untilNextLook(after, world), expectations.waitMs(job.metadata.uid ?? ''));
   };
 
   function effectsOf(pass: JobPass, account: Account, world: JobWorld): Effects<typeof jobMachine> {
@@ -132,12 +133,12 @@ export function createJobSync(options: JobSyncOptions): (pass: JobPass) => Promi
   }
 }
 
-/** When time alone changes something: a back-off ends, or a deadline passes. */
-function nextLook(job: Job, world: JobWorld): Result | undefined {
+/** Milliseconds until time alone changes something: a back-off ends, or a deadline passes. */
+function untilNextLook(job: Job, world: JobWorld): number | undefined {
   if (isOver(job) || stateOf(job) === 'Suspended') return undefined;
   const waits: number[] = [];
   if (world.retryMs > 0 && missingPods(job, world) > 0) waits.push(world.retryMs);
   const deadline = deadlineOf(job);
   if (deadline !== undefined) waits.push(Math.max(1, deadline - world.now));
-  return waits.length === 0 ? undefined : { requeueAfterMs: Math.min(...waits) };
+  return waits.length === 0 ? undefined : Math.min(...waits);
 }

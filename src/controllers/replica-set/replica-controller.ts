@@ -103,7 +103,7 @@ export function createReplicaController<T extends Replicated>(
     const statusAfterMs = await writePacedStatus({ client, pace, resource, before: owner, after: { ...owner, status }, final, signal });
     // The condition says so already; the error brings the back-off.
     if (failure !== undefined) throw failure;
-    return soonest(statusAfterMs, msUntilAvailable(owner, counts));
+    return soonest(statusAfterMs, msUntilAvailable(owner, counts), expectations.waitMs(owner.metadata.uid ?? ''));
   }
 
   /** Looks at single pods only when the counter or an orphan says that there is something to claim. */

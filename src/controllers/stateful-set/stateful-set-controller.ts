@@ -116,7 +116,7 @@ export function createStatefulSetController(dependencies: ControllerDependencies
     const after = { ...set, status };
     const statusAfterMs = await writePacedStatus({ client, pace, resource: statefulSets, before: set, after, final, signal });
     if (failure !== undefined && !isNamespaceTerminating(failure)) throw failure;
-    return soonest(statusAfterMs, msUntilAvailable(view));
+    return soonest(statusAfterMs, msUntilAvailable(view), expectations.waitMs(set.metadata.uid ?? ''));
   }
 
   async function claimPods(set: StatefulSet, signal: AbortSignal): Promise<void> {

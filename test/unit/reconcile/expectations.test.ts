@@ -30,10 +30,13 @@ describe('expectations', () => {
     const clock = createManualClock();
     const expectations = createExpectations(clock);
     expectations.expectCreations('rs', 1);
+    expect(expectations.waitMs('rs')).toBe(5 * 60_000 + 1);
     clock.advance(5 * 60_000);
     expect(expectations.satisfied('rs')).toBe(false);
+    expect(expectations.waitMs('rs')).toBe(1);
     clock.advance(1);
     expect(expectations.satisfied('rs')).toBe(true);
+    expect(expectations.waitMs('rs')).toBeUndefined();
   });
 
   it('are independent between owners', () => {
