@@ -44,7 +44,21 @@ export function createLocalPathClaimController(dependencies: ControllerDependenc
     const key = after === undefined || !isLocalPathVolume(after) ? undefined : claimKeyOf(after);
     if (key !== undefined) controller.enqueue(key);
   });
+  // A claim that got no volume waits for what it lacked.
+  nodeInformer.addHandler(({ before, after }) => {
+    if (after === undefined || storageDirectoryOf(after) === (before === undefined ? undefined : storageDirectoryOf(before))) return;
+    enqueueWaiting(({ metadata }) => metadata.annotations?.[volumeAnnotations.selectedNode] === after.metadata.name);
+  });
+  classes.addHandler(({ after }) => {
+    if (after?.provisioner === localPathProvisioner) enqueueWaiting((claim) => storageClassNameOf(claim) === after.metadata.name);
+  });
   return controller;
+
+  function enqueueWaiting(concerns: (claim: PersistentVolumeClaim) => boolean): void {
+    for (const claim of claims.list()) {
+      if (isAsked(claim) && (claim.spec.volumeName ?? '') === '' && concerns(claim)) controller.enqueue(keyOf(claim));
+    }
+  }
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
     const claim = claims.getByKey(key);
@@ -149,9 +163,11 @@ export function createLocalPathVolumeController(dependencies: ControllerDependen
     }
   }
 
-  async function deleteVolume({ metadata: { name, uid } }: PersistentVolume, signal: AbortSignal): Promise<void> {
+  /** Deletes it as the cache shows it: a person may have kept it meanwhile, or given it to another claim. */
+  async function deleteVolume({ metadata: { name, uid, resourceVersion } }: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const preconditions = { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
     try {
-      await client.delete(persistentVolumes, { name }, { ...(uid === undefined ? {} : { preconditions: { uid } }), signal });
+      await client.delete(persistentVolumes, { name }, { preconditions, signal });
       log.info({ persistentVolume: name }, 'Deleted released volume');
     } catch (err) {
       if (!isNotFound(err)) throw err;

@@ -253,6 +253,30 @@ describe('[sig-storage] the class local-path', () => {
     await plane.client.delete(pods, { namespace, name: 'many' }, { gracePeriodSeconds: 0 });
   });
 
+  it('should make the volume when the agent of its node says where, or its class is there again', async () => {
+    await plane.client.create(nodes, nodeOf('n4', { labels: { 'kubernetes.io/hostname': 'n4' } }));
+    await createClass('again', {});
+    await createClaim('where');
+    await createClaim('again', { storageClassName: 'again' });
+    const body = { metadata: { annotations: { 'volume.kubernetes.io/selected-node': 'n4' } } };
+    for (const name of ['where', 'again']) {
+      await plane.client.patch(persistentVolumeClaims, { namespace, name }, { type: 'merge', body });
+      expect(await eventOf(name, 'ProvisioningFailed')).toContain('node n4 has no agent that makes directories');
+    }
+    const isBound = (name: string) => until(async () => (await claim(name)).status?.phase === 'Bound', { what: `${name} to be bound` });
+    await plane.client.delete(storageClasses, { name: 'again' });
+    await until(() => plane.informers.get(storageClasses).getByKey('again') === undefined, { what: 'the class to go' });
+    await plane.client.patch(
+      nodes,
+      { name: 'n4' },
+      { type: 'merge', body: { metadata: { annotations: { 'midship.dev/storage-directory': '/data/n4/storage' } } } },
+    );
+    await isBound('where');
+    await createClass('again', {});
+    await isBound('again');
+    await plane.client.delete(nodes, { name: 'n4' });
+  });
+
   it('should make a local volume when the claim asks for it', async () => {
     await plane.client.create(persistentVolumeClaims, {
       apiVersion: 'v1',
