@@ -61,8 +61,8 @@ export interface ClaimOptions<T extends KubeObject> {
 }
 
 /**
- * Adopts orphans that match the selector and releases owned objects that no longer do. Gives true when something was asked for: the
- * cache will show it, and the next pass goes on from there.
+ * Adopts orphans that match the selector and releases owned objects that no longer do. Gives true when something was written: the
+ * cache will show it, and the next pass goes on from there. A pass that went on would not count what it has adopted.
  *
  * Before adopting, the owner is read from the server: a cache that has not seen its deletion must not adopt for the dead.
  */
@@ -79,25 +79,29 @@ export async function claim<T extends KubeObject>(options: ClaimOptions<T>): Pro
     (owned) => owned.metadata.deletionTimestamp === undefined && !selector.matches(owned.metadata.labels),
   );
   if (adopt.length === 0 && release.length === 0) return false;
+  let hasWritten = false;
   if (adopt.length > 0) {
     const live = await client.get(options.ownerResource, { namespace: owner.metadata.namespace, name: owner.metadata.name }, { signal });
     if (live.metadata.uid !== owner.metadata.uid) throw new Error(`${keyOf(owner)} was replaced while it adopted`);
     if (live.metadata.deletionTimestamp !== undefined) return false;
     const reference = controllerReference(options.ownerResource, owner);
-    for (const orphan of adopt) await patchOwners(options, orphan, [...(orphan.metadata.ownerReferences ?? []), reference]);
+    for (const orphan of adopt) {
+      if (await patchOwners(options, orphan, [...(orphan.metadata.ownerReferences ?? []), reference])) hasWritten = true;
+    }
   }
   for (const owned of release) {
     const others = (owned.metadata.ownerReferences ?? []).filter(({ uid }) => uid !== owner.metadata.uid);
-    await patchOwners(options, owned, others);
+    if (await patchOwners(options, owned, others)) hasWritten = true;
   }
-  return true;
+  return hasWritten;
 }
 
+/** False when the object is gone. */
 async function patchOwners<T extends KubeObject>(
   { client, resource, finalizer, signal }: ClaimOptions<T>,
   object: T,
   ownerReferences: readonly OwnerReference[],
-): Promise<void> {
+): Promise<boolean> {
   const { namespace, name, uid, resourceVersion, finalizers = [] } = object.metadata;
   const isAdopted = ownerReferences.length > (object.metadata.ownerReferences ?? []).length;
   const others = finalizers.filter((present) => present !== finalizer);
@@ -112,9 +116,11 @@ async function patchOwners<T extends KubeObject>(
   };
   try {
     await client.patch(resource, { namespace, name }, { type: 'merge', body }, { signal });
+    return true;
   } catch (err) {
-    // Gone, or another object of that name by now: nothing left to adopt or release.
+    // Gone, or another object of that name by now: nothing left to adopt or release. No event of the owner's would follow.
     if (!isNotFound(err) && !isInvalid(err)) throw err;
+    return false;
   }
 }
 

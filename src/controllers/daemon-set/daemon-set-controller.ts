@@ -78,7 +78,7 @@ export function createDaemonSetController(dependencies: ControllerDependencies):
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     const set = setInformer.getByKey(key);
     if (set === undefined || set.metadata.deletionTimestamp !== undefined) return undefined;
-    await claimPods(set, signal);
+    if (await claimPods(set, signal)) return undefined;
     const revisions = await history.sync(set, { signal });
     // Their deletion brings the next pass, in which pods have their one label.
     if (revisions.duplicates.length > 0) {
@@ -127,8 +127,8 @@ export function createDaemonSetController(dependencies: ControllerDependencies):
     return soonest(statusAfterMs, plan.failedAfterMs, availableAfterMs, expectations.waitMs(set.metadata.uid ?? ''));
   }
 
-  async function claimPods(set: DaemonSet, signal: AbortSignal): Promise<void> {
-    await claim({
+  async function claimPods(set: DaemonSet, signal: AbortSignal): Promise<boolean> {
+    return await claim({
       client,
       ownerResource: daemonSets,
       owner: set,

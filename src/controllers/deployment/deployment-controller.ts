@@ -69,7 +69,7 @@ export function createDeploymentController(dependencies: ControllerDependencies)
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     let deployment = deploymentInformer.getByKey(key);
     if (deployment === undefined) return undefined;
-    await claimReplicaSets(deployment, signal);
+    if (await claimReplicaSets(deployment, signal)) return undefined;
     let generations = generationsOf(deployment);
     if (deployment.metadata.deletionTimestamp === undefined) {
       generations = await writes.syncRevision(generations, signal);
@@ -123,9 +123,9 @@ export function createDeploymentController(dependencies: ControllerDependencies)
     return untilDeadline({ ...deployment, status }, clock);
   }
 
-  async function claimReplicaSets(deployment: Deployment, signal: AbortSignal): Promise<void> {
+  async function claimReplicaSets(deployment: Deployment, signal: AbortSignal): Promise<boolean> {
     const selector = compileLabelSelector(deployment.spec.selector);
-    await claim({
+    return await claim({
       client,
       ownerResource: deployments,
       owner: deployment,

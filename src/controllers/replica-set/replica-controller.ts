@@ -67,7 +67,7 @@ export function createReplicaController<T extends Replicated>(
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     const owner = owners.getByKey(key);
     if (owner === undefined) return undefined;
-    await claimPods(owner, signal);
+    if (await claimPods(owner, signal)) return undefined;
     const counts = countsOf(owner);
     const desired = desiredReplicas(owner);
     let failure: unknown;
@@ -107,12 +107,12 @@ export function createReplicaController<T extends Replicated>(
   }
 
   /** Looks at single pods only when the counter or an orphan says that there is something to claim. */
-  async function claimPods(owner: T, signal: AbortSignal): Promise<void> {
+  async function claimPods(owner: T, signal: AbortSignal): Promise<boolean> {
     const selector = selectorOf(owner);
     const orphans = orphansIn(podInformer, owner.metadata.namespace);
     const { released } = counter.countsOf(owner, () => ownedBy(podInformer, owner));
-    if (released === 0 && !orphans.some(({ metadata }) => selector.matches(metadata.labels))) return;
-    await claim({
+    if (released === 0 && !orphans.some(({ metadata }) => selector.matches(metadata.labels))) return false;
+    return await claim({
       client,
       ownerResource: resource,
       owner,
