@@ -89,8 +89,10 @@ export function eventsOf(job: Job, world: JobWorld): readonly JobEvent[] {
     }
   }
   if (state === 'Suspended' || state === 'Succeeding' || state === 'Failing') {
-    if (world.active > 0) events.push({ type: 'PODS_LEFT' });
-    else if (state !== 'Suspended' && isSettled(world)) events.push({ type: 'PODS_SETTLED' });
+    // The restarts of a pod that is deleted are forgotten, so the outcome is stored first. Suspension is in the spec.
+    if (world.active > 0) {
+      if (state === 'Suspended' || state === stateOf(job)) events.push({ type: 'PODS_LEFT' });
+    } else if (state !== 'Suspended' && isSettled(world)) events.push({ type: 'PODS_SETTLED' });
   }
   return events;
 }

@@ -1,6 +1,7 @@
 import type { Clock } from '../../src/base/clock.ts';
 import type { Client } from '../../src/client/client.ts';
 import { type GitSource, SourceError } from '../../src/gitops/sources/git-source.ts';
+import type { Resource } from '../../src/machinery/resource.ts';
 import { StatusError } from '../../src/machinery/status-error.ts';
 
 /** Number of times that each fault fired. */
@@ -210,6 +211,43 @@ export function withLateWatches<C extends Client>(
       } finally {
         await line.empty();
       }
+    },
+  };
+}
+
+/** A cache that is behind: the watches of one resource deliver what a test lets through. */
+export interface HeldWatch {
+  readonly client: Client;
+  /** From now on events wait. */
+  hold(): void;
+  /** Delivers the oldest events that wait. Without a number it delivers all, and ends the hold. */
+  deliver(count?: number): void;
+}
+
+/** Holds the events of all watches of `resource` together, in order. */
+export function withHeldWatch(client: Client, resource: Resource): HeldWatch {
+  const waiting: (() => void)[] = [];
+  let isHeld = false;
+  return {
+    client: {
+      ...client,
+      async watch(watched, options) {
+        if (watched.resource !== resource.resource || watched.group !== resource.group) return client.watch(watched, options);
+        return client.watch(watched, {
+          ...options,
+          onEvents(events) {
+            if (!isHeld) options.onEvents(events);
+            else for (const event of events) waiting.push(() => options.onEvents([event]));
+          },
+        });
+      },
+    },
+    hold() {
+      isHeld = true;
+    },
+    deliver(count = Number.POSITIVE_INFINITY) {
+      for (const deliverOne of waiting.splice(0, count)) deliverOne();
+      if (count === Number.POSITIVE_INFINITY) isHeld = false;
     },
   };
 }

@@ -1,8 +1,9 @@
 import { type Job, jobs } from '../../api/batch/v1/job.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
 import { finalizers, labels as wellKnownLabels } from '../../api/well-known.ts';
+import { tryGet } from '../../client/try-get.ts';
 import { isOver } from '../../lifecycle/job.facts.ts';
-import { controllerOf, keyOf } from '../../machinery/object.ts';
+import { controllerOf, keyOf, refOf } from '../../machinery/object.ts';
 import { compileLabelSelector } from '../../machinery/selector.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
@@ -21,6 +22,9 @@ const trackedByJob = 'tracked-by-job';
 
 /** Index of the Jobs whose user manages the selector, by namespace. */
 const withManualSelector = 'manual-selector-namespace';
+
+/** Begins the key of a pod that no Job controls and that carries the finalizer; names of Jobs have no space. */
+const orphan = 'orphan ';
 
 /** False for a Job that names the controller of somebody else. */
 export const isManagedHere = ({ spec: { managedBy } }: Job): boolean =>
@@ -64,7 +68,10 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     metrics.podTracked(before, after);
     const key = controllerKeyOf(jobs, pod);
     if (key === undefined) {
-      if (after !== undefined) for (const candidate of adoptersOf(after)) controller.enqueue(candidate);
+      if (after !== undefined) {
+        for (const candidate of adoptersOf(after)) controller.enqueue(candidate);
+        if (isTracked(after)) controller.enqueue(`${orphan}${keyOf(after)}`);
+      }
       // A pod that lost its owner is missing from that Job.
       const former = before === undefined ? undefined : controllerKeyOf(jobs, before);
       if (former !== undefined) controller.enqueue(former);
@@ -78,6 +85,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   return controller;
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
+    if (key.startsWith(orphan)) return await releaseOrphan(key.slice(orphan.length), signal);
     const job = jobInformer.getByKey(key);
     await releaseOrphans(key, job, signal);
     if (job === undefined || !isManagedHere(job)) return undefined;
@@ -113,8 +121,21 @@ export function createJobController(dependencies: ControllerDependencies): Contr
 
   /** Pods whose Job is gone, or is another one by that name: nobody will count them, so nothing may keep them. */
   async function releaseOrphans(key: string, job: Job | undefined, signal: AbortSignal): Promise<void> {
-    const orphans = podInformer.byIndex(trackedByJob, key).filter((pod) => controllerOf(pod)?.uid !== job?.metadata.uid);
-    await jobPods.untrack(orphans, signal);
+    const isOf = (owner: Job | undefined, pod: Pod): boolean => controllerOf(pod)?.uid === owner?.metadata.uid;
+    const orphans = podInformer.byIndex(trackedByJob, key).filter((pod) => !isOf(job, pod));
+    if (orphans.length === 0) return;
+    // The cache may not have the Job yet that an earlier leader made them for. A pod without the finalizer is counted by nobody.
+    const stored = await tryGet(client, jobs, refOf(key));
+    await jobPods.untrack(
+      orphans.filter((pod) => !isOf(stored, pod)),
+      signal,
+    );
+  }
+
+  /** A pod that lost its Job before it lost the finalizer, as by an orphaning deletion. A Job that adopts it puts that on again. */
+  async function releaseOrphan(podKey: string, signal: AbortSignal): Promise<undefined> {
+    const pod = podInformer.getByKey(podKey);
+    if (pod !== undefined && isTracked(pod) && controllerKeyOf(jobs, pod) === undefined) await jobPods.untrack([pod], signal);
   }
 }
 

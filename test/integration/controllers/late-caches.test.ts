@@ -1,0 +1,321 @@
+import { afterEach, describe, expect, it } from 'vitest';
+import { deployments } from '../../../src/api/apps/v1/deployment.ts';
+import { replicaSets } from '../../../src/api/apps/v1/replica-set.ts';
+import { type Job, jobs } from '../../../src/api/batch/v1/job.ts';
+import { configMaps } from '../../../src/api/core/v1/config-map.ts';
+import { endpoints } from '../../../src/api/core/v1/endpoints.ts';
+import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
+import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { services } from '../../../src/api/core/v1/service.ts';
+import type { Client, New } from '../../../src/client/client.ts';
+import type { InformerSet } from '../../../src/client/informer.ts';
+import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
+import { createEndpointsController } from '../../../src/controllers/endpoints/endpoints-controller.ts';
+import { createJobController } from '../../../src/controllers/job/job-controller.ts';
+import { createLocalPathVolumeController } from '../../../src/controllers/local-path/local-path-controller.ts';
+import { createNamespaceController } from '../../../src/controllers/namespace/namespace-controller.ts';
+import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
+import type { KubeObject } from '../../../src/machinery/object.ts';
+import type { Resource } from '../../../src/machinery/resource.ts';
+import { StatusError } from '../../../src/machinery/status-error.ts';
+import type { Controller } from '../../../src/reconcile/controller.ts';
+import type { ControllerDependencies } from '../../../src/reconcile/dependencies.ts';
+import { type ControlPlane, startControllers, startControlPlane } from '../../support/control-plane.ts';
+import { type HeldWatch, withHeldWatch } from '../../support/faults.ts';
+import { until } from '../../support/until.ts';
+
+/** Controllers whose cache of one resource is behind the server, and writes that are not answered as they hope. */
+
+const namespace = 'default';
+const template = { metadata: { labels: { app: 'web' } }, spec: { containers: [{ name: 'web', image: 'host/web:1' }] } };
+
+let stop: (() => Promise<void>)[] = [];
+afterEach(async () => {
+  for (const each of stop.reverse()) await each();
+  stop = [];
+});
+
+interface Late extends HeldWatch {
+  /** As a person, whose view is never late. */
+  readonly people: Client;
+  readonly informers: InformerSet;
+  /** Waits until the controller has nothing to do. */
+  rest(): Promise<void>;
+}
+
+/** Starts a controller whose watch of `late` a test may hold. */
+async function start(
+  create: (dependencies: ControllerDependencies) => Controller,
+  late: unknown,
+  through = (client: Client): Client => client,
+): Promise<Late> {
+  const plane: ControlPlane = await startControlPlane({ controllers: [] });
+  stop.push(() => plane.stop());
+  const watch = withHeldWatch(through(plane.client), late as Resource);
+  let controller: Controller | undefined;
+  const running = await startControllers(watch.client, [(dependencies) => (controller = create(dependencies))]);
+  stop.push(() => running.stop());
+  return {
+    ...watch,
+    people: plane.client,
+    informers: running.informers,
+    async rest() {
+      let quiet = 0;
+      await until(
+        () => {
+          quiet = controller?.depth === 0 && controller.active === 0 ? quiet + 1 : 0;
+          return quiet > 5;
+        },
+        { what: 'the controller to rest', intervalMs: 1 },
+      );
+    },
+  };
+}
+
+const seen = (informers: InformerSet, resource: unknown, name: string): Promise<unknown> =>
+  until(() => [...informers.get(resource as Resource<KubeObject>).list()].some(({ metadata }) => metadata.name === name), {
+    what: `the cache to have ${name}`,
+    intervalMs: 1,
+  });
+
+const newPod = (name: string, metadata: Partial<Pod['metadata']> = {}): New<Pod> => ({
+  apiVersion: 'v1',
+  kind: 'Pod',
+  metadata: { name, namespace, ...template.metadata, ...metadata },
+  spec: template.spec,
+});
+const podsOf = async (client: Client): Promise<readonly Pod[]> => (await client.list(pods, { namespace })).items;
+const newJob = (spec: Partial<Job['spec']> = {}): New<Job> => ({
+  apiVersion: 'batch/v1',
+  kind: 'Job',
+  metadata: { name: 'once', namespace },
+  spec: { template: { ...template, spec: { ...template.spec, restartPolicy: 'Never' } }, ...spec },
+});
+const tracking = 'batch.kubernetes.io/job-tracking';
+
+describe('with a late cache', () => {
+  it('a namespace that was made again keeps its content', async () => {
+    let hold = (): void => undefined;
+    const late = await start(createNamespaceController, namespaces, (client) => ({
+      ...client,
+      update(resource, object, options) {
+        // The last events of the old one wait.
+        if (options?.subresource === 'status') hold();
+        return client.update(resource, object, options);
+      },
+    }));
+    hold = late.hold;
+    const name = 'shop';
+    const namespaceOf = (): Promise<unknown> => late.people.create(namespaces, { apiVersion: 'v1', kind: 'Namespace', metadata: { name } });
+    await namespaceOf();
+    await seen(late.informers, namespaces, name);
+    await late.people.delete(namespaces, { name });
+    await until(async () => !(await late.people.list(namespaces)).items.some(({ metadata }) => metadata.name === name), {
+      what: 'the namespace to go',
+      intervalMs: 2,
+    });
+    await namespaceOf();
+    await late.people.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'settings', namespace: name } });
+    late.deliver(1);
+    await late.rest();
+    expect((await late.people.list(configMaps, { namespace: name })).items).toHaveLength(1);
+  });
+
+  it('Endpoints stay that a person keeps by hand for a Service that was made again', async () => {
+    const late = await start(createEndpointsController, services);
+    const { people } = late;
+    const create = async (): Promise<void> => {
+      await people.create(services, {
+        apiVersion: 'v1',
+        kind: 'Service',
+        metadata: { name: 'db', namespace },
+        spec: { ports: [{ port: 5432 }] },
+      });
+    };
+    await create();
+    await seen(late.informers, services, 'db');
+    late.hold();
+    await people.delete(services, { namespace, name: 'db' });
+    await create();
+    await people.create(endpoints, {
+      apiVersion: 'v1',
+      kind: 'Endpoints',
+      metadata: { name: 'db', namespace },
+      subsets: [{ addresses: [{ ip: '192.0.2.7' }], ports: [{ port: 5432 }] }],
+    });
+    await seen(late.informers, endpoints, 'db');
+    late.deliver(1);
+    await late.rest();
+    expect((await people.list(endpoints, { namespace })).items.map(({ metadata }) => metadata.name)).toContain('db');
+  });
+
+  it('a volume stays that a person keeps while it is released', async () => {
+    const late = await start(createLocalPathVolumeController, persistentVolumes);
+    const { people } = late;
+    await people.create(persistentVolumes, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolume',
+      metadata: { name: 'disk', annotations: { 'pv.kubernetes.io/provisioned-by': 'rancher.io/local-path' } },
+      spec: {
+        capacity: { storage: '1Gi' },
+        accessModes: ['ReadWriteOnce'],
+        hostPath: { path: '/disk' },
+        persistentVolumeReclaimPolicy: 'Delete',
+      },
+    });
+    await seen(late.informers, persistentVolumes, 'disk');
+    late.hold();
+    await people.patch(
+      persistentVolumes,
+      { name: 'disk' },
+      { type: 'merge', body: { status: { phase: 'Released' } } },
+      { subresource: 'status' },
+    );
+    await people.patch(persistentVolumes, { name: 'disk' }, { type: 'merge', body: { spec: { persistentVolumeReclaimPolicy: 'Retain' } } });
+    late.deliver(1);
+    await late.rest();
+    late.deliver();
+    await late.rest();
+    expect((await people.get(persistentVolumes, { name: 'disk' })).metadata.deletionTimestamp).toBeUndefined();
+  });
+
+  it('a ReplicaSet makes no pod beside those that it adopts', async () => {
+    const late = await start(createReplicaSetController, pods);
+    await late.people.create(pods, newPod('orphan'));
+    await seen(late.informers, pods, 'orphan');
+    late.hold();
+    await late.people.create(replicaSets, {
+      apiVersion: 'apps/v1',
+      kind: 'ReplicaSet',
+      metadata: { name: 'web', namespace },
+      spec: { replicas: 1, selector: { matchLabels: { app: 'web' } }, template },
+    });
+    await until(async () => (await podsOf(late.people)).some(({ metadata }) => metadata.ownerReferences !== undefined), {
+      what: 'the orphan to be adopted',
+      intervalMs: 2,
+    });
+    await late.rest();
+    expect(await podsOf(late.people)).toHaveLength(1);
+    late.deliver();
+    await late.rest();
+    expect((await podsOf(late.people)).map(({ metadata }) => metadata.name)).toEqual(['orphan']);
+  });
+
+  it('a Deployment goes on with a ReplicaSet that it adopts, whatever its name', async () => {
+    const late = await start(createDeploymentController, replicaSets);
+    const labels = { app: 'web', 'pod-template-hash': 'abc' };
+    await late.people.create(replicaSets, {
+      apiVersion: 'apps/v1',
+      kind: 'ReplicaSet',
+      metadata: { name: 'web-abc', namespace, labels },
+      spec: { replicas: 1, selector: { matchLabels: labels }, template: { ...template, metadata: { labels } } },
+    });
+    await seen(late.informers, replicaSets, 'web-abc');
+    late.hold();
+    await late.people.create(deployments, {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'web', namespace },
+      spec: { replicas: 1, selector: { matchLabels: { app: 'web' } }, template },
+    });
+    const all = async () => (await late.people.list(replicaSets, { namespace })).items;
+    await until(async () => (await all()).some(({ metadata }) => metadata.ownerReferences !== undefined), {
+      what: 'it adopts',
+      intervalMs: 2,
+    });
+    await late.rest();
+    late.deliver();
+    await late.rest();
+    expect((await all()).map(({ metadata }) => metadata.name)).toEqual(['web-abc']);
+  });
+
+  it('a Job makes its pod though the one that it would adopt is gone', async () => {
+    const late = await start(createJobController, pods);
+    await late.people.create(pods, newPod('stray'));
+    await seen(late.informers, pods, 'stray');
+    late.hold();
+    await late.people.delete(pods, { namespace, name: 'stray' }, { gracePeriodSeconds: 0 });
+    await late.people.create(jobs, newJob({ manualSelector: true, selector: { matchLabels: { app: 'web' } } }));
+    await seen(late.informers, jobs, 'once');
+    await late.rest();
+    late.deliver();
+    await until(async () => (await podsOf(late.people)).length === 1, { what: 'a pod of the Job', timeoutMs: 5_000, intervalMs: 5 });
+  });
+
+  it('a Job finds the pods again that an earlier leader made', async () => {
+    const late = await start(createJobController, jobs);
+    late.hold();
+    const job = await late.people.create(jobs, newJob());
+    const { uid = '' } = job.metadata;
+    await late.people.create(
+      pods,
+      newPod('first', {
+        finalizers: [tracking],
+        labels: { 'batch.kubernetes.io/controller-uid': uid, 'batch.kubernetes.io/job-name': 'once' },
+        ownerReferences: [{ apiVersion: 'batch/v1', kind: 'Job', name: 'once', uid, controller: true, blockOwnerDeletion: true }],
+      }),
+    );
+    await seen(late.informers, pods, 'first');
+    await late.rest();
+    expect((await podsOf(late.people)).map(({ metadata }) => metadata.finalizers)).toEqual([[tracking]]);
+    late.deliver();
+    await late.rest();
+    expect((await podsOf(late.people)).map(({ metadata }) => metadata.name)).toEqual(['first']);
+  });
+
+  it('pods that an orphaning deletion leaves can be deleted', async () => {
+    const late = await start(createJobController, jobs);
+    await late.people.create(jobs, newJob());
+    const [pod] = await until(async () => (await podsOf(late.people)).length === 1 && podsOf(late.people), {
+      what: 'a pod',
+      intervalMs: 2,
+    });
+    const ref = { namespace, name: pod?.metadata.name ?? '' };
+    late.hold();
+    await late.people.delete(jobs, { namespace, name: 'once' }, { propagationPolicy: 'Orphan' });
+    // As the garbage collector does.
+    await late.people.patch(pods, ref, { type: 'merge', body: { metadata: { ownerReferences: null } } });
+    await late.people.patch(jobs, { namespace, name: 'once' }, { type: 'merge', body: { metadata: { finalizers: null } } });
+    late.deliver();
+    await until(async () => (await late.people.get(pods, ref)).metadata.finalizers === undefined, {
+      what: 'the pod to lose the finalizer',
+      timeoutMs: 5_000,
+      intervalMs: 5,
+    });
+  });
+
+  it('a Job fails for the restarts of a pod, though the write that says so conflicts', async () => {
+    let conflicts = 0;
+    const late = await start(createJobController, jobs, (client) => ({
+      ...client,
+      async update(resource, object, options) {
+        const { conditions = [] } = ((object as { readonly status?: unknown }).status ?? {}) as NonNullable<Job['status']>;
+        if (conditions.some(({ type }) => type === 'FailureTarget') && conflicts === 0) {
+          conflicts += 1;
+          throw new StatusError({ code: 409, reason: 'Conflict', message: 'the object has been modified' });
+        }
+        return client.update(resource, object, options);
+      },
+    }));
+    await late.people.create(
+      jobs,
+      newJob({ backoffLimit: 2, template: { ...template, spec: { ...template.spec, restartPolicy: 'OnFailure' } } }),
+    );
+    const [pod] = await until(async () => (await podsOf(late.people)).length === 1 && podsOf(late.people), {
+      what: 'a pod',
+      intervalMs: 2,
+    });
+    const containerStatuses = [{ name: 'web', image: 'host/web:1', imageID: '', ready: true, restartCount: 2, state: {} }];
+    await late.people.patch(
+      pods,
+      { namespace, name: pod?.metadata.name ?? '' },
+      { type: 'merge', body: { status: { phase: 'Running', containerStatuses } } },
+      { subresource: 'status' },
+    );
+    const isFailed = async () =>
+      (await late.people.get(jobs, { namespace, name: 'once' })).status?.conditions?.some(({ type }) => type === 'Failed');
+    await until(isFailed, { what: 'the Job to fail', timeoutMs: 5_000, intervalMs: 5 });
+    expect(conflicts).toBe(1);
+  });
+});
