@@ -16,7 +16,10 @@ export interface TargetReference {
 export interface ScaleTargets {
   /** @throws NotScalable, Error when no kind of that name is served, or StatusError */
   read(target: TargetReference, namespace: string, signal: AbortSignal): Promise<ReadScale>;
-  /** Sets the replicas; a scale that changed meanwhile is read again, up to five times. */
+  /**
+   * Sets the replicas. A write that conflicts is repeated up to five times while the scale is as it was read. @throws StatusError `Conflict`
+   * when a person or another controller set the replicas meanwhile: the number was computed for the old ones
+   */
   write(scale: ReadScale, replicas: number, signal: AbortSignal): Promise<void>;
   /** `ingresses.networking.k8s.io` for a kind; its lower-case name while it is unknown. */
   groupResourceOf(target: Omit<TargetReference, 'name'>): Promise<string>;
@@ -80,6 +83,7 @@ export function createScaleTargets({ client, clock }: { readonly client: Client;
         } catch (err) {
           if (!isConflict(err) || attempt === maxAttempts) throw err;
           newest = await client.get(resource, ref, { subresource: 'scale', signal });
+          if (newest.metadata.uid !== scale.metadata.uid || newest.spec?.replicas !== scale.spec?.replicas) throw err;
         }
       }
     },
