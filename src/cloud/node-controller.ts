@@ -56,8 +56,12 @@ export function createCloudNodeController(options: CloudNodeControllerOptions): 
       const node = await client.get(nodes, { name }, { signal });
       // First the addresses: without the taint, pods and clients use them.
       const addresses = mergedAddresses(node, instance);
-      if (!deepEqual(addresses, node.status?.addresses ?? []))
-        await client.patch(nodes, { name }, { type: 'merge', body: { status: { addresses } } }, { subresource: 'status', signal });
+      let version = node.metadata.resourceVersion;
+      if (!deepEqual(addresses, node.status?.addresses ?? [])) {
+        const body = { metadata: { resourceVersion: version }, status: { addresses } };
+        const written = await client.patch(nodes, { name }, { type: 'merge', body }, { subresource: 'status', signal });
+        version = written.metadata.resourceVersion;
+      }
       const next = initialized(node, instance);
       if (!deepEqual([next.metadata.labels, next.spec], [node.metadata.labels, node.spec]))
         await client.patch(
@@ -66,7 +70,8 @@ export function createCloudNodeController(options: CloudNodeControllerOptions): 
           {
             type: 'merge',
             body: {
-              metadata: { labels: next.metadata.labels },
+              // The patch has all taints: one that comes meanwhile would be lost.
+              metadata: { resourceVersion: version, labels: next.metadata.labels },
               spec: { providerID: next.spec?.providerID, taints: next.spec?.taints ?? [] },
             },
           },

@@ -44,12 +44,23 @@ export function createRouteController(options: RouteControllerOptions): Controll
         if (range !== '' && node.metadata.deletionTimestamp === undefined) wanted.set(range, node);
       }
       const isWanted = ({ destination, nodeName }: Route): boolean => wanted.get(destination)?.metadata.name === nodeName;
-      for (const route of present) if (!isWanted(route)) await routes.remove(route, signal);
+      // A route or a Node that makes trouble must not keep the others from theirs; the pass fails at its end.
+      let failure: unknown;
+      const attempt = async (act: () => Promise<void>): Promise<void> => {
+        try {
+          await act();
+        } catch (err) {
+          signal.throwIfAborted();
+          failure ??= err;
+        }
+      };
+      for (const route of present) if (!isWanted(route)) await attempt(() => routes.remove(route, signal));
       const kept = new Set(present.filter(isWanted).map(({ destination }) => destination));
       for (const [destination, node] of wanted) {
         const isThere = kept.has(destination) || (await create({ nodeName: node.metadata.name, destination }, node, signal));
-        await report(node, isThere, signal);
+        await attempt(() => report(node, isThere, signal));
       }
+      if (failure !== undefined) throw failure;
       return { requeueAfterMs: periodMs };
     },
   });

@@ -81,7 +81,7 @@ export function createCloudServiceController(options: ServiceControllerOptions):
       throw err;
     }
     if (addresses.length === 0 && complain(service, 'There are no available nodes for LoadBalancer'))
-      return writeAddresses(held, [], signal);
+      return void (await writeAddresses(held, [], signal));
     refused.delete(key);
     await writeAddresses(held, addresses, signal);
     ensured.set(key, { wish, hosts: names });
@@ -116,9 +116,9 @@ export function createCloudServiceController(options: ServiceControllerOptions):
       recorder.record(service, { type: 'Warning', reason: 'SyncLoadBalancerFailed', message });
       throw err;
     }
-    if (service.metadata.deletionTimestamp === undefined) await writeAddresses(service, [], signal);
+    const current = service.metadata.deletionTimestamp === undefined ? await writeAddresses(service, [], signal) : service;
     const rest = (service.metadata.finalizers ?? []).filter((each) => each !== finalizers.loadBalancerCleanup);
-    await writeFinalizers(service, rest, signal);
+    if (current !== undefined) await writeFinalizers(current, rest, signal);
     say(service, 'DeletedLoadBalancer', 'Deleted load balancer');
     forget(keyOf(service));
   }
@@ -142,16 +142,22 @@ export function createCloudServiceController(options: ServiceControllerOptions):
     }
   }
 
-  async function writeAddresses(service: Service, addresses: readonly LoadBalancerAddress[], signal: AbortSignal): Promise<void> {
-    if (deepEqual(addressesOf(service), addresses)) return;
+  /** Gives the Service as it is stored then; undefined when it is gone. */
+  async function writeAddresses(
+    service: Service,
+    addresses: readonly LoadBalancerAddress[],
+    signal: AbortSignal,
+  ): Promise<Service | undefined> {
+    if (deepEqual(addressesOf(service), addresses)) return service;
     const body = {
       metadata: { uid: service.metadata.uid },
       status: { loadBalancer: { ingress: addresses.length === 0 ? null : addresses } },
     };
     try {
-      await client.patch(services, refOf(keyOf(service)), { type: 'merge', body }, { subresource: 'status', fieldManager, signal });
+      return await client.patch(services, refOf(keyOf(service)), { type: 'merge', body }, { subresource: 'status', fieldManager, signal });
     } catch (err) {
       if (!isNotFound(err)) throw err;
+      return undefined;
     }
   }
 

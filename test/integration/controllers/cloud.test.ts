@@ -284,7 +284,20 @@ describe('a provider in a process of its own', () => {
     ((await nodeOf(name)).spec?.taints ?? []).map(({ key }) => key).filter((key) => key !== 'node.kubernetes.io/not-ready');
 
   it('initializes Nodes, once it knows their machine', async () => {
-    const { machines } = await startWithProcess();
+    cloud = await startCloudProcess();
+    const { machines } = cloud;
+    let isCordoned = false;
+    await start({ remote: { url: cloud.url } }, (client) => ({
+      async patch(resource, ref, patch, options) {
+        // A person taints the Node between the look at it and the write of its taints.
+        if ((patch.body as { readonly spec?: object }).spec !== undefined && !isCordoned) {
+          isCordoned = true;
+          const body = { spec: { taints: [...((await nodeOf('n1')).spec?.taints ?? []), { key: 'late', effect: 'NoExecute' }] } };
+          await client.patch(nodes, { name: 'n1' }, { type: 'merge', body });
+        }
+        return client.patch(resource, ref, patch, options);
+      },
+    }));
     await addNode('n1', { taints: [...waits, { key: 'mine', effect: 'NoSchedule' }] });
     await until(() => clock.pending > 0, { what: 'another try is planned' });
     expect(await taintsOf('n1')).toEqual([waits[0]?.key, 'mine']);
@@ -292,7 +305,7 @@ describe('a provider in a process of its own', () => {
     await until(
       async () => {
         clock.advance(1_000);
-        return (await taintsOf('n1')).join() === 'mine';
+        return (await taintsOf('n1')).join() === 'mine,late';
       },
       { what: 'the taint is gone' },
     );
@@ -406,6 +419,8 @@ describe('a provider in a process of its own', () => {
     const process = await startWithProcess();
     process.routes.set('10.42.9.0/24', { nodeName: 'gone', destination: '10.42.9.0/24' });
     process.routes.set('172.16.0.0/24', { nodeName: 'other', destination: '172.16.0.0/24' });
+    // A route that cannot go keeps no Node from its own.
+    process.instead.set('routes/remove', () => ({ code: 500, text: '{"message":"in use"}' }));
     process.instead.set('routes/create', () => ({ code: 500, text: '{"message":"table is full"}' }));
     await addNode('n1', { internal: '192.0.2.1', podCIDR: '10.42.1.0/24' });
     const conditionOn = async (name: string) => conditionOf((await nodeOf(name)).status?.conditions, 'NetworkUnavailable');
@@ -422,6 +437,7 @@ describe('a provider in a process of its own', () => {
     expect((await conditionOn('n1'))?.status).toBe('True');
     process.instead.clear();
     await period(async () => (await conditionOn('n1'))?.reason === 'RouteCreated');
+    await period(async () => !process.routes.has('10.42.9.0/24'));
     expect([...process.routes.keys()].sort()).toEqual(['10.42.1.0/24', '172.16.0.0/24']);
     await plane.client.delete(nodes, { name: 'n1' });
     await period(async () => !process.routes.has('10.42.1.0/24'));
