@@ -53,7 +53,9 @@ export function createNodeIpamController(options: NodeIpamOptions): Controller {
       return;
     }
     try {
-      await client.patch(nodes, { name }, { type: 'merge', body: { spec: { podCIDR: range, podCIDRs: [range] } } }, { signal });
+      // Not to another Node of that name: the part is given up with this one.
+      const body = { metadata: { uid: node.metadata.uid }, spec: { podCIDR: range, podCIDRs: [range] } };
+      await client.patch(nodes, { name }, { type: 'merge', body }, { signal });
     } catch (err) {
       // The handler learns what the Node has now, or that it went.
       if (!isConflict(err) && !isNotFound(err)) throw err;

@@ -69,8 +69,13 @@ export function createNodeLifecycleController(options: NodeLifecycleOptions): Co
     reconcile,
   });
   nodeInformer.addHandler(onNodeChange);
-  leaseInformer.addHandler(({ after }) => {
-    if (after === undefined) return;
+  leaseInformer.addHandler(({ before, after }) => {
+    if (after === undefined) {
+      // A Lease may outlive its Node and be renewed: then only its end can end what is remembered of it.
+      const name = before?.metadata.name ?? '';
+      if (nodeInformer.get({ name }) === undefined) heartbeats.forget(name);
+      return;
+    }
     const { name } = after.metadata;
     if (heartbeats.heard(name, 'lease', after.spec?.renewTime ?? '')) controller.enqueue(name);
   });
