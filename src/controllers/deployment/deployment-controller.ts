@@ -73,6 +73,8 @@ export function createDeploymentController(dependencies: ControllerDependencies)
     let generations = generationsOf(deployment);
     if (deployment.metadata.deletionTimestamp === undefined) {
       generations = await writes.syncRevision(generations, signal);
+      // The answer to a write has a spec that this pass did not look at: its status would say that this one is observed.
+      if (isChanged(deployment, generations.deployment)) return undefined;
       deployment = generations.deployment;
     }
     const world = worldOf(generations, { hasUnfinishedPods, now: clock.now() });
@@ -112,8 +114,11 @@ export function createDeploymentController(dependencies: ControllerDependencies)
     });
 
     // A first revision is written with the ReplicaSet, not only when the cache shows it: `kubectl rollout history` may ask at once.
-    if (news.createdReplicaSet !== undefined)
-      deployment = await writes.writeRevision(deployment, nextRevision(generations.oldReplicaSets), signal);
+    if (news.createdReplicaSet !== undefined) {
+      const written = await writes.writeRevision(deployment, nextRevision(generations.oldReplicaSets), signal);
+      if (isChanged(deployment, written)) return undefined;
+      deployment = written;
+    }
     const status = statusOf(snapshot.value, deployment, { world, news, timestamp: timestampOf(clock.now()) });
     const final = isRolledOut(deployment, world) || failure !== undefined;
     const after = { ...deployment, status };
@@ -144,6 +149,9 @@ export function createDeploymentController(dependencies: ControllerDependencies)
     return ownedBy(podInformer, replicaSet).some((pod) => !isPodFinished(pod));
   }
 }
+
+/** The cache will show it, and bring the next pass. */
+const isChanged = (before: Deployment, after: Deployment): boolean => before.metadata.generation !== after.metadata.generation;
 
 /** The queue is asked again when the progress deadline has passed: no change of an object will tell. */
 function untilDeadline(deployment: Deployment, clock: Clock): Result | undefined {
