@@ -63,7 +63,11 @@ export function createAttachDetachController(dependencies: ControllerDependencie
   });
   attachments.addHandler(({ before, after }) => {
     const attachment = after ?? before;
-    if (after === undefined && before !== undefined) unmounted.delete(before.metadata.name);
+    if (after === undefined && before !== undefined) {
+      // The next attachment of that node has the same name, and waits for its own kubelet.
+      unmounted.delete(before.metadata.name);
+      unwantedSince.delete(before.metadata.name);
+    }
     if (attachment !== undefined) for (const name of volumeNamesOf(attachment)) controller.enqueue(name);
   });
   drivers.addHandler(({ after }) => {
