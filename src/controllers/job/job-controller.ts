@@ -9,6 +9,7 @@ import type { Controller, ReconcileContext, Result } from '../../reconcile/contr
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createExpectations } from '../../reconcile/expectations.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
+import { newerOf } from '../../reconcile/newer.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { claim, controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
 import { isPodTerminating } from '../pod-conditions.ts';
@@ -47,7 +48,10 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   const pace = createStatusPace(clock);
   const jobPods = createJobPods(dependencies, expectations);
   const metrics = createJobMetrics(dependencies.metrics.registry);
-  const sync = createJobSync({ dependencies, expectations, pace, jobPods, metrics });
+  /** By uid, until the cache shows it: a status that the cache lacks counts pods which have lost their finalizer since. */
+  const written = new Map<string, Job>();
+  const noteWritten = (job: Job): void => void written.set(job.metadata.uid ?? '', job);
+  const sync = createJobSync({ dependencies, expectations, pace, jobPods, metrics, noteWritten });
 
   const controller = createInformedController(dependencies, {
     name: 'job',
@@ -60,6 +64,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     if (after === undefined && before !== undefined) {
       expectations.forget(before.metadata.uid ?? '');
       pace.forget(before.metadata.uid ?? '');
+      written.delete(before.metadata.uid ?? '');
     }
   });
   podInformer.addHandler(({ before, after }) => {
@@ -86,7 +91,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     if (key.startsWith(orphan)) return await releaseOrphan(key.slice(orphan.length), signal);
-    const job = jobInformer.getByKey(key);
+    const job = newestOf(key);
     await releaseOrphans(key, job, signal);
     if (job === undefined || !isManagedHere(job)) return undefined;
     if (await claimPods(job, signal)) return undefined;
@@ -100,6 +105,14 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     } finally {
       metrics.synced(job, { action: pass.action, result, durationMs: clock.monotonicMs() - startedAt });
     }
+  }
+
+  function newestOf(key: string): Job | undefined {
+    const cached = jobInformer.getByKey(key);
+    if (cached === undefined) return undefined;
+    const newest = newerOf(cached, written.get(cached.metadata.uid ?? ''));
+    if (newest === cached) written.delete(cached.metadata.uid ?? '');
+    return newest;
   }
 
   /** Adopts pods that match and have no owner, and releases those that do not match any more. True: the cache will show it. */

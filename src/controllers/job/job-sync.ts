@@ -36,11 +36,13 @@ interface JobSyncOptions {
   readonly pace: StatusPace;
   readonly jobPods: JobPods;
   readonly metrics: JobMetrics;
+  /** The Job as the server has it after its status was written. */
+  noteWritten(job: Job): void;
 }
 
 /** Decides about one Job, acts, and writes its status; then takes the finalizer from the pods that the status accounts for. */
 export function createJobSync(options: JobSyncOptions): (pass: JobPass) => Promise<Result | undefined> {
-  const { expectations, pace, jobPods, metrics } = options;
+  const { expectations, pace, jobPods, metrics, noteWritten } = options;
   const { client, clock, recorder, steps } = options.dependencies;
 
   return async (pass) => {
@@ -105,7 +107,7 @@ export function createJobSync(options: JobSyncOptions): (pass: JobPass) => Promi
     const delay = pace.delay(job.metadata.uid ?? '', { final: state !== stateOf(job) || failure !== undefined });
     if (delay > 0) return delay;
     try {
-      await client.update(jobs, after, { subresource: 'status', signal });
+      noteWritten(await client.update(jobs, after, { subresource: 'status', signal }));
     } catch (err) {
       if (!isNotFound(err)) throw err;
       return 'gone';

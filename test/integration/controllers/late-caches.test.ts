@@ -230,6 +230,45 @@ describe('with a late cache', () => {
     expect((await all()).map(({ metadata }) => metadata.name)).toEqual(['web-abc']);
   });
 
+  it('a Deployment says of no template that it is observed before it looked at it', async () => {
+    let isChanged = false;
+    const late = await start(createDeploymentController, deployments, (client) => ({
+      ...client,
+      async patch(resource, ref, patch, options) {
+        // A person is between the look at the Deployment and the answer with its revision.
+        if (!isChanged) {
+          isChanged = true;
+          await client.patch(deployments, ref, { type: 'merge', body: { spec: { template: { metadata: { labels: { next: 'yes' } } } } } });
+        }
+        return client.patch(resource, ref, patch, options);
+      },
+      update(resource, object, options) {
+        if (options?.subresource === 'status')
+          observed.push((object as { readonly status?: { readonly observedGeneration?: number } }).status?.observedGeneration);
+        return client.update(resource, object, options);
+      },
+    }));
+    const observed: (number | undefined)[] = [];
+    late.hold();
+    await late.people.create(deployments, {
+      apiVersion: 'apps/v1',
+      kind: 'Deployment',
+      metadata: { name: 'web', namespace },
+      spec: { replicas: 1, selector: { matchLabels: { app: 'web' } }, template },
+    });
+    late.deliver(1);
+    await late.rest();
+    expect(isChanged).toBe(true);
+    expect(observed).toEqual([]);
+    late.deliver();
+    await until(async () => (await late.people.list(replicaSets, { namespace })).items.length === 2, {
+      what: 'the second template',
+      intervalMs: 2,
+    });
+    await late.rest();
+    expect((await late.people.get(deployments, { namespace, name: 'web' })).status?.observedGeneration).toBe(2);
+  });
+
   it('a Job makes its pod though the one that it would adopt is gone', async () => {
     const late = await start(createJobController, pods);
     await late.people.create(pods, newPod('stray'));
@@ -241,6 +280,28 @@ describe('with a late cache', () => {
     await late.rest();
     late.deliver();
     await until(async () => (await podsOf(late.people)).length === 1, { what: 'a pod of the Job', timeoutMs: 5_000, intervalMs: 5 });
+  });
+
+  it('a Job does not run again for a pod that it has counted', async () => {
+    const late = await start(createJobController, jobs);
+    await late.people.create(jobs, newJob());
+    const [pod] = await until(async () => (await podsOf(late.people)).length === 1 && podsOf(late.people), {
+      what: 'a pod',
+      intervalMs: 2,
+    });
+    const ref = { namespace, name: pod?.metadata.name ?? '' };
+    await late.rest();
+    late.hold();
+    const body = { status: { phase: 'Succeeded' } };
+    await late.people.patch(pods, ref, { type: 'merge', body }, { subresource: 'status' });
+    const isFree = async () => (await late.people.get(pods, ref)).metadata.finalizers === undefined;
+    await until(isFree, { what: 'the pod to be counted', intervalMs: 2 });
+    await late.rest();
+    expect(await podsOf(late.people)).toHaveLength(1);
+    late.deliver();
+    const isComplete = async () =>
+      (await late.people.get(jobs, { namespace, name: 'once' })).status?.conditions?.some(({ type }) => type === 'Complete');
+    await until(isComplete, { what: 'the Job to be complete', intervalMs: 5 });
   });
 
   it('a Job finds the pods again that an earlier leader made', async () => {
