@@ -1,8 +1,8 @@
 import { chmod, readdir, readFile, rm, stat } from 'node:fs/promises';
 import { createServer, type Server } from 'node:net';
-import { relative, sep } from 'node:path';
+import { dirname, relative, sep } from 'node:path';
 import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
-import { isRunning, type KnownProcess } from '../base/process-identity.ts';
+import { bootId, isRunning, type KnownProcess } from '../base/process-identity.ts';
 import { filesOf } from './configuration.ts';
 import { Failure } from './failure.ts';
 
@@ -400,6 +400,15 @@ async function tryProcess(dataDirectory: string): Promise<Endpoints | RunningAge
 const isOfCopy = async (dataDirectory: string, { directory }: OwnProcess): Promise<boolean> =>
   directory !== undefined && directory !== (await directoryIdentity(dataDirectory));
 
+/**
+ * True in a copy of the directory of a cluster that was killed, until a cluster is started in it. Its records name the processes of pods
+ * of the original. None of these survives a boot, and a boot may give a disk another number.
+ */
+export async function isCopyOfKilled(dataDirectory: string): Promise<boolean> {
+  const former = await readEndpointsFile(dataDirectory);
+  return former !== undefined && former.bootId === (await bootId()) && (await isOfCopy(dataDirectory, former));
+}
+
 /** @throws Failure when the cluster of the data directory runs already */
 export async function refuseRunning(dataDirectory: string): Promise<void> {
   const running = await tryProcess(dataDirectory);
@@ -444,7 +453,11 @@ export async function readProcess(dataDirectory: string): Promise<Endpoints | Ru
 
 async function whyNotRunning(path: string, former: Endpoints | RunningAgent | undefined): Promise<string> {
   if (former === undefined) return `There is no ${path}.`;
-  if (!(await isRunning(former))) return `The process of ${path} (${former.pid}) is gone.`;
+  const isGone = !(await isRunning(former));
+  if (isGone && (await isCopyOfKilled(dirname(path)))) {
+    return `The directory is a copy of that of process ${former.pid}, which is gone; pods of the original are left alone.`;
+  }
+  if (isGone) return `The process of ${path} (${former.pid}) is gone.`;
   return `The process of ${path} (${former.pid}) runs the cluster of another directory, of which this one is a copy.`;
 }
 

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { isRunning, type KnownProcess } from '../base/process-identity.ts';
 import { removeTree } from '../base/remove-tree.ts';
 import { filesOf } from './configuration.ts';
-import { claimKeptNetwork, type Network, NetworkInUse, readProcess } from './data-directory.ts';
+import { claimKeptNetwork, isCopyOfKilled, type Network, NetworkInUse, readProcess } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 import { agreesToPurge } from './purge.ts';
 
@@ -52,7 +52,8 @@ export async function down({ dataDirectory, purge, isAgreed, ask, now, output }:
     throw err;
   });
   try {
-    const stopped = await stopLeftovers(dataDirectory, { forget: purge, network: claim?.network, output });
+    const isOfOriginal = await isCopyOfKilled(dataDirectory);
+    const stopped = isOfOriginal ? 0 : await stopLeftovers(dataDirectory, { forget: purge, network: claim?.network, output });
     if (purge) {
       await deleteData(dataDirectory, output);
     } else if (running instanceof Failure && stopped === 0) throw running;

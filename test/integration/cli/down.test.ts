@@ -100,6 +100,20 @@ it('leaves a running cluster alone in a copy of its directory', async () => {
   await expect(readEndpoints(cluster.directory)).resolves.toMatchObject({ pid });
 });
 
+it('leaves the pods of a killed cluster alone in a copy of its directory, and deletes the copy alone', async () => {
+  const directory = await directoryIdentity(cluster.directory);
+  await noteEndpoints({ pid: stranger.pid, startTime: 1, bootId: await bootId(), directory });
+  const pods = (await crash()).slice(0, 2);
+  const copy = await temporaryDirectory('copy');
+  await cp(cluster.directory, copy, { recursive: true });
+  await expect(ask(false, copy)).rejects.toMatchObject({ message: 'Midship is not running', why: expect.stringContaining('is a copy') });
+  expect(await ask(true, copy)).toBe(0);
+  expect(printed).toBe(`data deleted: ${copy}\n`);
+  expect(await Promise.all(pods.map(runs))).toEqual([true, true]);
+  expect(await ask(false)).toBe(0);
+  expect(await Promise.all(pods.map(runs))).toEqual([false, false]);
+});
+
 it('stops the cluster that the file names, and waits for its end', async () => {
   const pid = stranger.pid ?? 0;
   await noteEndpoints({ pid, startTime: await startTimeOf(pid), bootId: await bootId() });
