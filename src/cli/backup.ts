@@ -10,7 +10,7 @@ import { sendAdminRequest } from './admin-request.ts';
 import { ArchiveError } from './backup-archive.ts';
 import { type BackupHeader, readBackup } from './backup-lines.ts';
 import { readEndpoints } from './data-directory.ts';
-import { type ExitCode, Failure, isDiskFull } from './failure.ts';
+import { type ExitCode, Failure, isDiskFull, requireDirectoryOf } from './failure.ts';
 import { noteBackup } from './purge.ts';
 
 export interface BackupOptions {
@@ -41,6 +41,7 @@ export async function backup({ dataDirectory, file, force, output, version, open
       fix: 'Name another file, or replace this one with --force.',
     });
   }
+  requireDirectoryOf(file);
   const temporary = `${file}.${process.pid}.tmp`;
   try {
     const endpoints = await readEndpoints(dataDirectory).catch((err: unknown) => {

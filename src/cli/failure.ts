@@ -1,5 +1,8 @@
+import { existsSync } from 'node:fs';
+import { dirname } from 'node:path';
 import pc from 'picocolors';
 import { plainLines } from '../base/plain-text.ts';
+import { shellWord } from '../base/shell-word.ts';
 
 /** Exit codes: 0 yes or done, 1 an honest no, 2 an error, 130 interrupted. */
 export type ExitCode = 0 | 1 | 2 | 130;
@@ -33,10 +36,24 @@ export function formatFailure(failure: Failure): string {
 const refusals: Readonly<Record<string, { readonly why: string; readonly fix: string }>> = {
   EACCES: { why: 'This user may not read or write it.', fix: 'Change its permissions, or name another place.' },
   EPERM: { why: 'This user may not do that.', fix: 'Change its permissions, or name another place.' },
+  ENOTDIR: { why: 'A file is where a directory has to be.', fix: 'Name another place, or move the file away.' },
+  EISDIR: { why: 'A directory is where a file has to be.', fix: 'Name a file.' },
+  ELOOP: { why: 'Symbolic links lead in a circle.', fix: 'Repair the links, or name another place.' },
+  ENAMETOOLONG: { why: 'The path is longer than the file system takes.', fix: 'Name a shorter one.' },
   EROFS: { why: 'The file system is mounted for reading only.', fix: 'Name a place that can be written: --data-dir DIR.' },
   ENOSPC: { why: 'The disk is full.', fix: 'Make room, and run it again: nothing that was acknowledged is lost.' },
   EMFILE: { why: 'Too many files are open.', fix: 'Raise the limit (ulimit -n), and run it again.' },
 };
+
+/** @throws Failure when the directory of a file that is to be written does not exist */
+export function requireDirectoryOf(file: string): void {
+  const directory = dirname(file);
+  if (existsSync(directory)) return;
+  throw new Failure(`there is no directory ${directory}`, {
+    why: 'Nothing was written.',
+    fix: `Make it (mkdir -p ${shellWord(directory)}), or name another file.`,
+  });
+}
 
 /** True when a disk had no room: said by the operating system, by git, or by SQLite. */
 export const isDiskFull = (err: unknown): boolean =>

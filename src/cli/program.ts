@@ -38,7 +38,7 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         if (!(err instanceof CommanderError)) throw err;
         // Help and version were printed and are no errors.
         if (err.exitCode === 0) return 0;
-        throw usage(err, context.environment);
+        throw err.code === 'commander.help' ? missingCommand(program, argv, err) : usage(err, context.environment);
       }
     },
   };
@@ -165,6 +165,23 @@ function completedOf(command: Command): CompletedCommand {
     words: [...command.commands.map((each) => each.name()), ...(first?.argChoices ?? [])],
     takesApp: ['app', 'target', 'names'].includes(first?.name() ?? ''),
   };
+}
+
+/** A group without its sub-command, and help for a command that does not exist: there the library has no message of its own. */
+function missingCommand(program: Command, argv: readonly string[], cause: CommanderError): Failure {
+  const isHelp = wordOf(argv) === 'help';
+  let group = program;
+  for (const word of argv.filter((argument) => !argument.startsWith('-')).slice(isHelp ? 1 : 0)) {
+    const next = group.commands.find((command) => command.name() === word || command.aliases().includes(word));
+    if (next === undefined)
+      return new Failure(`unknown command '${word}'`, { why: 'There is no help for it.', fix: 'See: midship --help', cause });
+    group = next;
+  }
+  return new Failure(`missing command after '${group.name()}'`, {
+    why: `Known: ${group.commands.map((command) => command.name()).join(', ')}.`,
+    fix: `See: midship ${group.name()} --help`,
+    cause,
+  });
 }
 
 function usage(err: CommanderError, { npm_lifecycle_event: npmScript }: NodeJS.ProcessEnv): Failure {

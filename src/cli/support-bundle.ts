@@ -19,7 +19,7 @@ import { filesOf } from './configuration.ts';
 import { withClient } from './connect.ts';
 import { tryEndpoints } from './data-directory.ts';
 import { type DoctorOptions, examine } from './doctor.ts';
-import { type ExitCode, Failure } from './failure.ts';
+import { type ExitCode, Failure, requireDirectoryOf } from './failure.ts';
 import { secretFilesOf } from './secret-files.ts';
 import { shownObject } from './shown-object.ts';
 
@@ -55,6 +55,7 @@ export async function supportBundle(options: SupportBundleOptions): Promise<Exit
   if (!force && existsSync(file)) {
     throw new Failure(`${file} exists`, { why: 'Nothing was written.', fix: 'Name another file, or replace this one with --force.' });
   }
+  requireDirectoryOf(file);
   const stage = await mkdtemp(join(dirname(file), '.midship-support-'));
   try {
     const redactor = createRedactor();

@@ -83,6 +83,10 @@ it.each([
     '--load-balancer-pool and --cloud-provider-url exclude each other',
     undefined,
   ],
+  [['certs'], "missing command after 'certs'", expect.stringMatching(/^Known: .*rotate/)],
+  [['help', 'stauts'], "unknown command 'stauts'", undefined],
+  [['backup', '/proc/none/x.tar'], 'there is no directory /proc/none', undefined],
+  [['support-bundle', '/proc/none/x.tar'], 'there is no directory /proc/none', undefined],
   [['repair', 'get'], "missing required argument 'object'", undefined],
   [['wait', 'web', '--timeout', '5'], /A duration, for example/, undefined],
   // A timer of Node that is longer would be over at once.
