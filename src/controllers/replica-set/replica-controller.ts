@@ -68,7 +68,9 @@ export function createReplicaController<T extends Replicated>(
     const owner = owners.getByKey(key);
     if (owner === undefined) return undefined;
     if (await claimPods(owner, signal)) return undefined;
-    const counts = countsOf(owner);
+    // A pod that gets available during this pass would be neither counted nor waited for by a second look at the clock.
+    const now = clock.now();
+    const counts = countsOf(owner, now);
     const desired = desiredReplicas(owner);
     let failure: unknown;
     let refusal: Refusal | undefined;
@@ -98,12 +100,12 @@ export function createReplicaController<T extends Replicated>(
       steps,
     });
 
-    const status = statusOf(snapshot.value, owner, { counts, refusal, timestamp: timestampOf(clock.now()) });
+    const status = statusOf(snapshot.value, owner, { counts, refusal, timestamp: timestampOf(now) });
     const final = failure !== undefined || (counts.active === desired && counts.available === desired);
     const statusAfterMs = await writePacedStatus({ client, pace, resource, before: owner, after: { ...owner, status }, final, signal });
     // The condition says so already; the error brings the back-off.
     if (failure !== undefined) throw failure;
-    return soonest(statusAfterMs, msUntilAvailable(owner, counts), expectations.waitMs(owner.metadata.uid ?? ''));
+    return soonest(statusAfterMs, msUntilAvailable(owner, counts, now), expectations.waitMs(owner.metadata.uid ?? ''));
   }
 
   /** Looks at single pods only when the counter or an orphan says that there is something to claim. */
@@ -124,19 +126,18 @@ export function createReplicaController<T extends Replicated>(
     });
   }
 
-  function countsOf(owner: T): PodCounts {
+  function countsOf(owner: T, now: number): PodCounts {
     const counts = counter.countsOf(owner, () => ownedBy(podInformer, owner));
     const { minReadySeconds = 0 } = owner.spec;
     if (minReadySeconds === 0 || counts.ready === 0) return counts;
-    const now = clock.now();
     const available = ownedBy(podInformer, owner).filter((pod) => isPodActive(pod) && isPodAvailable(pod, minReadySeconds, now));
     return { ...counts, available: available.length };
   }
 
-  function msUntilAvailable(owner: T, counts: PodCounts): number | undefined {
+  function msUntilAvailable(owner: T, counts: PodCounts, now: number): number | undefined {
     const { minReadySeconds = 0 } = owner.spec;
     if (minReadySeconds === 0 || counts.available === counts.ready) return undefined;
-    return untilPodAvailable(ownedBy(podInformer, owner).filter(isPodActive), minReadySeconds, clock.now());
+    return untilPodAvailable(ownedBy(podInformer, owner).filter(isPodActive), minReadySeconds, now);
   }
 
   function victimsOf(owner: T, count: number): readonly Pod[] {

@@ -142,4 +142,25 @@ describe.each(kinds)('[sig-apps] %s', (kind, resource, of) => {
     await stage.pass(31_000);
     expect(await statusOf(stage)).toMatchObject({ readyReplicas: 2, availableReplicas: 2 });
   });
+
+  // Timers of Node end up to a millisecond early, by the clock of the day.
+  it('waits on for a pod that gets available while a pass is under way', async () => {
+    let next: number | undefined;
+    const controllers = [createReplicaSetController, createReplicationController].map((create): typeof create => (dependencies) => {
+      const now = (): number => {
+        const at = next ?? dependencies.clock.now();
+        next = undefined;
+        return at;
+      };
+      return create({ ...dependencies, clock: { ...dependencies.clock, now } });
+    });
+    stage = await startStage({ controllers });
+    await create(stage, { minReadySeconds: 30 });
+    const [pod] = await stage.list(pods);
+    const readyAt = Date.parse(pod?.status?.conditions?.find(({ type }) => type === 'Ready')?.lastTransitionTime ?? '');
+    next = readyAt + 29_999;
+    await stage.pass(32_000);
+    expect(next).toBeUndefined();
+    expect(await statusOf(stage)).toMatchObject({ readyReplicas: 2, availableReplicas: 2 });
+  });
 });
