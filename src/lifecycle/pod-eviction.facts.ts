@@ -18,12 +18,14 @@ export type Stay = { readonly until: number } | 'forever' | 'not at all';
 /**
  * Time that a pod may stay on a node with these NoExecute taints. The time of a toleration runs from the moment at
  * which the taint met the pod, if that is recorded. A restart of the controller then does not begin it again.
+ * A pod that names its node has no record of its binding, and was bound when it was made.
  */
 export function stayOf(pod: Pod, noExecute: readonly Taint[], now: number): Stay {
   if (noExecute.length === 0) return 'forever';
   const tolerations = pod.spec.tolerations ?? [];
   const boundAt = timeOf(
-    pod.status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'True')?.lastTransitionTime,
+    pod.status?.conditions?.find(({ type, status }) => type === 'PodScheduled' && status === 'True')?.lastTransitionTime ??
+      pod.metadata.creationTimestamp,
   );
   let until: number | undefined;
   for (const taint of noExecute) {

@@ -1,6 +1,6 @@
 import { type Node, nodes, type Taint } from '../../api/core/v1/node.ts';
 import { type Pod, pods } from '../../api/core/v1/pod.ts';
-import { timestampOf } from '../../base/clock.ts';
+import { microTimestampOf, timestampOf } from '../../base/clock.ts';
 import { eventsOf, stateOf, stayOf } from '../../lifecycle/pod-eviction.facts.ts';
 import { podEvictionMachine } from '../../lifecycle/pod-eviction.machine.ts';
 import { nodeNameOf } from '../../lifecycle/pod-scheduling.facts.ts';
@@ -55,11 +55,19 @@ export function createPodEvictionController(dependencies: ControllerDependencies
   function onNodeChange({ before, after }: { readonly before?: Node; readonly after?: Node }): void {
     const name = (after ?? before)?.metadata.name;
     if (name === undefined) return;
-    const taints = after?.spec?.taints?.filter(({ effect }) => effect === 'NoExecute') ?? [];
-    if (deepEqual(taints, tainted.get(name) ?? [])) return;
+    const known = tainted.get(name) ?? [];
+    const taints = (after?.spec?.taints ?? []).filter(({ effect }) => effect === 'NoExecute').map((taint) => withTime(taint, known));
+    if (deepEqual(taints, known)) return;
     if (taints.length === 0) tainted.delete(name);
     else tainted.set(name, taints);
     for (const pod of podsOn(podInformer, name)) controller.enqueue(keyOf(pod));
+  }
+
+  /** A person's taint says no time (`kubectl taint`): it counts from when it was first seen, since "now" would never be over. */
+  function withTime(taint: Taint, known: readonly Taint[]): Taint {
+    if (taint.timeAdded !== undefined) return taint;
+    const seen = known.find(({ key, value }) => key === taint.key && value === taint.value);
+    return { ...taint, timeAdded: seen?.timeAdded ?? microTimestampOf(clock.now()) };
   }
 
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {

@@ -75,8 +75,8 @@ function report(client: ControlPlane['client'], node: Node, ready: 'True' | 'Fal
 }
 
 async function addPod({ client }: ControlPlane, name: string, nodeName: string, tolerationSeconds: number): Promise<Pod> {
-  const tolerations = ['not-ready', 'unreachable'].map((key) => ({
-    key: `node.kubernetes.io/${key}`,
+  const tolerations = ['node.kubernetes.io/not-ready', 'node.kubernetes.io/unreachable', 'example.com/repairs'].map((key) => ({
+    key,
     operator: 'Exists',
     effect: 'NoExecute',
     tolerationSeconds,
@@ -180,6 +180,16 @@ describe('node lifecycle', () => {
     }
     const web = await cluster.client.get(pods, { namespace, name: 'web' });
     expect(web.metadata.deletionTimestamp).toBeUndefined();
+  });
+
+  it('ends the time of a taint that a person set without a date', async () => {
+    const cluster = await start();
+    await addNode(cluster, 'n1');
+    await nodeWhen(cluster, 'n1', 'no taints', (node) => taintsOf(node).length === 0);
+    await addPod(cluster, 'web', 'n1', 1);
+    const taints = [{ key: 'example.com/repairs', effect: 'NoExecute' }];
+    await cluster.client.patch(nodes, { name: 'n1' }, { type: 'merge', body: { spec: { taints } } });
+    await podWhen(cluster, 'web', 'deletion', ({ metadata }) => metadata.deletionTimestamp !== undefined);
   });
 
   it('says by taints that a node is cordoned or not ready', async () => {

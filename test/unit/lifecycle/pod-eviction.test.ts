@@ -54,5 +54,8 @@ describe('time that a pod may stay', () => {
       status: { conditions: [{ type: 'PodScheduled', status: 'True', lastTransitionTime: '2026-01-01T00:10:00Z' }] },
     };
     expect(stayOf(pod, [taint], now)).toEqual({ until: now + 300_000 });
+    const { metadata, ...rest } = tolerating(300);
+    const named: Pod = { ...rest, metadata: { ...metadata, creationTimestamp: '2026-01-01T00:10:00Z' } };
+    expect(stayOf(named, [taint], now)).toEqual({ until: now + 300_000 });
   });
 });
