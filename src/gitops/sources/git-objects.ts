@@ -64,13 +64,15 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
     });
     if (object === undefined || 'content' in object) return object;
     throw new SourceError('TooLarge', `object ${oid} of ${url} has ${object.sizeBytes} bytes, more than ${maxBytes}`, {
-      hint: 'Keep large files out of the paths that are applied.',
+      hint:
+        maxBytes === maxCommitBytes ? 'Shorten the message of the commit or tag.' : 'Keep large files out of the paths that are applied.',
     });
   }
 
   function unreadable(oid: string, cause: unknown): SourceError {
     return new SourceError('CorruptObject', `object ${oid} of ${url} cannot be read`, {
-      hint: 'Run "git fsck" in the repository; push again what is missing.',
+      // A push leaves out what a clone takes for present, so it brings nothing back.
+      hint: 'In a clone that has it: git pack-objects -q --all --stdout </dev/null | git -C REPOSITORY index-pack --stdin',
       cause,
     });
   }

@@ -1,16 +1,18 @@
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
+import { promisify } from 'node:util';
 import { pino } from 'pino';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { systemClock } from '../../../src/base/clock.ts';
 import { readDocuments } from '../../../src/gitops/manifests/documents.ts';
 import type { BuildError } from '../../../src/gitops/manifests/manifest.ts';
 import { createBuilder } from '../../../src/gitops/render/builder.ts';
-import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
+import type { GitSource, SourceError } from '../../../src/gitops/sources/git-source.ts';
 import { createGitThread, type GitThread } from '../../../src/gitops/sources/git-thread.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { createSourceOpener } from '../../../src/gitops/sources/open-source.ts';
-import { newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
+import { cloneRepository, newRepository, temporaryDirectory, type WorkTree } from '../../support/git.ts';
 import { type ServedRemote, serveRemote } from '../../support/git-remote.ts';
 import { type HostileGit, serveHostileGit } from '../../support/hostile-git.ts';
 
@@ -193,6 +195,31 @@ describe('a remote that sends too much', () => {
     expect(process.memoryUsage().rss - before).toBeLessThan(150 * 1024 * 1024);
     await source.close();
   });
+});
+
+it('names the message of a commit that is too long', async () => {
+  const repository = await newRepository('hostile', { 'a.yaml': configMap('a') });
+  const tree = await repository.git('rev-parse', 'HEAD^{tree}');
+  const head = `tree ${tree}\nauthor t <t@t> 1 +0000\ncommitter t <t@t> 1 +0000\n\n`;
+  const oid = await writeObject(repository, 'commit', [Buffer.from(head), Buffer.alloc(1_048_576, 'm')]);
+  await repository.git('update-ref', 'refs/heads/main', oid);
+  const source = await openLocalSource({ directory: repository.directory, url: 'hostile' });
+  await expect(errorsOf(source)).rejects.toMatchObject({ reason: 'TooLarge', hint: 'Shorten the message of the commit or tag.' });
+  await source.close();
+});
+
+it('says how a clone brings back an object that a repository lost', async () => {
+  const repository = await newRepository('lost', { 'a.yaml': configMap('a') });
+  const clone = await cloneRepository(repository.directory, 'intact');
+  const blob = await repository.git('rev-parse', 'HEAD:a.yaml');
+  await rm(join(repository.directory, '.git/objects', blob.slice(0, 2), blob.slice(2)));
+  const source = await openLocalSource({ directory: repository.directory, url: 'lost' });
+  const err = await errorsOf(source).catch((reason: unknown) => reason);
+  expect(err).toMatchObject({ reason: 'CorruptObject', hint: expect.stringMatching(/^In a clone that has it: git pack-objects/) });
+  const command = (err as SourceError).hint?.replace(/^.*?: /, '').replace('REPOSITORY', repository.directory) ?? '';
+  await promisify(execFile)('sh', ['-c', command], { cwd: clone.directory });
+  expect(await errorsOf(source)).toEqual([]);
+  await source.close();
 });
 
 describe('a server that answers with', () => {
