@@ -62,12 +62,19 @@ export const isDiskFull = (err: unknown): boolean =>
 /** An error of the operating system, or of a store without room, in three lines; undefined for everything else. */
 export function tryExplainSystemError(err: unknown): Failure | undefined {
   if (!(err instanceof Error)) return undefined;
-  const { code = '', path, message, reason } = err as NodeJS.ErrnoException & { readonly reason?: unknown };
+  const { code = '', path, message, reason, syscall = '' } = err as NodeJS.ErrnoException & { readonly reason?: unknown };
   // The store refuses a write before the disk is full, and its message names the directory.
   if (reason === 'InsufficientStorage') {
     return new Failure(message, {
       why: 'The disk of the data directory has no room.',
       fix: 'Make room, or choose another one: --data-dir DIR.',
+    });
+  }
+  if (code === 'EAGAIN' && syscall.startsWith('spawn')) {
+    return new Failure(message, {
+      why: 'This user may not start more processes.',
+      fix: 'Raise the limit (ulimit -u; TasksMax of a service), or end others, and run it again.',
+      cause: err,
     });
   }
   const refusal = refusals[code];

@@ -44,11 +44,14 @@ export async function runGit({ args, env = {}, signal, cwd, isolated = false }: 
   if (signal?.aborted === true) throw signal.reason;
   if (code !== 0) {
     const failure = new Error(`git ${args[0]}: ${output.stderr.trim() || `exit code ${code}`}`);
-    throw /No space left on device|Out of diskspace/.test(output.stderr) ? Object.assign(failure, { code: 'ENOSPC' }) : failure;
+    throw diskFull.test(output.stderr) ? Object.assign(failure, { code: 'ENOSPC' }) : failure;
   }
   if (output.stdout.length >= maxOutputBytes) throw new Error(`git ${args[0]}: more than ${maxOutputBytes} bytes of output`);
   return output.stdout.trim();
 }
+
+/** Git does not pass on the reason when the file of a configuration has no room; without permission it cannot lock that file at all. */
+const diskFull = /No space left on device|Out of diskspace|failed to write new configuration file/;
 
 function tryKill(pid: number): void {
   try {

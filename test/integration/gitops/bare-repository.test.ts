@@ -18,6 +18,13 @@ describe('the repository of the built-in remote', () => {
     commit = await git('rev-parse', 'refs/heads/main');
   });
 
+  it('says that the disk is full where git leaves out the reason', async () => {
+    const bin = await temporaryDirectory('bin');
+    const words = 'error: failed to write new configuration file /x/config.lock';
+    await writeFile(join(bin, 'git'), `#!/bin/sh\necho '${words}' >&2\nexit 128\n`, { mode: 0o755 });
+    await expect(runGit({ args: ['init'], env: { PATH: `${bin}:${process.env.PATH}` } })).rejects.toMatchObject({ code: 'ENOSPC' });
+  });
+
   it('is made whole or not at all', async () => {
     const other = join(await temporaryDirectory('bare'), 'cluster.git');
     // A power cut in the middle of an earlier start left this.

@@ -9,6 +9,8 @@ describe('an error of the operating system', () => {
     expect(tryExplainSystemError(err)).toMatchObject({ message: '/x cannot be used (EACCES)', exitCode: 2 });
     const file = Object.assign(new Error("ENOTDIR: not a directory, mkdir '/x/y'"), { code: 'ENOTDIR', path: '/x/y' });
     expect(tryExplainSystemError(file)).toMatchObject({ message: '/x/y cannot be used (ENOTDIR)', exitCode: 2 });
+    const spawning = Object.assign(new Error('spawn git EAGAIN'), { code: 'EAGAIN', syscall: 'spawn git', path: 'git' });
+    expect(tryExplainSystemError(spawning)).toMatchObject({ message: 'spawn git EAGAIN', fix: expect.stringContaining('ulimit -u') });
     const full = Object.assign(new Error('ENOSPC: no space left on device, write'), { code: 'ENOSPC' });
     expect(tryExplainSystemError(full)).toMatchObject({ message: full.message, why: 'The disk is full.' });
     const refused = insufficientStorage('the disk of /x is full: all else is refused');
