@@ -47,6 +47,7 @@ export interface WatchQuery {
   readonly resourceVersionMatch: string | undefined;
   readonly sendInitialEvents: boolean | undefined;
   readonly allowBookmarks: boolean;
+  /** Undefined for 0, too: the default. A watch of a negative one ends at once. */
   readonly timeoutSeconds: number | undefined;
 }
 
@@ -58,7 +59,7 @@ export function watchQueryOf(query: URLSearchParams): WatchQuery {
     resourceVersionMatch: nonEmpty(query.get('resourceVersionMatch')),
     sendInitialEvents: query.has('sendInitialEvents') ? booleanOf(query, 'sendInitialEvents') : undefined,
     allowBookmarks: booleanOf(query, 'allowWatchBookmarks'),
-    timeoutSeconds: timeoutSeconds === undefined || timeoutSeconds <= 0 ? undefined : timeoutSeconds,
+    timeoutSeconds: timeoutSeconds === 0 ? undefined : timeoutSeconds,
   };
 }
 

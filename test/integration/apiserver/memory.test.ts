@@ -87,6 +87,10 @@ describe('a watch whose client does not read', () => {
   });
 });
 
+it('ends a watch of a negative time at once, as upstream does', async () => {
+  expect(await linesOf(await openUnread(`${collection}?watch=1&labelSelector=none&timeoutSeconds=-1`))).toEqual([]);
+});
+
 describe('answers that nobody reads', () => {
   it('keep no more memory than there is for them, and other users get theirs', async () => {
     const metric = async (): Promise<number> => Number(/^answer_memory_bytes (\d+)$/m.exec(await metrics.text())?.[1]);
