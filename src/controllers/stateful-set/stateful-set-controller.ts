@@ -73,7 +73,7 @@ export function createStatefulSetController(dependencies: ControllerDependencies
   async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     const set = setInformer.getByKey(key);
     if (set === undefined || set.metadata.deletionTimestamp !== undefined) return undefined;
-    await claimPods(set, signal);
+    if (await claimPods(set, signal)) return undefined;
     const revisions = await history.sync(set, { signal });
     const view = viewOf(set, revisions);
     const isLive = isLiveIn(view);
@@ -119,8 +119,8 @@ export function createStatefulSetController(dependencies: ControllerDependencies
     return soonest(statusAfterMs, msUntilAvailable(view), expectations.waitMs(set.metadata.uid ?? ''));
   }
 
-  async function claimPods(set: StatefulSet, signal: AbortSignal): Promise<void> {
-    await claim({
+  async function claimPods(set: StatefulSet, signal: AbortSignal): Promise<boolean> {
+    return await claim({
       client,
       ownerResource: statefulSets,
       owner: set,

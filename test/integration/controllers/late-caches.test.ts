@@ -1,6 +1,7 @@
 import { afterEach, describe, expect, it } from 'vitest';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { replicaSets } from '../../../src/api/apps/v1/replica-set.ts';
+import { statefulSets } from '../../../src/api/apps/v1/stateful-set.ts';
 import { type Job, jobs } from '../../../src/api/batch/v1/job.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { endpoints } from '../../../src/api/core/v1/endpoints.ts';
@@ -16,6 +17,7 @@ import { createJobController } from '../../../src/controllers/job/job-controller
 import { createLocalPathVolumeController } from '../../../src/controllers/local-path/local-path-controller.ts';
 import { createNamespaceController } from '../../../src/controllers/namespace/namespace-controller.ts';
 import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
+import { createStatefulSetController } from '../../../src/controllers/stateful-set/stateful-set-controller.ts';
 import type { KubeObject } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { StatusError } from '../../../src/machinery/status-error.ts';
@@ -200,6 +202,34 @@ describe('with a late cache', () => {
     late.deliver();
     await late.rest();
     expect((await podsOf(late.people)).map(({ metadata }) => metadata.name)).toEqual(['orphan']);
+  });
+
+  it('a StatefulSet does not ask for the pod that it adopts', async () => {
+    let creations = 0;
+    const late = await start(createStatefulSetController, pods, (client) => ({
+      ...client,
+      create(resource, object, options) {
+        if (resource.resource === pods.resource) creations += 1;
+        return client.create(resource, object, options);
+      },
+    }));
+    await late.people.create(pods, newPod('db-0'));
+    await seen(late.informers, pods, 'db-0');
+    late.hold();
+    await late.people.create(statefulSets, {
+      apiVersion: 'apps/v1',
+      kind: 'StatefulSet',
+      metadata: { name: 'db', namespace },
+      spec: { replicas: 1, serviceName: 'db', selector: { matchLabels: { app: 'web' } }, template },
+    });
+    await until(async () => (await podsOf(late.people)).some(({ metadata }) => metadata.ownerReferences !== undefined), {
+      what: 'the orphan to be adopted',
+      intervalMs: 2,
+    });
+    await late.rest();
+    late.deliver();
+    await late.rest();
+    expect(creations).toBe(0);
   });
 
   it('a Deployment goes on with a ReplicaSet that it adopts, whatever its name', async () => {
