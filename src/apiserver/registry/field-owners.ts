@@ -108,7 +108,8 @@ interface Crossing {
 const staying: Crossing = { from: (object) => object, back: (object) => object };
 
 /** Moves objects between the stored version and another, with the fields that only one of both has. */
-function crossing(stored: KindDefinition, { storedAs, ...version }: KindDefinition): Crossing {
+function crossing(stored: KindDefinition, version: KindDefinition): Crossing {
+  const { storedAs } = version;
   if (storedAs === undefined) return staying;
   if (storedAs.hasOwnRules !== true) return { from: (object) => storedAs.fromStored(object), back: (object) => storedAs.toStored(object) };
   const names = { from: apiVersionOf(version), back: apiVersionOf(stored) };
