@@ -4,8 +4,10 @@ import type { AdmissionPhase, AdmissionStep, Operation } from './admission.ts';
 
 /** The `apiserver_admission_*` families, under their names and labels upstream. */
 export interface AdmissionMetrics {
-  /** A step begins to look at a write. The result is called when it has let the write pass or refused it. */
-  start(step: AdmissionStep, operation: Operation): (rejected: boolean) => void;
+  /** A step let a write pass. Each write calls this for each step, so that the parameters are positional. */
+  passed(step: AdmissionStep, operation: Operation, startedAtMs: number): void;
+  /** A step refused a write. */
+  refused(step: AdmissionStep, operation: Operation, startedAtMs: number): void;
   /** A webhook was called, or should have been. */
   called(call: WebhookCall): void;
   nowMs(): number;
@@ -89,13 +91,8 @@ export function createAdmissionMetrics(metrics: Metrics, clock: { monotonicMs():
 
   return {
     nowMs: () => clock.monotonicMs(),
-    start(step, operation) {
-      const startedAtMs = clock.monotonicMs();
-      return (rejected) => {
-        const { passed, refused } = seriesOf(step, operation);
-        (rejected ? refused : passed).observe(secondsSince(startedAtMs));
-      };
-    },
+    passed: (step, operation, startedAtMs) => seriesOf(step, operation).passed.observe(secondsSince(startedAtMs)),
+    refused: (step, operation, startedAtMs) => seriesOf(step, operation).refused.observe(secondsSince(startedAtMs)),
     called({ webhook, mutating, operation: method, startedAtMs, outcome }) {
       const name = nameOf(webhook);
       const operation = method.toUpperCase();

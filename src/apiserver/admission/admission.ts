@@ -137,47 +137,41 @@ function pass(path: Path, from: number, request: AdmissionRequest): KubeObject |
   for (let at = from; at < path.steps.length; at += 1) {
     const step = path.steps[at];
     if (step === undefined || step.isIdle?.() === true) continue;
-    const object = timed(path.metrics, step, current, admitted(path, at, step));
+    const object = timed(path, at, current);
     if (object instanceof Promise) return object.then((next) => pass(path, at + 1, withObject(current, next)));
     current = withObject(current, object);
   }
   return current.object;
 }
 
-type Admit = (request: AdmissionRequest) => KubeObject | Promise<KubeObject>;
-
-const admitted =
-  ({ steps, metrics }: Path, at: number, step: AdmissionStep): Admit =>
-  (request) =>
-    step.admit(request, async (object) => pass({ steps: steps.slice(0, at), metrics }, 0, { ...request, object, isAgain: true }));
-
-/** Each write calls this for each step, so the parameters are positional: an object for each call would be garbage. */
-function timed(
-  metrics: AdmissionMetrics | undefined,
-  step: AdmissionStep,
-  request: AdmissionRequest,
-  admit: Admit,
-): KubeObject | Promise<KubeObject> {
-  if (metrics === undefined) return admit(request);
-  const settle = metrics.start(step, request.operation);
+/** Lets the step at `at` look at the request, and takes its time. */
+function timed(path: Path, at: number, request: AdmissionRequest): KubeObject | Promise<KubeObject> {
+  const { steps, metrics } = path;
+  const step = steps[at];
+  if (step === undefined) return request.object;
+  const again = async (object: KubeObject): Promise<KubeObject> =>
+    pass({ steps: steps.slice(0, at), metrics }, 0, { ...request, object, isAgain: true });
+  if (metrics === undefined) return step.admit(request, again);
+  const { operation } = request;
+  const startedAtMs = metrics.nowMs();
   try {
-    const object = admit(request);
+    const object = step.admit(request, again);
     if (!(object instanceof Promise)) {
-      settle(false);
+      metrics.passed(step, operation, startedAtMs);
       return object;
     }
     return object.then(
       (next) => {
-        settle(false);
+        metrics.passed(step, operation, startedAtMs);
         return next;
       },
       (err) => {
-        settle(true);
+        metrics.refused(step, operation, startedAtMs);
         throw err;
       },
     );
   } catch (err) {
-    settle(true);
+    metrics.refused(step, operation, startedAtMs);
     throw err;
   }
 }
