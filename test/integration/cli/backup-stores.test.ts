@@ -19,6 +19,7 @@ import { authoritiesOf, type EtcdSettings, filesOf } from '../../../src/cli/conf
 import { restore } from '../../../src/cli/restore.ts';
 import { tryParseServerToken } from '../../../src/cli/server-token.ts';
 import { ensureBareRepository } from '../../../src/gitops/sources/bare-repository.ts';
+import { cheapenScrypt } from '../../support/cheap-scrypt.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
@@ -41,7 +42,9 @@ describe.skipIf(!hasEtcd)('backups of both stores (needs etcd)', () => {
   let etcd: Etcd;
   let places = 0;
   beforeAll(async () => {
+    const restoreScrypt = cheapenScrypt();
     etcd = await startEtcd();
+    return restoreScrypt;
   });
   afterAll(async () => await etcd.stop());
 

@@ -7,6 +7,7 @@ import type { ClusterKeys } from '../../../src/cli/compose/cluster-keys.ts';
 import { shareKeys } from '../../../src/cli/compose/shared-keys.ts';
 import { tryParseServerToken } from '../../../src/cli/server-token.ts';
 import { type EtcdStorage, openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
+import { cheapenScrypt } from '../../support/cheap-scrypt.ts';
 import { type Etcd, hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { until } from '../../support/until.ts';
@@ -18,7 +19,9 @@ describe.skipIf(!hasEtcd)('the keys of servers on one store (needs etcd)', () =>
   let etcd: Etcd;
   let cluster = 0;
   beforeAll(async () => {
+    const restoreScrypt = cheapenScrypt();
     etcd = await startEtcd();
+    return restoreScrypt;
   });
   afterAll(async () => await etcd.stop());
 
