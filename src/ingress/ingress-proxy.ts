@@ -10,7 +10,7 @@ import type { Component } from '../base/component.ts';
 import type { Log } from '../base/log.ts';
 import type { Metrics } from '../base/metrics.ts';
 import type { KeyPair } from '../base/pki/key-pair.ts';
-import { makeSelfSigned } from '../base/pki/self-signed.ts';
+import { makeSelfSigned, rsaSigning } from '../base/pki/self-signed.ts';
 import type { InformerSet } from '../client/informer.ts';
 import type { EventRecorder } from '../reconcile/event-recorder.ts';
 import { type ResolvedBackend, resolveBackend } from './backend-endpoints.ts';
@@ -178,7 +178,8 @@ export function createIngressProxy(options: IngressProxyOptions): IngressProxy {
   }
 
   async function ownCertificate(): Promise<KeyPair> {
-    fallback ??= await makeSelfSigned('Midship Ingress Default Certificate', clock.now());
+    // Node adds the certificate of a host to this one, and replaces it where both keys are of one type. See `preferEcdsa`.
+    fallback ??= await makeSelfSigned('Midship Ingress Default Certificate', clock.now(), rsaSigning);
     return fallback;
   }
 

@@ -3,7 +3,7 @@ import { createServer as createHttpServer, type IncomingMessage, ServerResponse 
 import { createSecureServer } from 'node:http2';
 import type { Server as NetServer, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
-import type { SecureContext } from 'node:tls';
+import { DEFAULT_CIPHERS, type SecureContext } from 'node:tls';
 import { type Exchange, http1Exchange, http2Exchange, isEnding } from './exchange.ts';
 import type { Limits } from './limits.ts';
 
@@ -111,6 +111,12 @@ function plainServer({ limits, handlers }: PortOptions): Closable {
   return server;
 }
 
+/**
+ * Node's ciphers, those for ECDSA first, and the server's order counts. The connection of a host with an ECDSA certificate also has the
+ * RSA certificate of hosts without one, and TLS 1.2 chooses between them by the cipher. TLS 1.3 prefers ECDSA by itself.
+ */
+const preferEcdsa = [...DEFAULT_CIPHERS.split(':')].sort((a, b) => Number(b.includes('-ECDSA-')) - Number(a.includes('-ECDSA-'))).join(':');
+
 function secureServer({ limits, handlers }: PortOptions, { fallback, contextFor }: PortTls, sessions: Set<{ close(): void }>): Closable {
   const server = createSecureServer({
     allowHTTP1: true,
@@ -120,6 +126,7 @@ function secureServer({ limits, handlers }: PortOptions, { fallback, contextFor 
     maxSessionRejectedStreams: 50,
     cert: fallback.certificate,
     key: fallback.key,
+    ciphers: preferEcdsa,
     SNICallback: (name, done) => done(null, contextFor(name.toLowerCase())),
   });
   // Node reads these of the server itself for its HTTP/1 connections, as those of an HTTP server.

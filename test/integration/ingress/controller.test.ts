@@ -1,6 +1,6 @@
 import { once } from 'node:events';
 import { createServer, type Server as NetServer } from 'node:net';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, type SecureVersion } from 'node:tls';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { events } from '../../../src/api/core/v1/event.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
@@ -9,7 +9,7 @@ import { services } from '../../../src/api/core/v1/service.ts';
 import { type IngressSpec, ingresses } from '../../../src/api/networking/v1/ingress.ts';
 import { ingressClasses } from '../../../src/api/networking/v1/ingress-class.ts';
 import { createMetrics } from '../../../src/base/metrics.ts';
-import { makeSelfSigned } from '../../../src/base/pki/self-signed.ts';
+import { makeSelfSigned, rsaSigning } from '../../../src/base/pki/self-signed.ts';
 import { cachedSecrets, keepIngressClass } from '../../../src/cli/compose/ingress.ts';
 import { createIngressController } from '../../../src/ingress/ingress-controller.ts';
 import { createIngressProxy, type IngressProxy, type PortTrouble } from '../../../src/ingress/ingress-proxy.ts';
@@ -132,15 +132,15 @@ it('goes on without Ingresses on a node whose port is taken, and says so three t
 });
 
 /** Shows the common name of the certificate that a client gets. */
-async function certificateOf(servername: string): Promise<string> {
-  const socket = connectTls({ host: '127.0.0.1', port: proxy.ports.websecure ?? 0, servername, rejectUnauthorized: false });
+async function certificateOf(servername: string, maxVersion: SecureVersion = 'TLSv1.3'): Promise<string> {
+  const socket = connectTls({ host: '127.0.0.1', port: proxy.ports.websecure ?? 0, servername, maxVersion, rejectUnauthorized: false });
   await once(socket, 'secureConnect');
   const { subject, serialNumber } = socket.getPeerCertificate();
   socket.destroy();
   return `${subject.CN} ${serialNumber}`;
 }
-const tlsData = async (name: string) => {
-  const { certificate, key } = await makeSelfSigned(name, Date.now());
+const tlsData = async (name: string, algorithm?: typeof rsaSigning) => {
+  const { certificate, key } = await makeSelfSigned(name, Date.now(), algorithm);
   return { 'tls.crt': Buffer.from(certificate).toString('base64'), 'tls.key': Buffer.from(key).toString('base64') };
 };
 const createSecret = (name: string, data: Record<string, string>, type = 'kubernetes.io/tls') =>
@@ -157,6 +157,12 @@ it('shows the certificate of the host, its renewal at once, and its own where th
   const before = await certificateOf('S.example');
   await plane.client.patch(secrets, { namespace, name: 's' }, { type: 'merge', body: { data: await tlsData('s.example') } });
   await until(async () => (await certificateOf('s.example')) !== before, { what: 'the renewed certificate' });
+  expect(await certificateOf('s.example', 'TLSv1.2')).toBe(await certificateOf('s.example'));
+  const renewed = await certificateOf('s.example');
+  await plane.client.patch(secrets, { namespace, name: 's' }, { type: 'merge', body: { data: await tlsData('s.example', rsaSigning) } });
+  await until(async () => (await certificateOf('s.example')) !== renewed, { what: 'the certificate with a key of RSA' });
+  expect(await certificateOf('s.example')).toMatch(/^s\.example /);
+  expect(await certificateOf('s.example', 'TLSv1.2')).toBe(await certificateOf('s.example'));
   expect(await certificateOf('other.example')).toMatch(/^Midship Ingress Default Certificate /);
   expect(await answerTo('s.example')).toContain(`\r\nLocation: https://s.example:${proxy.ports.websecure}/\r\n`);
 });
