@@ -402,7 +402,7 @@ const isOfCopy = async (dataDirectory: string, { directory }: OwnProcess): Promi
 
 /**
  * True in a copy of the directory of a cluster that was killed, until a cluster is started in it. Its records name the processes of pods
- * of the original. None of these survives a boot, and a boot may give a disk another number.
+ * of the original. Processes do not survive a boot, and a boot may give a disk another number.
  */
 export async function isCopyOfKilled(dataDirectory: string): Promise<boolean> {
   const former = await readEndpointsFile(dataDirectory);

@@ -112,8 +112,8 @@ function plainServer({ limits, handlers }: PortOptions): Closable {
 }
 
 /**
- * Node's ciphers, those for ECDSA first, and the server's order counts. The connection of a host with an ECDSA certificate also has the
- * RSA certificate of hosts without one, and TLS 1.2 chooses between them by the cipher. TLS 1.3 prefers ECDSA by itself.
+ * Node's ciphers, those for ECDSA first, and the server's order counts. A connection to a host with an ECDSA certificate has the RSA
+ * certificate of other hosts, too. TLS 1.2 chooses between them by the cipher, and TLS 1.3 prefers ECDSA by itself.
  */
 const preferEcdsa = [...DEFAULT_CIPHERS.split(':')].sort((a, b) => Number(b.includes('-ECDSA-')) - Number(a.includes('-ECDSA-'))).join(':');
 
