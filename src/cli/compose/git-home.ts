@@ -65,9 +65,12 @@ export async function findGitHome({ records, serverId }: SharedStore, informers:
   function change(part: Partial<HomeRecord>): Promise<boolean> {
     const changed = changing.then(async () => {
       const next: HomeRecord = { ...home, ...part, changes: (home.changes ?? 0) + 1 };
-      const written = await records.update('git-home', JSON.stringify(next), stored.revision);
-      take(written ?? (await records.get('git-home')));
-      return written !== undefined;
+      const text = JSON.stringify(next);
+      const updated = await records.update('git-home', text, stored.revision);
+      // A record that a person deleted is made again by the first server that changes it.
+      const current = updated ?? (await records.get('git-home')) ?? (await records.create('git-home', text));
+      take(current);
+      return current.text === text;
     });
     changing = changed.catch(() => undefined);
     return changed;

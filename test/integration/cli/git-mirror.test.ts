@@ -1,13 +1,15 @@
 import { join } from 'node:path';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import type { Lease } from '../../../src/api/coordination/v1/lease.ts';
 import type { GitRepository } from '../../../src/api/source/v1/git-repository.ts';
 import { createLog } from '../../../src/base/log.ts';
-import { createCommitPush, digestOfRefs, type GitHome } from '../../../src/cli/compose/git-home.ts';
+import { createCommitPush, digestOfRefs, findGitHome, type GitHome } from '../../../src/cli/compose/git-home.ts';
 import { createGitMirror, guardCopy } from '../../../src/cli/compose/git-mirror.ts';
 import type { InformerSet } from '../../../src/client/informer.ts';
 import { ensureBareRepository, readRefs, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
 import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
+import { openEtcdStorage } from '../../../src/storage/etcd/storage.ts';
+import { hasEtcd, startEtcd } from '../../support/etcd.ts';
 import { temporaryDirectory } from '../../support/git.ts';
 import { createManualClock } from '../../support/manual-clock.ts';
 import { until } from '../../support/until.ts';
@@ -180,4 +182,27 @@ it('a push is recorded before its refs move, one after the other, and refused at
   await late.end();
   home.isOwn = false;
   expect((await create('third')).refusal).toBe('The Git remote has moved to another server: push again.');
+});
+
+it.skipIf(!hasEtcd)('the home stays the home when a person deletes its record (needs etcd)', async () => {
+  const etcd = await startEtcd();
+  onTestFinished(async () => await etcd.stop());
+  const informers = { get: () => ({ list: () => [], addHandler: () => () => undefined }) } as unknown as InformerSet;
+  const find = async (serverId: string) => {
+    const log = createLog({ level: 'silent' });
+    const storage = await openEtcdStorage({ endpoints: etcd.endpoints, tls: undefined, login: undefined, prefix: '/c', serverId, log });
+    const home = await findGitHome({ records: storage.records, serverId }, informers);
+    onTestFinished(async () => {
+      home.stop();
+      await storage.close();
+    });
+    return home;
+  };
+  const first = await find('first');
+  const second = await find('second');
+  await etcd.ctl(0, 'del', '/c/meta/git-home');
+  expect(await first.record('pushed')).toBe(true);
+  await until(() => second.refs === 'pushed', { what: 'the record on the second server' });
+  expect([first.isOwn, second.isOwn]).toEqual([true, false]);
+  expect(await first.record('pushed again')).toBe(true);
 });
