@@ -17,8 +17,9 @@ export interface ScaleTargets {
   /** @throws NotScalable, Error when no kind of that name is served, or StatusError */
   read(target: TargetReference, namespace: string, signal: AbortSignal): Promise<ReadScale>;
   /**
-   * Sets the replicas. A write that conflicts is repeated up to five times while the scale is as it was read. @throws StatusError `Conflict`
-   * when a person or another controller set the replicas meanwhile: the number was computed for the old ones
+   * Sets the replicas. A write that conflicts is repeated up to five times while the scale is as it was read.
+   *
+   * @throws StatusError `Conflict` when a person or another controller set the replicas meanwhile: the number was computed for the old ones
    */
   write(scale: ReadScale, replicas: number, signal: AbortSignal): Promise<void>;
   /** `ingresses.networking.k8s.io` for a kind; its lower-case name while it is unknown. */
