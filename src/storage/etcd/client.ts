@@ -74,6 +74,7 @@ export interface MemberState {
   /** Undefined when it does not say. */
   readonly hasLeader: boolean | undefined;
   readonly version: string | undefined;
+  readonly clusterId: string | undefined;
 }
 
 /** PEM texts. */
@@ -189,11 +190,12 @@ export function createEtcdClient({ endpoints, tls, login, clock }: EtcdClientOpt
 
   async function memberState(each: GrpcClient, endpoint: EtcdEndpoint): Promise<MemberState> {
     try {
-      const { hasLeader, version } = await each.call(calls.status, undefined, { timeoutMs: triesMs[0] as number });
-      return { endpoint, answers: true, hasLeader, version };
+      const { hasLeader, version, clusterId } = await each.call(calls.status, undefined, { timeoutMs: triesMs[0] as number });
+      return { endpoint, answers: true, hasLeader, version, clusterId };
     } catch (err) {
       const text = err instanceof GrpcError ? err.message : '';
-      return { endpoint, answers: isOfEtcd(text), hasLeader: text === noLeaderText ? false : undefined, version: undefined };
+      const hasLeader = text === noLeaderText ? false : undefined;
+      return { endpoint, answers: isOfEtcd(text), hasLeader, version: undefined, clusterId: undefined };
     }
   }
 

@@ -5,7 +5,7 @@ import { StorageError } from '../storage-error.ts';
 import { createEtcdClient, type EtcdClientOptions } from './client.ts';
 import { createOnce } from './create-once.ts';
 import { createStoreKeys } from './keys.ts';
-import { checkVersion, formatText, openFailure } from './open.ts';
+import { checkMembers, formatText, openFailure } from './open.ts';
 import { isFull } from './writes.ts';
 
 export interface EtcdFillOptions extends Omit<EtcdClientOptions, 'clock'> {
@@ -32,7 +32,7 @@ export async function startEtcdFill(options: EtcdFillOptions): Promise<EtcdFill>
   const client = createEtcdClient({ ...options, clock: systemClock });
   const keys = createStoreKeys(prefix);
   try {
-    await checkVersion(client);
+    await checkMembers(client);
     const { entries } = await client.range({ key: keys.first, rangeEnd: keys.end, limit: 1 });
     // The key decides between two that fill at once: it is made by one of them.
     if (entries.length > 0 || !(await createOnce(client, { key: keys.offset, text: String(above), maxTries })).succeeded)

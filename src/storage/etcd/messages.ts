@@ -77,6 +77,8 @@ export interface EtcdEvent {
 }
 
 export interface EtcdStatus {
+  /** Of all members of a cluster the same. */
+  readonly clusterId: string;
   readonly version: string;
   readonly sizeBytes: number;
   /** Without what a defragmentation would free. */
@@ -253,23 +255,25 @@ function readToken(reader: FieldReader): string {
   return token;
 }
 
-/** Ids of members have 64 bits, which a number would round. */
+/** Ids have 64 bits, which a number would round. */
 const noId = '00';
 
-function readMemberId(reader: FieldReader): string {
-  let id = noId;
+function readIds(reader: FieldReader): { readonly cluster: string; readonly member: string } {
+  let [cluster, member] = [noId, noId];
   for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 2) id = reader.rawInteger();
+    if (field === 1) cluster = reader.rawInteger();
+    else if (field === 2) member = reader.rawInteger();
     else reader.skip();
   }
-  return id;
+  return { cluster, member };
 }
 
 function readStatus(reader: FieldReader): EtcdStatus {
   const status = { version: '', sizeBytes: 0, inUseBytes: 0, quotaBytes: 0 };
-  let [member, leader] = [noId, noId];
+  let ids = { cluster: noId, member: noId };
+  let leader = noId;
   for (let field = reader.next(); field !== 0; field = reader.next()) {
-    if (field === 1) member = readMemberId(reader.message());
+    if (field === 1) ids = readIds(reader.message());
     else if (field === 2) status.version = reader.text();
     else if (field === 3) status.sizeBytes = reader.integer();
     else if (field === 4) leader = reader.rawInteger();
@@ -278,7 +282,7 @@ function readStatus(reader: FieldReader): EtcdStatus {
     else reader.skip();
   }
   const hasLeader = leader !== noId;
-  return { ...status, hasLeader, isLeader: hasLeader && leader === member };
+  return { ...status, clusterId: ids.cluster, hasLeader, isLeader: hasLeader && leader === ids.member };
 }
 
 function readAlarms(reader: FieldReader): readonly Alarm[] {

@@ -58,13 +58,23 @@ function reasonOf({ message, cause }: GrpcError): string {
   return networkErrorText(cause.cause instanceof Error ? cause.cause : cause);
 }
 
-/** @throws StorageError for an etcd that loses changes of watches */
-export async function checkVersion(client: EtcdClient): Promise<void> {
-  const { version } = await client.status();
+/** @throws StorageError for an etcd that loses changes of watches, and for members of several clusters */
+export async function checkMembers(client: EtcdClient): Promise<void> {
+  const [{ version }, members] = await Promise.all([client.status(), client.members()]);
   if (isOlder(version, oldestVersion)) {
     throw new StorageError(`etcd ${version} is too old`, {
       why: `Before ${oldestVersion} it loses changes of watches (etcd-io/etcd#15220).`,
       hint: `Upgrade etcd to ${oldestVersion} or later.`,
+    });
+  }
+  // A member that is away does not say.
+  const known = members.filter(({ clusterId }) => clusterId !== undefined);
+  const other = known.find(({ clusterId }) => clusterId !== known[0]?.clusterId);
+  if (known[0] !== undefined && other !== undefined) {
+    const [one, two] = [known[0], other].map(({ endpoint: { host, port } }) => `${host}:${port}`);
+    throw new StorageError(`etcd at ${one} and at ${two} are of different clusters`, {
+      why: 'The objects of one are not in the other, so each change of the member would give other objects.',
+      hint: 'Name members of one cluster in --store. `etcdctl member list` shows them.',
     });
   }
 }

@@ -18,7 +18,7 @@ import { createStoreKeys, keyAfterPrefix, type StoreKeys } from './keys.ts';
 import { createLiveWatch, type LiveWatch, retryMs } from './live-watch.ts';
 import type { EtcdEvent, KeyValue } from './messages.ts';
 import { withOffset } from './offset.ts';
-import { checkFormat, checkVersion, offsetIn, openFailure } from './open.ts';
+import { checkFormat, checkMembers, offsetIn, openFailure } from './open.ts';
 import { createRecords, type StoreRecords } from './records.ts';
 import { createEtcdWrites, type EtcdWrites, isFull } from './writes.ts';
 
@@ -65,7 +65,7 @@ export async function openEtcdStorage(options: EtcdStorageOptions): Promise<Etcd
   let client: EtcdClient;
   try {
     await direct.preferLeader();
-    await checkVersion(direct);
+    await checkMembers(direct);
     await checkFormat(direct, keys);
     client = withOffset(direct, await offsetIn(direct, keys));
   } catch (err) {

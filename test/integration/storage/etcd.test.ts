@@ -187,6 +187,16 @@ describe.skipIf(!hasEtcd)('the store in etcd (needs etcd)', () => {
     expect(await everything({ ...etcd, tls })).toEqual(before);
   });
 
+  it('opens no members of two clusters, and writes to neither', async () => {
+    const [one, two] = await Promise.all([start(), start()]);
+    await expect(open({ endpoints: [...one.endpoints, ...two.endpoints] })).rejects.toMatchObject({
+      name: 'StorageError',
+      message: expect.stringMatching(/^etcd at \S+:\d+ and at \S+:\d+ are of different clusters$/),
+      hint: 'Name members of one cluster in --store. `etcdctl member list` shows them.',
+    });
+    expect([await everything(one), await everything(two)]).toEqual([[], []]);
+  });
+
   it('logs in, and says what a user may not do', async () => {
     const etcd = await start();
     const [{ host, port }] = etcd.endpoints as [{ host: string; port: number }];

@@ -1,8 +1,8 @@
 import { expect, it } from 'vitest';
-import { checkVersion } from '../../../../src/storage/etcd/open.ts';
+import { checkMembers } from '../../../../src/storage/etcd/open.ts';
 
 const check = (version: string): Promise<void> =>
-  checkVersion({ status: async () => ({ version }) } as unknown as Parameters<typeof checkVersion>[0]);
+  checkMembers({ status: async () => ({ version }), members: async () => [] } as unknown as Parameters<typeof checkMembers>[0]);
 
 it.each(['3.5.7', '3.4.34', '2.3.8', '3.5.7-rc.1'])('etcd %s is too old, which says what to upgrade to', async (version) => {
   await expect(check(version)).rejects.toMatchObject({
