@@ -77,7 +77,7 @@ export interface EtcdEvent {
 }
 
 export interface EtcdStatus {
-  /** Of all members of a cluster the same. */
+  /** The same for all members of a cluster. */
   readonly clusterId: string;
   readonly version: string;
   readonly sizeBytes: number;
