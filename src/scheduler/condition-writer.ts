@@ -13,7 +13,7 @@ interface ScheduledCondition {
   readonly nominatedNodeName?: string | undefined;
 }
 
-/** One write to a pod, of the condition, of the nominated node or of both. */
+/** A write to a pod has the condition, the nominated node, or both. */
 interface PodWrite {
   readonly pod: Pod;
   readonly condition: Omit<ScheduledCondition, 'nominatedNodeName'> | undefined;

@@ -88,6 +88,11 @@ const newPod = (name: string, metadata: Partial<Pod['metadata']> = {}): New<Pod>
   spec: template.spec,
 });
 const podsOf = async (client: Client): Promise<readonly Pod[]> => (await client.list(pods, { namespace })).items;
+
+async function theOnlyPod(client: Client): Promise<{ readonly namespace: string; readonly name: string }> {
+  const [pod] = await until(async () => (await podsOf(client)).length === 1 && podsOf(client), { what: 'a pod', intervalMs: 2 });
+  return { namespace, name: pod?.metadata.name ?? '' };
+}
 const newJob = (spec: Partial<Job['spec']> = {}): New<Job> => ({
   apiVersion: 'batch/v1',
   kind: 'Job',
@@ -315,11 +320,7 @@ describe('with a late cache', () => {
   it('a Job does not run again for a pod that it has counted', async () => {
     const late = await start(createJobController, jobs);
     await late.people.create(jobs, newJob());
-    const [pod] = await until(async () => (await podsOf(late.people)).length === 1 && podsOf(late.people), {
-      what: 'a pod',
-      intervalMs: 2,
-    });
-    const ref = { namespace, name: pod?.metadata.name ?? '' };
+    const ref = await theOnlyPod(late.people);
     await late.rest();
     late.hold();
     const body = { status: { phase: 'Succeeded' } };
@@ -358,11 +359,7 @@ describe('with a late cache', () => {
   it('pods that an orphaning deletion leaves can be deleted', async () => {
     const late = await start(createJobController, jobs);
     await late.people.create(jobs, newJob());
-    const [pod] = await until(async () => (await podsOf(late.people)).length === 1 && podsOf(late.people), {
-      what: 'a pod',
-      intervalMs: 2,
-    });
-    const ref = { namespace, name: pod?.metadata.name ?? '' };
+    const ref = await theOnlyPod(late.people);
     late.hold();
     await late.people.delete(jobs, { namespace, name: 'once' }, { propagationPolicy: 'Orphan' });
     // As the garbage collector does.
@@ -393,14 +390,11 @@ describe('with a late cache', () => {
       jobs,
       newJob({ backoffLimit: 2, template: { ...template, spec: { ...template.spec, restartPolicy: 'OnFailure' } } }),
     );
-    const [pod] = await until(async () => (await podsOf(late.people)).length === 1 && podsOf(late.people), {
-      what: 'a pod',
-      intervalMs: 2,
-    });
+    const ref = await theOnlyPod(late.people);
     const containerStatuses = [{ name: 'web', image: 'host/web:1', imageID: '', ready: true, restartCount: 2, state: {} }];
     await late.people.patch(
       pods,
-      { namespace, name: pod?.metadata.name ?? '' },
+      ref,
       { type: 'merge', body: { status: { phase: 'Running', containerStatuses } } },
       { subresource: 'status' },
     );

@@ -30,7 +30,7 @@ function targetsOver(stored: Scale) {
 }
 
 describe('a scale that changed since it was read', () => {
-  it('is written again while its replicas are those that the number was computed for', async () => {
+  it('is written again while nobody has set other replicas', async () => {
     const { write, written } = targetsOver(scaleOf(3, '2'));
     await write(5);
     expect(written).toEqual([5]);
