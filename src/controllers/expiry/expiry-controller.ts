@@ -1,5 +1,6 @@
 import type { DeleteOptions } from '../../client/client.ts';
 import type { InformerScope } from '../../client/informer.ts';
+import { preconditionsOf } from '../../client/preconditions.ts';
 import { type KubeObject, keyOf, refOf } from '../../machinery/object.ts';
 import type { Resource } from '../../machinery/resource.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
@@ -33,11 +34,9 @@ export function createExpiryController<T extends KubeObject>(rule: ExpiryRule<T>
       if (object === undefined || deadline === undefined || Number.isNaN(deadline)) return undefined;
       const remainingMs = deadline - clock.now();
       if (remainingMs > 0) return { requeueAfterMs: remainingMs };
-      const { uid, resourceVersion } = object.metadata;
-      const preconditions = { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
       try {
         await client.delete(resource, refOf(key), {
-          preconditions,
+          preconditions: preconditionsOf(object),
           signal,
           ...(propagationPolicy === undefined ? {} : { propagationPolicy }),
         });

@@ -1,5 +1,6 @@
 import type { Log } from '../../base/log.ts';
 import type { Client } from '../../client/client.ts';
+import { preconditionsOf } from '../../client/preconditions.ts';
 import { keyOf, type OwnerReference } from '../../machinery/object.ts';
 import { groupResourceOf } from '../../machinery/resource.ts';
 import { isConflict, isNotFound } from '../../machinery/status-error.ts';
@@ -34,11 +35,10 @@ export function createObjectWrites({ client, log }: { readonly client: Client; r
 
   return {
     async delete({ resource, object }, propagationPolicy, signal) {
-      const { namespace, name, uid, resourceVersion } = object.metadata;
-      const preconditions = { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+      const { namespace, name } = object.metadata;
       log.debug({ resource: groupResourceOf(resource), object: keyOf(object), propagationPolicy }, 'Deleted object without owners');
       try {
-        await client.delete(resource, { namespace, name }, { propagationPolicy, preconditions, signal });
+        await client.delete(resource, { namespace, name }, { propagationPolicy, preconditions: preconditionsOf(object), signal });
       } catch (err) {
         if (isNotFound(err)) return;
         // Changed since it was judged, for example adopted: judged again with what the cache shows then.

@@ -5,6 +5,7 @@ import { storageClassNameOf } from '../../api/core/v1/volume-class.ts';
 import { type StorageClass, storageClasses } from '../../api/storage/v1/storage-class.ts';
 import { finalizers, annotations as known, labels, volumeAnnotations } from '../../api/well-known.ts';
 import type { New } from '../../client/client.ts';
+import { preconditionsOf } from '../../client/preconditions.ts';
 import {
   isLocalPathDoomed,
   isLocalPathVolume,
@@ -164,10 +165,10 @@ export function createLocalPathVolumeController(dependencies: ControllerDependen
   }
 
   /** Deletes it as the cache shows it: a person may have kept it meanwhile, or given it to another claim. */
-  async function deleteVolume({ metadata: { name, uid, resourceVersion } }: PersistentVolume, signal: AbortSignal): Promise<void> {
-    const preconditions = { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) };
+  async function deleteVolume(volume: PersistentVolume, signal: AbortSignal): Promise<void> {
+    const { name } = volume.metadata;
     try {
-      await client.delete(persistentVolumes, { name }, { preconditions, signal });
+      await client.delete(persistentVolumes, { name }, { preconditions: preconditionsOf(volume), signal });
       log.info({ persistentVolume: name }, 'Deleted released volume');
     } catch (err) {
       if (!isNotFound(err)) throw err;

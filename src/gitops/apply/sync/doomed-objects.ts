@@ -1,5 +1,6 @@
 import { apiServices } from '../../../api/apiregistration/v1/api-service.ts';
 import type { Client } from '../../../client/client.ts';
+import { preconditionsOf } from '../../../client/preconditions.ts';
 import { isConditionTrue } from '../../../machinery/conditions.ts';
 import type { DynamicObject, ObjectRef } from '../../../machinery/object.ts';
 import type { Resource } from '../../../machinery/resource.ts';
@@ -63,12 +64,11 @@ export function createDoomedObjects({ client, mapper }: { readonly client: Clien
     }
   }
 
-  async function deleteAsSeen({ resource, ref }: ObjectPlace, { metadata }: DynamicObject): Promise<boolean> {
-    const { uid, resourceVersion } = metadata;
+  async function deleteAsSeen({ resource, ref }: ObjectPlace, object: DynamicObject): Promise<boolean> {
     try {
       await client.delete(resource, ref, {
         propagationPolicy: 'Background',
-        preconditions: { ...(uid === undefined ? {} : { uid }), ...(resourceVersion === undefined ? {} : { resourceVersion }) },
+        preconditions: preconditionsOf(object),
       });
       return true;
     } catch (err) {
