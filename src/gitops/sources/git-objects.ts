@@ -65,7 +65,9 @@ export function createGitObjects({ gitdir, url, thread, quarantine, submodules =
     if (object === undefined || 'content' in object) return object;
     throw new SourceError('TooLarge', `object ${oid} of ${url} has ${object.sizeBytes} bytes, more than ${maxBytes}`, {
       hint:
-        maxBytes === maxCommitBytes ? 'Shorten the message of the commit or tag.' : 'Keep large files out of the paths that are applied.',
+        object.type === 'commit' || object.type === 'tag'
+          ? 'Shorten the message of the commit or tag.'
+          : 'Keep large files out of the paths that are applied.',
     });
   }
 

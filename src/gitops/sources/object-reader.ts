@@ -15,6 +15,7 @@ export interface GitObject {
 
 /** An object that was not read, because it is larger than the caller wants to hold. */
 export interface TooLarge {
+  readonly type: ObjectType;
   readonly sizeBytes: number;
 }
 
@@ -99,7 +100,7 @@ async function readLoose(path: string, maxBytes: number): Promise<GitObject | To
     const [header = '', type, length] = looseHeader.exec(head.toString('latin1', 0, 64)) ?? [];
     if (type === undefined) throw new Error(`${path} is not a Git object`);
     const sizeBytes = Number(length);
-    if (sizeBytes > maxBytes) return { sizeBytes };
+    if (sizeBytes > maxBytes) return { type: type as ObjectType, sizeBytes };
     const whole = await inflateObject(
       bytesRead < headBytes ? buffer.subarray(0, bytesRead) : await file.readFile(),
       header.length + sizeBytes,
@@ -192,7 +193,7 @@ function startCatFile({ gitdir, ...environment }: ObjectReaderOptions, onEnd: ()
       try {
         const info = await ask(`info ${oid}`, false);
         if (info === undefined) return undefined;
-        if (info.sizeBytes > maxBytes) return { sizeBytes: info.sizeBytes };
+        if (info.sizeBytes > maxBytes) return { type: info.type, sizeBytes: info.sizeBytes };
         const answer = await ask(`contents ${oid}`, true);
         return answer?.content === undefined ? undefined : { type: answer.type, content: answer.content };
       } finally {
