@@ -30,7 +30,7 @@ function targetsOver(stored: Scale) {
 }
 
 describe('a scale that changed since it was read', () => {
-  it('is written again while nobody has set other replicas', async () => {
+  it('takes the new number when its replicas are the same', async () => {
     const { write, written } = targetsOver(scaleOf(3, '2'));
     await write(5);
     expect(written).toEqual([5]);
