@@ -216,6 +216,8 @@ describe.skipIf(!hasEtcd)('API servers over one store (needs etcd)', () => {
       metadata: { name: 'few', namespace: 'limited' },
       spec: { hard: { 'count/configmaps': '10' } },
     });
+    // A server keeps to a new quota once it has seen it, as upstream; a read waits for that.
+    for (const client of clients) await client.get(resourceQuotas, { namespace: 'limited', name: 'few' });
     const outcomes = await Promise.allSettled(
       Array.from({ length: 30 }, (_, n) =>
         clientOf(n).create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: `c${n}`, namespace: 'limited' } }),

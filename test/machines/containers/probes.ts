@@ -41,7 +41,7 @@ export function probeTests(world: ContainerWorld): void {
   it('are probed by commands, requests, connections and calls, and only those restart that fail', async () => {
     const { directory, spec } = await stateOf('probed');
     const often = { periodSeconds: 1, timeoutSeconds: 5, failureThreshold: 1 };
-    /** A program takes a while to listen, and tries that fail meanwhile do not count. */
+    /** A program takes a while to listen, or to remove its file. Tries that fail meanwhile do not count. */
     const slowly = { ...often, failureThreshold: 20 };
     const forever = 'while :; do sleep 0.1; done';
     await apply(
@@ -52,7 +52,10 @@ export function probeTests(world: ContainerWorld): void {
           { name: 'machine', hostPath: { path: '/' } },
         ],
         containers: [
-          sh('command', `rm -f /state/command; ${forever}`, { livenessProbe: { ...often, ...command('test ! -e /state/command') } }),
+          sh('command', `rm -f /state/command; ${forever}`, {
+            startupProbe: { ...slowly, ...command('test ! -e /state/command') },
+            livenessProbe: { ...often, ...command('test ! -e /state/command') },
+          }),
           sh(
             'request',
             'rm -f /state/request; mkdir -p /www && echo well > /www/health; httpd -p 8080 -h /www; until [ -e /state/request ]; do sleep 0.1; done; rm /www/health; sleep 1000',
