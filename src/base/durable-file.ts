@@ -45,7 +45,7 @@ export async function writeDurableFile(
   if (syncEntry) await syncDirectory(dirname(path));
 }
 
-/** Makes a directory and its missing parents, which survive a power cut once the promise resolves. */
+/** Makes a directory and its missing parents, which survive a power cut once the promise resolves. The umask narrows `mode`. */
 export async function makeDurableDirectory(path: string, { mode = 0o700 }: DurableFileOptions = {}): Promise<void> {
   // Directories are made singly: the recursive mkdir of Node never ends where the kernel makes none, as in /proc.
   const missing: string[] = [];

@@ -1,6 +1,7 @@
-import { cp, mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { cp, readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { makeDurableDirectory } from '../base/durable-file.ts';
 import { type Endpoints, tryEndpoints } from './data-directory.ts';
 import { type ExitCode, Failure } from './failure.ts';
 
@@ -32,7 +33,7 @@ export async function writeDashboards({ directory, dataDirectory, force, output 
     });
   }
   const endpoints = await tryEndpoints(dataDirectory);
-  await mkdir(join(directory, 'rules'), { recursive: true });
+  await makeDurableDirectory(join(directory, 'rules'), { mode: 0o777 });
   for (const name of names) await cp(join(shipped, name), join(directory, name), { recursive: true });
   await cp(join(shipped, 'rules', 'alerts.yml'), join(directory, 'rules', 'alerts.yml'));
   for (const name of configurations) {

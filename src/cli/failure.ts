@@ -45,6 +45,9 @@ const refusals: Readonly<Record<string, { readonly why: string; readonly fix: st
   EMFILE: { why: 'Too many files are open.', fix: 'Raise the limit (ulimit -n), and run it again.' },
 };
 
+/** `makeDurableDirectory` makes the parents first, so a missing one is not the reason. */
+const noDirectories = { why: 'The file system takes no new directory there.', fix: 'Name another place.' };
+
 /** @throws Failure when the directory of a file that is to be written does not exist */
 export function requireDirectoryOf(file: string): void {
   const directory = dirname(file);
@@ -77,7 +80,7 @@ export function tryExplainSystemError(err: unknown): Failure | undefined {
       cause: err,
     });
   }
-  const refusal = refusals[code];
+  const refusal = code === 'ENOENT' && syscall === 'mkdir' ? noDirectories : refusals[code];
   return refusal === undefined
     ? undefined
     : new Failure(path === undefined ? message : `${path} cannot be used (${code})`, { ...refusal, cause: err });

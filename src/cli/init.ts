@@ -1,5 +1,6 @@
-import { mkdir, readdir, writeFile } from 'node:fs/promises';
+import { readdir, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import { makeDurableDirectory } from '../base/durable-file.ts';
 import { shellWord } from '../base/shell-word.ts';
 import { runGit } from '../gitops/sources/git-command.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -23,7 +24,7 @@ export async function initRepository({ directory, output }: InitOptions): Promis
     });
   }
   for (const [name, text] of Object.entries(files)) {
-    await mkdir(dirname(join(directory, name)), { recursive: true });
+    await makeDurableDirectory(dirname(join(directory, name)), { mode: 0o777 });
     await writeFile(join(directory, name), text);
   }
   // Hooks, templates and signatures of the user's configuration are for commits of their own.

@@ -1,7 +1,7 @@
-import { mkdir, readFile, realpath } from 'node:fs/promises';
+import { readFile, realpath } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { delimiter, dirname, join, resolve } from 'node:path';
-import { writeDurableFile } from '../base/durable-file.ts';
+import { makeDurableDirectory, writeDurableFile } from '../base/durable-file.ts';
 import { formatYaml, parseYamlDocuments } from '../machinery/yaml.ts';
 import { filesOf } from './configuration.ts';
 import { type ExitCode, Failure } from './failure.ts';
@@ -46,7 +46,7 @@ export async function mergeKubeconfig({ dataDirectory, environment, name, output
   });
   const former = text === undefined ? {} : parse(text, path);
   refuseForeign(former, name, { dataDirectory, path });
-  await mkdir(dirname(path), { recursive: true, mode: 0o700 });
+  await makeDurableDirectory(dirname(path));
   if (text !== undefined) await writeDurableFile(`${path}.bak`, text);
   const merged = {
     apiVersion: 'v1',
