@@ -32,7 +32,7 @@ export function readDocuments(bytes: Uint8Array): FileContent {
     const documents: { line: number; object: KubeObject }[] = [];
     const errors: Omit<BuildError, 'file'>[] = [];
     for (const { value, line } of parseYamlDocuments(text, { ...limits, filename: '' })) {
-      for (const item of itemsOf(value)) {
+      for (const item of objectsIn(value)) {
         const problem = problemOf(item);
         if (problem === undefined) documents.push({ line, object: deepFreeze(item as KubeObject) });
         else errors.push({ line, ...problem });
@@ -47,10 +47,19 @@ export function readDocuments(bytes: Uint8Array): FileContent {
   }
 }
 
-function itemsOf(value: unknown): readonly unknown[] {
+/** Skips what kustomize skips, and Flux with it: a document that is empty, null or `{}`. */
+function objectsIn(document: unknown): readonly unknown[] {
+  if (document === null) return [];
+  const isEmptyMap = typeof document === 'object' && !Array.isArray(document) && Object.keys(document).length === 0;
+  return isEmptyMap ? [] : expandLists(document);
+}
+
+function expandLists(value: unknown): readonly unknown[] {
   if (typeof value !== 'object' || value === null) return [value];
   const { kind, items } = value as { readonly kind?: unknown; readonly items?: unknown };
-  return typeof kind === 'string' && kind.endsWith('List') && Array.isArray(items) ? items.flatMap(itemsOf) : [value];
+  if (typeof kind !== 'string' || !kind.endsWith('List')) return [value];
+  if (items === null) return [];
+  return Array.isArray(items) ? items.flatMap(expandLists) : [value];
 }
 
 function problemOf(value: unknown): { readonly message: string; readonly hint: string } | undefined {
