@@ -304,7 +304,7 @@ async function splitForeign(
         line: manifest.line,
         ...(instead === undefined
           ? { message: `${kind} of ${apiVersion} was not checked: its CustomResourceDefinition is not among the files` }
-          : { message: `not supported: ${kind} in ${apiVersion}, unless its controller of Flux runs in the cluster`, hint: instead }),
+          : { message: `not supported: ${kind} in ${apiVersion}, unless its controller runs in the cluster`, hint: instead }),
       });
     }
   }

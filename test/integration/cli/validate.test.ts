@@ -189,13 +189,15 @@ describe('midship validate', () => {
       ),
       'b.yaml': 'apiVersion: example.com/v1\nkind: Widget\nmetadata: {name: w, namespace: web}\n',
       'c.yaml': 'apiVersion: helm.toolkit.fluxcd.io/v2\nkind: HelmRelease\nmetadata: {name: c, namespace: web}\n',
+      'd.yaml': 'apiVersion: argoproj.io/v1alpha1\nkind: Application\nmetadata: {name: d, namespace: argocd}\n',
     };
     expect(await check(files)).toMatchObject({
       code: 0,
       warnings: [
         'a.yaml:1 Deployment web/web: ConfigMap web/settings is not among the files',
         'b.yaml:1 Widget of example.com/v1 was not checked: its CustomResourceDefinition is not among the files',
-        'c.yaml:1 not supported: HelmRelease in helm.toolkit.fluxcd.io/v2, unless its controller of Flux runs in the cluster',
+        'c.yaml:1 not supported: HelmRelease in helm.toolkit.fluxcd.io/v2, unless its controller runs in the cluster',
+        'd.yaml:1 not supported: Application in argoproj.io/v1alpha1, unless its controller runs in the cluster',
       ],
     });
     expect((await check(files, '', { strict: true })).code).toBe(1);

@@ -5,6 +5,11 @@ it.each([
   ['helm.toolkit.fluxcd.io', 'HelmRelease', 'helmCharts'],
   ['source.toolkit.fluxcd.io', 'OCIRepository', 'GitRepository'],
   ['image.toolkit.fluxcd.io', 'ImagePolicy', 'tags'],
+  ['argoproj.io', 'Application', 'Kustomization'],
+  ['argoproj.io', 'ApplicationSet', 'Kustomization for each'],
+  ['argoproj.io', 'AppProject', 'Leave it out'],
+  ['helm.cattle.io', 'HelmChart', 'helmCharts'],
+  ['helm.cattle.io', 'HelmChartConfig', 'helmCharts'],
 ])('says what to do instead of a kind of %s: %s', (group, kind, instead) => {
   expect(insteadOfKind(group, kind)).toContain(instead);
   const plural = `${kind.toLowerCase()}s`.replace(/ys$/, 'ies');
@@ -14,6 +19,7 @@ it.each([
 it.each([
   ['source.toolkit.fluxcd.io', 'GitRepository'],
   ['apps', 'HelmRelease'],
+  ['argoproj.io', 'Rollout'],
   ['toString', 'toString'],
 ])('knows no other kind: %s %s', (group, kind) => {
   expect(insteadOfKind(group, kind)).toBeUndefined();
