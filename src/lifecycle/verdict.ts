@@ -20,7 +20,7 @@ export interface AppVerdict {
   readonly hold: string;
   /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
-  /** Values that Git leaves to others and they have set, one line each. */
+  /** Values that Git leaves to others and they have set, and files that are not read, one line each. */
   readonly notes: readonly string[];
   readonly cause: CommitOverview | undefined;
 }
@@ -149,8 +149,13 @@ function differencesOf(app: Kustomization, source: GitRepository | undefined): r
 }
 
 /** Conditions about fields that are not what Git says because Git leaves them, or cannot take them away. */
-const noteTypes = ['Autoscaled', 'Shared', 'LeftOver'] as const;
-const noteWords: Readonly<Record<(typeof noteTypes)[number], string>> = { Autoscaled: '', Shared: 'kept: ', LeftOver: 'left over: ' };
+const noteTypes = ['Autoscaled', 'Shared', 'LeftOver', 'LeftOut'] as const;
+const noteWords: Readonly<Record<(typeof noteTypes)[number], string>> = {
+  Autoscaled: '',
+  Shared: 'kept: ',
+  LeftOver: 'left over: ',
+  LeftOut: '',
+};
 
 function notesOf({ status }: Kustomization): readonly string[] {
   return noteTypes.flatMap((type) =>

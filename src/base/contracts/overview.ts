@@ -49,7 +49,7 @@ export interface AppOverview {
   readonly pinned: string;
   /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
-  /** Values that Git leaves to others and they have set, one line each; none counts as a difference. */
+  /** Values that Git leaves to others and they have set, and files that are not read, one line each; none counts as a difference. */
   readonly notes: readonly string[];
   /** The commit that the trouble came with; absent when the cause is no commit, or when going back to the one before would not help. */
   readonly cause: CommitOverview | undefined;
@@ -78,7 +78,7 @@ export interface WhyOverview {
   readonly blocking: string;
   /** Differences from Git that are left so, one line each. */
   readonly differences: readonly string[];
-  /** Values that Git leaves to others and they have set, one line each. */
+  /** Values that Git leaves to others and they have set, and files that are not read, one line each. */
   readonly notes: readonly string[];
   /** The commit that changed the app last, whether it could be applied or not; undefined before the first. */
   readonly commit: CommitOverview | undefined;

@@ -32,6 +32,8 @@ export interface BuildResult {
   readonly errors: readonly BuildError[];
   /** Facts that a person should know though nothing is wrong: objects that were left out, and why. Absent: none. */
   readonly notes?: readonly string[];
+  /** Files that look like a part of the app and are not read: of a plain directory, manifests in JSON and submodules. Absent: none. */
+  readonly unread?: readonly BuildError[];
   /**
    * Paths of the tree that a kustomization read, bases included; those with an empty value did not exist. Absent for
    * plain files.

@@ -9,6 +9,7 @@ import { kustomizationFiles } from './kustomize/phases/load.ts';
 import type { Overlay } from './kustomize/phases/render-options.ts';
 import { createRenderCache, type Rendering } from './render-cache.ts';
 import type { BuildTools } from './tools.ts';
+import { whyUnread } from './unread-entries.ts';
 
 export interface BuildOptions {
   readonly source: GitSource;
@@ -51,6 +52,7 @@ interface TreeContent {
   readonly files: number;
   /** Directories with a kustomization file; what lies below them is theirs to name. */
   readonly kustomizations: readonly string[];
+  readonly unread: readonly BuildError[];
 }
 
 export function createBuilder(tools: BuildTools = {}): Builder {
@@ -105,9 +107,9 @@ export function createBuilder(tools: BuildTools = {}): Builder {
   function plainResult(content: TreeContent): BuildResult {
     let result = results.get(content);
     if (result === undefined) {
-      const { digest, errors } = content;
+      const { digest, errors, unread } = content;
       const manifests = nameHooks(content.manifests, digest);
-      result = { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)] };
+      result = { digest, manifests, errors: [...errors, ...duplicatesIn(manifests)], ...withUnread(unread) };
       results.set(content, result);
     }
     return result;
@@ -125,6 +127,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       digest,
       manifests,
       errors: [...content.errors, ...renderings.flatMap(({ errors }) => errors), ...duplicatesIn(manifests)],
+      ...withUnread(content.unread),
     };
     combined.set(content, { renderings, result });
     return result;
@@ -135,6 +138,8 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     readonly oid: string;
     readonly known?: TreeContent;
     readonly entries: readonly { readonly entry: TreeEntry; readonly listing?: Listing }[];
+    /** Entries of other names and types. */
+    readonly others: readonly TreeEntry[];
     /** It has a kustomization file. */
     readonly isKustomization: boolean;
   }
@@ -154,12 +159,13 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     const known = trees.use(path)?.use(oid);
     if (known !== undefined) {
       count(left, known.files);
-      return { oid, known, entries: [], isKustomization: false };
+      return { oid, known, entries: [], others: [], isKustomization: false };
     }
     if (depth > maxDepth) throw new BuildFailure({ file: path, message: `directories are nested more than ${maxDepth} deep` });
-    const entries = (await source.readTree(oid)).filter(isRead);
+    const all = await source.readTree(oid);
+    const entries = all.filter(isRead);
     if (entries.some(({ name, type }) => type !== 'tree' && kustomizationFiles.includes(name))) {
-      return { oid, entries: [], isKustomization: true };
+      return { oid, entries: [], others: [], isKustomization: true };
     }
     count(left, entries.filter(({ type }) => type !== 'tree').length);
     const children = await mapBounded(entries, concurrency, async (entry) =>
@@ -167,7 +173,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
         ? { entry, listing: await list({ source, oid: entry.oid, path: join(path, entry.name), depth: depth + 1, signal, left }) }
         : { entry },
     );
-    return { oid, entries: children, isKustomization: false };
+    return { oid, entries: children, others: all.filter((entry) => !isRead(entry)), isKustomization: false };
   }
 
   function count(left: { files: number }, files: number): void {
@@ -187,7 +193,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     signal.throwIfAborted();
     if (listing.known !== undefined) return listing.known;
     if (listing.isKustomization) {
-      const content: TreeContent = { digest: '', manifests: [], errors: [], files: 0, kustomizations: [path] };
+      const content: TreeContent = { digest: '', manifests: [], errors: [], files: 0, kustomizations: [path], unread: [] };
       remember(trees, { path, oid: listing.oid, content });
       return content;
     }
@@ -196,6 +202,10 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       return below === undefined
         ? readFile({ source, entry, file, signal })
         : readDirectory({ source, listing: below, path: file, signal });
+    });
+    const unread = await mapBounded(listing.others, concurrency, async (entry) => {
+      const why = await whyUnread(source, entry);
+      return why === undefined ? [] : [{ file: join(path, entry.name), ...why }];
     });
 
     const hash = createHash('sha256');
@@ -206,6 +216,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       errors: parts.flatMap((part) => part.errors),
       files: parts.reduce((sum, part) => sum + part.files, 0),
       kustomizations: parts.flatMap((part) => part.kustomizations),
+      unread: [...unread.flat(), ...parts.flatMap((part) => part.unread)],
     };
     remember(trees, { path, oid: listing.oid, content });
     return content;
@@ -225,6 +236,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       errors: [{ file, ...error }],
       files: 1,
       kustomizations: [],
+      unread: [],
     });
     if (entry.problem !== undefined) return failed({ message: entry.problem, hint: 'Rename it.' });
     if (entry.type === 'symlink') {
@@ -247,9 +259,12 @@ export function createBuilder(tools: BuildTools = {}): Builder {
       errors: content.errors.map((error) => ({ file, ...error })),
       files: 1,
       kustomizations: [],
+      unread: [],
     };
   }
 }
+
+const withUnread = (unread: readonly BuildError[]): Pick<BuildResult, 'unread'> => (unread.length === 0 ? {} : { unread });
 
 function remember<V>(
   cache: BoundedMap<string, BoundedMap<string, V>>,

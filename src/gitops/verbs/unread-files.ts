@@ -1,14 +1,13 @@
 import type { BuildError } from '../manifests/manifest.ts';
 import { isWithin } from '../render/kustomize/file-tree.ts';
 import { kustomizationFiles } from '../render/kustomize/phases/load.ts';
-import { SourceError, type TreeEntry } from '../sources/git-source.ts';
+import { unreadSubmodule, whyUnread } from '../render/unread-entries.ts';
+import type { TreeEntry } from '../sources/git-source.ts';
 import { findTree } from '../sources/tree-view.ts';
 import type { Tree } from './diff.ts';
 
 /** As many as an app may have; a warning is not worth more. */
 const maxEntries = 100_000;
-/** A manifest that is larger than an object of the API is none. */
-const maxJsonBytes = 1_572_864;
 
 /**
  * Finds what looks like a part of an app and is not read: manifests in JSON, which Flux leaves out as well, and submodules. Files below
@@ -28,26 +27,18 @@ export async function unreadFiles({ source, commit }: Tree, paths: readonly stri
     for (const entry of entries) {
       const file = path === '' ? entry.name : `${path}/${entry.name}`;
       if (entry.name.startsWith('.')) continue;
-      if (entry.type === 'submodule' || (entry.type === 'tree' && (await isClone(entry)))) found.push({ file, ...submodule });
-      else if (entry.type === 'tree') await look(entry.oid, file);
-      else if (entry.type === 'blob' && /\.json$/i.test(entry.name) && (await isManifest(entry.oid))) found.push({ file, ...json });
+      if (entry.type === 'tree' && !(await isClone(entry))) {
+        await look(entry.oid, file);
+        continue;
+      }
+      const why = entry.type === 'tree' ? unreadSubmodule : await whyUnread(source, entry);
+      if (why !== undefined) found.push({ file, ...why });
     }
   }
 
   /** A work tree has the files of a submodule, and a file that says where its repository is. */
   const isClone = async ({ oid }: TreeEntry): Promise<boolean> =>
     (await source.readTree(oid)).some(({ name, type }) => name === '.git' && type === 'blob');
-
-  async function isManifest(oid: string): Promise<boolean> {
-    try {
-      const object: unknown = JSON.parse(new TextDecoder().decode(await source.readBlob(oid, maxJsonBytes)));
-      const { apiVersion, kind } = (object ?? {}) as { readonly apiVersion?: unknown; readonly kind?: unknown };
-      return typeof apiVersion === 'string' && typeof kind === 'string';
-    } catch (err) {
-      if (err instanceof SyntaxError || err instanceof SourceError) return false;
-      throw err;
-    }
-  }
 
   const tops = paths.filter((path, index) => !paths.some((each, at) => isWithin(path, each) && (each !== path || at < index)));
   for (const path of tops) {
@@ -60,12 +51,3 @@ export async function unreadFiles({ source, commit }: Tree, paths: readonly stri
   }
   return found;
 }
-
-const json = {
-  message: 'is a manifest in JSON, which is not read',
-  hint: 'Manifests of a plain directory end in .yaml or .yml. JSON is YAML as well, so rename it, or list it in a kustomization.',
-};
-const submodule = {
-  message: 'is a submodule, which an app reads only when its GitRepository has spec.recurseSubmodules',
-  hint: 'Set it there, or copy the files. The repository of --repo is read without submodules.',
-};

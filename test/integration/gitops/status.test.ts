@@ -2,7 +2,9 @@ import { describe, expect, it } from 'vitest';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { type Kustomization, kustomizations } from '../../../src/api/kustomize/v1/kustomization.ts';
 import type { Client, WatchEvent } from '../../../src/client/client.ts';
+import { judgeApp } from '../../../src/lifecycle/verdict.ts';
 import { conditionOf } from '../../../src/machinery/conditions.ts';
+import { deepEqual } from '../../../src/machinery/object.ts';
 import { StatusError } from '../../../src/machinery/status-error.ts';
 import { home, namespace } from '../../support/engine.ts';
 import { startMemoryProject } from '../../support/memory-project.ts';
@@ -18,6 +20,29 @@ spec:
 `;
 
 describe('the status of an app', () => {
+  it('names the files that look like a part of the app and are not read, also after a restart', async () => {
+    const map = (name: string): string => `apiVersion: v1\nkind: ConfigMap\nmetadata: {name: ${name}}\n`;
+    const json = JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'j' } });
+    const files = { 'web/a.yaml': map('a'), 'web/deep/j.json': json, 'web/package.json': '{"name": "web"}', 'web/broken.json': '{' };
+    const { people, commit, applied, restart } = await startMemoryProject({ files });
+    const message = 'web/deep/j.json is a manifest in JSON, which is not read';
+    const notesAre = (notes: readonly string[]) =>
+      until(async () => deepEqual(judgeApp(await people.get(kustomizations, { namespace: home, name: 'web' }), undefined).notes, notes), {
+        what: `the notes ${JSON.stringify(notes)}`,
+      });
+    await applied('web');
+    await notesAre([message]);
+    await restart();
+    await notesAre([message]);
+    commit({ 'web/a.yaml': map('a') });
+    await notesAre([]);
+    commit(files);
+    await notesAre([message]);
+    // A kustomization says itself what is read.
+    commit({ ...files, 'web/kustomization.yaml': 'resources: [a.yaml]\n' });
+    await notesAre([]);
+  });
+
   it('is correct also when the write before was done and not answered, and the watch has not shown it yet', async () => {
     let onProgressing: (() => Promise<void>) | undefined;
     let heard: (healthy: boolean) => void = () => undefined;

@@ -80,6 +80,7 @@ export function statusChange({
     'NotTakenAway',
     notesText(state, ({ leftOver }) => leftOver.map(({ text }) => text)),
   );
+  note('LeftOut', 'FilesNotRead', unreadText(state));
   note('Suspended', waiting === undefined ? 'Suspended' : commitWaits, value === 'Suspended' ? suspensionText(app, waiting) : '');
   conditions = conditions.map((condition) => {
     const message = redact(condition.message ?? '');
@@ -117,6 +118,16 @@ function driftText({ drifts: { found, unhealed, blockedNamespaces }, ownership: 
   });
   const more = texts.length - maxDriftsShown;
   return `${texts.slice(0, maxDriftsShown).join('\n')}${more > 0 ? `\n… and ${more} more` : ''}`;
+}
+
+/** `apps/web/a.json is a manifest in JSON, which is not read`, a line each. */
+function unreadText({ inForce: { build } }: AppRecords): string {
+  const unread = build?.unread ?? [];
+  const more = unread.length - maxNotesShown;
+  return [
+    ...unread.slice(0, maxNotesShown).map(({ file, message }) => `${file} ${message}`),
+    ...(more > 0 ? [`… and ${more} more files`] : []),
+  ].join('\n');
 }
 
 /** Lines of notes that the status names. */

@@ -1,0 +1,38 @@
+import type { BuildError } from '../manifests/manifest.ts';
+import { type GitSource, SourceError, type TreeEntry } from '../sources/git-source.ts';
+
+/** A manifest that is larger than an object of the API is none. */
+const maxJsonBytes = 1_572_864;
+
+/**
+ * Says why an entry of a plain directory is not read though it looks like a part of an app: a manifest in JSON, which Flux leaves out
+ * as well, or a submodule. Undefined for every other entry.
+ */
+export async function whyUnread(
+  source: Pick<GitSource, 'readBlob'>,
+  { name, type, oid, problem }: TreeEntry,
+): Promise<Omit<BuildError, 'file'> | undefined> {
+  if (name.startsWith('.') || problem !== undefined) return undefined;
+  if (type === 'submodule') return unreadSubmodule;
+  return type === 'blob' && /\.json$/i.test(name) && (await isManifest(source, oid)) ? unreadJson : undefined;
+}
+
+async function isManifest(source: Pick<GitSource, 'readBlob'>, oid: string): Promise<boolean> {
+  try {
+    const object: unknown = JSON.parse(new TextDecoder().decode(await source.readBlob(oid, maxJsonBytes)));
+    const { apiVersion, kind } = (object ?? {}) as { readonly apiVersion?: unknown; readonly kind?: unknown };
+    return typeof apiVersion === 'string' && typeof kind === 'string';
+  } catch (err) {
+    if (err instanceof SyntaxError || (err instanceof SourceError && err.reason === 'TooLarge')) return false;
+    throw err;
+  }
+}
+
+const unreadJson = {
+  message: 'is a manifest in JSON, which is not read',
+  hint: 'Manifests of a plain directory end in .yaml or .yml. JSON is YAML as well, so rename it, or list it in a kustomization.',
+};
+export const unreadSubmodule = {
+  message: 'is a submodule, which an app reads only when its GitRepository has spec.recurseSubmodules',
+  hint: 'Set it there, or copy the files. The repository of --repo is read without submodules.',
+};
