@@ -1,9 +1,10 @@
 import { createHash } from 'node:crypto';
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { readdir, realpath, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Node, nodes } from '../../api/core/v1/node.ts';
 import { isMirrorPod, type Pod, type PodStatus, pods } from '../../api/core/v1/pod.ts';
 import { configAnnotations } from '../../api/well-known.ts';
+import { readBoundedFile } from '../../base/bounded-file.ts';
 import { type Clock, timestampOf } from '../../base/clock.ts';
 import type { Component } from '../../base/component.ts';
 import type { Log } from '../../base/log.ts';
@@ -42,11 +43,24 @@ const retryMs = 2_000;
 /** As many as a node takes. */
 const maxFiles = 110;
 
-/** The pods of a file. */
+/** A file as the last look found it. */
+interface SeenFile {
+  /** Differs when the file does; empty when the next look has to read it again. */
+  readonly state: string;
+  /** The pod of the last time that it could be read. */
+  readonly pod: Pod | undefined;
+  readonly problem: string | undefined;
+}
+
+/** The pods of one namespace and name. */
 interface Entry {
+  /** The file that says it, or said it last. */
+  file: string;
   /** The pod that runs; it ends first when the file has another one. */
   current: Pod | undefined;
-  /** The pod that the file says; undefined when the file is gone. */
+  /** UID of the manifest that `current` comes from. */
+  manifestUid: string | undefined;
+  /** The pod that the file says; undefined when no file does. */
   wanted: Pod | undefined;
 }
 
@@ -56,10 +70,12 @@ interface Entry {
  */
 export function createStaticPods(options: StaticPodsOptions): StaticPods {
   const { directory, nodeName, pods: assigned, client, clock, log, recorder } = options;
+  /** By the key of the pod. */
   const entries = new Map<string, Entry>();
   const handlers = new Set<InformerHandler<Pod>>();
-  /** State of each file at the last look, so that a bad one is reported once. */
-  const seen = new Map<string, string>();
+  const files = new Map<string, SeenFile>();
+  /** The problem of each file, and of the directory, so that it is reported once. */
+  const reported = new Map<string, string>();
   const abort = new AbortController();
   let cancelLook: (() => void) | undefined;
   let cancelRetry: (() => void) | undefined;
@@ -71,7 +87,7 @@ export function createStaticPods(options: StaticPodsOptions): StaticPods {
     for (const handler of handlers) handler(change);
   };
   const entryOf = ({ namespace = '', name }: { readonly namespace?: string | undefined; readonly name: string }): Entry | undefined =>
-    [...entries.values()].find(({ current }) => current?.metadata.name === name && current.metadata.namespace === namespace);
+    entries.get(`${namespace}/${name}`);
   const ofUid = (uid: string | undefined): Entry | undefined => [...entries.values()].find(({ current }) => current?.metadata.uid === uid);
 
   /** The versions of a pod that runs are counted here: its worker takes the newest. */
@@ -87,65 +103,90 @@ export function createStaticPods(options: StaticPodsOptions): StaticPods {
   // ---------------------------------------------------------------------------------------------------------------- files
 
   async function look(): Promise<void> {
+    await readFiles();
+    // A listing may miss a file that is renamed meanwhile.
+    if ([...entries.values()].some(({ file, wanted }) => wanted !== undefined && !files.has(file))) await readFiles();
+    if (abort.signal.aborted) return;
+    const owners = ownersOfPods();
+    for (const [key, entry] of entries) if (!owners.has(key)) want(entry, undefined);
+    for (const [key, { file, pod }] of owners) {
+      const entry = entries.get(key) ?? { file, current: undefined, manifestUid: undefined, wanted: undefined };
+      entries.set(key, entry);
+      entry.file = file;
+      want(entry, pod);
+    }
+  }
+
+  async function readFiles(): Promise<void> {
     const names = await readdir(directory).catch((err: NodeJS.ErrnoException) => {
       if (err.code === 'ENOENT') return [];
       throw err;
     });
-    const files = names.filter((name) => /^[^.].*\.(?:ya?ml|json)$/.test(name)).sort();
-    if (files.length > maxFiles)
-      report(directory, `${files.length} files are more than the ${maxFiles} pods of a node; the last ones are left out`);
-    const taken = files.slice(0, maxFiles);
+    const found = names.filter((name) => /^[^.].*\.(?:ya?ml|json)$/.test(name)).sort();
+    const excess = `${found.length} files are more than the ${maxFiles} pods of a node; the last ones are left out`;
+    report(directory, found.length > maxFiles ? excess : undefined);
+    const taken = found.slice(0, maxFiles);
+    for (const file of files.keys()) if (!taken.includes(file)) files.delete(file);
     for (const file of taken) await readFileOf(file);
-    for (const [file, entry] of entries) if (!taken.includes(file)) want(entry, undefined);
-    for (const file of [...seen.keys()]) if (!taken.includes(file) && file !== directory) seen.delete(file);
+    for (const file of reported.keys()) if (file !== directory && !files.has(file)) reported.delete(file);
   }
 
   async function readFileOf(file: string): Promise<void> {
-    const path = join(directory, file);
+    const before = files.get(file);
+    let state = '';
     try {
-      const { mtimeMs, size, ino } = await stat(path);
-      const state = `${ino} ${size} ${mtimeMs}`;
-      if (seen.get(file) === state) return;
-      seen.set(file, state);
-      if (size > maxManifestBytes) throw new StaticPodError(`${file}:1: the file has ${size} bytes; ${maxManifestBytes} are read`);
-      const pod = readStaticPod({ file, text: await readFile(path, 'utf8'), nodeName });
-      const other = [...entries].find(([name, { wanted }]) => name !== file && wanted !== undefined && keyOf(wanted) === keyOf(pod));
-      if (other !== undefined) throw new StaticPodError(`${file}:1: ${keyOf(pod)} is the pod of ${other[0]} already`);
-      const entry = entries.get(file) ?? { current: undefined, wanted: undefined };
-      entries.set(file, entry);
-      want(entry, pod);
+      const path = await realpath(join(directory, file));
+      const facts = await stat(path);
+      state = [facts.dev, facts.ino, facts.size, facts.mtimeMs, facts.ctimeMs].join(' ');
+      if (before?.state === state) return;
+      // An open alone changes some devices.
+      if (!facts.isFile()) throw new StaticPodError(`${file}: it is not a regular file`);
+      if (facts.size > maxManifestBytes) throw new StaticPodError(`${file}: it has ${facts.size} bytes; ${maxManifestBytes} are read`);
+      const text = (await readBoundedFile(path, maxManifestBytes)).toString('utf8');
+      files.set(file, { state, pod: readStaticPod({ file, text, nodeName }), problem: undefined });
     } catch (err) {
-      // It went away meanwhile: the next look knows.
-      if ((err as NodeJS.ErrnoException).code === 'ENOENT') return;
-      // The pod of before runs on, and so do those of other files.
-      log.warn({ err, file: path }, 'Could not read static pod');
-      refuse(err instanceof Error ? err.message : String(err));
+      // It went away meanwhile, or is a link to nothing.
+      if ((err as NodeJS.ErrnoException).code === 'ENOENT') files.delete(file);
+      else {
+        const problem = err instanceof StaticPodError ? err.message : `${file}: ${err instanceof Error ? err.message : String(err)}`;
+        // The pod of before runs on. A read that the file system refuses may succeed at the next look, without a change of the file.
+        files.set(file, { state: err instanceof StaticPodError ? state : '', pod: before?.pod, problem });
+      }
     }
   }
 
-  function report(key: string, message: string): void {
-    if (seen.get(key) === message) return;
-    seen.set(key, message);
-    log.warn({ directory, problem: message }, 'Could not read static pods');
-    refuse(message);
+  /** The file of each pod: the one it has already, else the first by name. */
+  function ownersOfPods(): ReadonlyMap<string, { readonly file: string; readonly pod: Pod }> {
+    const owners = new Map<string, { readonly file: string; readonly pod: Pod }>();
+    const isFormerOwner = ([file, { pod }]: [string, SeenFile]): boolean => pod !== undefined && entries.get(keyOf(pod))?.file === file;
+    for (const seen of [...files].sort((a, b) => Number(isFormerOwner(b)) - Number(isFormerOwner(a)) || (a[0] < b[0] ? -1 : 1))) {
+      const [file, { pod, problem }] = seen;
+      const owner = pod === undefined ? undefined : owners.get(keyOf(pod))?.file;
+      if (pod !== undefined && owner === undefined) owners.set(keyOf(pod), { file, pod });
+      const rivalry = pod === undefined || owner === undefined ? undefined : `${file}: ${keyOf(pod)} is the pod of ${owner} already`;
+      report(file, problem ?? rivalry);
+    }
+    return owners;
   }
 
-  function refuse(message: string): void {
+  /** Warns of a problem once, until it is another one or none. */
+  function report(about: string, problem: string | undefined): void {
+    if (problem === undefined) reported.delete(about);
+    if (problem === undefined || reported.get(about) === problem) return;
+    reported.set(about, problem);
+    log.warn({ directory, problem }, 'Could not read static pods');
     client
       .get(nodes, { name: nodeName }, { signal: abort.signal })
-      .then((node: Node) => recorder.record(node, { type: 'Warning', reason: 'InvalidStaticPod', message }))
+      .then((node: Node) => recorder.record(node, { type: 'Warning', reason: 'InvalidStaticPod', message: problem }))
       .catch((err: unknown) => log.debug({ err }, 'Could not record event about static pod'));
   }
 
   /** Starts the pod, or ends the former one first: both may want the same port. */
   function want(entry: Entry, pod: Pod | undefined): void {
-    const { current } = entry;
-    if (current !== undefined && current.metadata.deletionTimestamp === undefined && pod?.metadata.uid === current.metadata.uid) return;
+    const { current, manifestUid } = entry;
     entry.wanted = pod;
-    // The worker of the same UID ends, and another one has to begin.
-    if (pod !== undefined && pod.metadata.uid === current?.metadata.uid) entry.wanted = withOtherUid(pod, version);
     if (current === undefined) begin(entry);
-    else if (current.metadata.deletionTimestamp === undefined) {
+    else if (current.metadata.deletionTimestamp === undefined && pod?.metadata.uid !== manifestUid) {
       const ending = nextVersion(current);
       entry.current = {
         ...ending,
@@ -159,9 +200,13 @@ export function createStaticPods(options: StaticPodsOptions): StaticPods {
     }
   }
 
-  function begin(entry: Entry): void {
-    if (entry.wanted === undefined) return;
-    const pod = nextVersion(entry.wanted);
+  /** @param formerUid  of the pod that just ended: its worker ends, and another one has to begin */
+  function begin(entry: Entry, formerUid?: string): void {
+    const { wanted, file } = entry;
+    const waits = [...entries.values()].some((other) => other !== entry && other.file === file && other.current !== undefined);
+    if (wanted === undefined || waits) return;
+    const pod = nextVersion(wanted.metadata.uid === formerUid ? withOtherUid(wanted, version) : wanted);
+    entry.manifestUid = wanted.metadata.uid;
     entry.current = {
       ...pod,
       metadata: {
@@ -170,7 +215,6 @@ export function createStaticPods(options: StaticPodsOptions): StaticPods {
         annotations: { ...pod.metadata.annotations, [configAnnotations.seen]: timestampOf(clock.now()) },
       },
     };
-    entry.wanted = entry.current;
     emit({ after: entry.current });
     mirror();
   }
@@ -178,12 +222,13 @@ export function createStaticPods(options: StaticPodsOptions): StaticPods {
   /** The programs of a pod have ended. */
   function endEntry(entry: Entry): void {
     const { current } = entry;
+    if (current === undefined) return;
     entry.current = undefined;
-    if (current !== undefined) emit({ before: current });
-    if (entry.wanted === undefined) {
-      for (const [file, each] of entries) if (each === entry) entries.delete(file);
-      mirror();
-    } else begin(entry);
+    emit({ before: current });
+    if (entry.wanted === undefined) entries.delete(keyOf(current));
+    else begin(entry, current.metadata.uid);
+    for (const other of entries.values()) if (other.current === undefined) begin(other);
+    mirror();
   }
 
   // -------------------------------------------------------------------------------------------------------------- mirrors
