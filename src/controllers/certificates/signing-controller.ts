@@ -1,11 +1,12 @@
 import { type CertificateSigningRequest, certificateSigningRequests } from '../../api/certificates/v1/certificate-signing-request.ts';
 import { timestampOf } from '../../base/clock.ts';
-import { parseCertificateRequest } from '../../base/pki/certificate-request.ts';
+import { type CertificateRequest, parseCertificateRequest } from '../../base/pki/certificate-request.ts';
 import type { Pki } from '../../base/pki.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
+import { messageOf } from '../refusals.ts';
 import { certificateOf, hasCondition, requestPemOf } from './request-conditions.ts';
 import { isOwnSigner, refusalOf } from './signers.ts';
 
@@ -46,27 +47,34 @@ export function createCertificateSigningController({ pki, ...dependencies }: Cer
     }
   }
 
-  /** The status to write: the certificate, or the reason why there is none. */
+  /**
+   * The status to write: the certificate, or the reason why there is none.
+   *
+   * @throws Error when the authority cannot sign now; the next try may
+   */
   async function decide(request: CertificateSigningRequest): Promise<Partial<NonNullable<CertificateSigningRequest['status']>>> {
     const { signerName, usages = [], expirationSeconds = maxLifetimeSeconds } = request.spec;
+    let names: CertificateRequest;
     let refusal: string | undefined;
     try {
-      const names = await parseCertificateRequest(requestPemOf(request));
+      names = await parseCertificateRequest(requestPemOf(request));
       refusal = refusalOf(signerName, names, usages);
-      if (refusal === undefined) {
-        const lifetimeMs = Math.min(Math.max(expirationSeconds, minLifetimeSeconds), maxLifetimeSeconds) * 1_000;
-        const certificate = await pki.signRequest(names, { usages, lifetimeMs });
-        return { certificate: Buffer.from(certificate, 'latin1').toString('base64') };
-      }
     } catch (err) {
-      // A request that cannot be read or signed now never will be.
-      refusal = err instanceof Error ? err.message : String(err);
+      return failed(request, messageOf(err));
     }
+    if (refusal !== undefined) return failed(request, refusal);
+    const lifetimeMs = Math.min(Math.max(expirationSeconds, minLifetimeSeconds), maxLifetimeSeconds) * 1_000;
+    const certificate = await pki.signRequest(names, { usages, lifetimeMs });
+    return { certificate: Buffer.from(certificate, 'latin1').toString('base64') };
+  }
+
+  /** For a request that nothing but another one repairs. */
+  function failed(request: CertificateSigningRequest, message: string): Partial<NonNullable<CertificateSigningRequest['status']>> {
     const failure = {
       type: 'Failed',
       status: 'True',
       reason: 'SignerValidationFailure',
-      message: refusal,
+      message,
       lastUpdateTime: timestampOf(clock.now()),
     };
     return { conditions: [...(request.status?.conditions ?? []), failure] };

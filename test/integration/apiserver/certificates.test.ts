@@ -28,12 +28,24 @@ const kubeletSigner = 'kubernetes.io/kube-apiserver-client-kubelet';
 const clientUsages = ['digital signature', 'client auth'];
 
 let cluster: TestApiServer;
+/** Failures of the authority that are still to come. */
+let failures = 0;
 let controllers: Awaited<ReturnType<typeof startControllers>>;
 beforeAll(async () => {
   cluster = await startTestApiServer();
   controllers = await startControllers(cluster.api.clientFor({ name: 'system:kube-controller-manager', groups: [] }), [
     createCertificateApprovingController,
-    (dependencies) => createCertificateSigningController({ ...dependencies, pki: cluster.pki }),
+    (dependencies) =>
+      createCertificateSigningController({
+        ...dependencies,
+        pki: {
+          async signRequest(...request) {
+            failures -= 1;
+            if (failures >= 0) throw new Error('the disk is full');
+            return await cluster.pki.signRequest(...request);
+          },
+        },
+      }),
     (dependencies) => createExpiryController(certificateRequests, dependencies),
   ]);
 });
@@ -177,6 +189,15 @@ describe('requests of nodes', () => {
         { type: 'Failed', reason: 'SignerValidationFailure', message: 'subject organization is not system:nodes' },
       ],
     });
+  });
+});
+
+describe('an approved request', () => {
+  it('is signed by a later try when the authority could not sign it', async () => {
+    failures = 2;
+    await ask(admin, 'delayed', { commonName: 'erin' });
+    await decide(admin, 'delayed', 'Approved');
+    expect((await settled('delayed')).status).toMatchObject({ certificate: expect.any(String), conditions: [{ type: 'Approved' }] });
   });
 });
 
