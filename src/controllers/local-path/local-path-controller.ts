@@ -4,6 +4,7 @@ import { type PersistentVolumeClaim, persistentVolumeClaims } from '../../api/co
 import { storageClassNameOf } from '../../api/core/v1/volume-class.ts';
 import { type StorageClass, storageClasses } from '../../api/storage/v1/storage-class.ts';
 import { finalizers, annotations as known, labels, volumeAnnotations } from '../../api/well-known.ts';
+import { BoundedMap } from '../../base/bounded-map.ts';
 import type { New } from '../../client/client.ts';
 import { preconditionsOf } from '../../client/preconditions.ts';
 import {
@@ -20,7 +21,7 @@ import { claimKeyOf } from '../../lifecycle/volume-matching.ts';
 import { keyOf } from '../../machinery/object.ts';
 import { compareQuantities, tryQuantity } from '../../machinery/quantity.ts';
 import { isAlreadyExists, isNotFound } from '../../machinery/status-error.ts';
-import type { Controller, ReconcileContext } from '../../reconcile/controller.ts';
+import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 
@@ -122,46 +123,66 @@ export function createLocalPathClaimController(dependencies: ControllerDependenc
   }
 }
 
+/** An agent whose Node somebody deleted registers again within this time, and still has the directories. */
+const nodeGraceMs = 60_000;
+/** Absent nodes that are remembered; volumes of one that is forgotten wait again. */
+const maxAbsentNodes = 1_000;
+
 /** Deletes released volumes of the provisioner. The finalizer keeps each until its node's agent has removed the directory. */
 export function createLocalPathVolumeController(dependencies: ControllerDependencies): Controller {
-  const { client, informers, recorder, log } = dependencies;
+  const { client, informers, clock, recorder, log } = dependencies;
   const volumes = informers.get(persistentVolumes);
   const nodeInformer = informers.get(nodes);
+  /** Monotonic time of the first look that found no Node of this name, since it was there last. */
+  const absentSinceMs = new BoundedMap<string, number>(maxAbsentNodes);
 
   const controller = createInformedController(dependencies, { name: 'local-path-volumes', reconcile });
   volumes.addHandler(({ after }) => {
     if (after !== undefined && isLocalPathVolume(after)) controller.enqueue(keyOf(after));
   });
-  nodeInformer.addHandler(({ after }) => {
-    // Its directories go with it. A volume that waits for the agent of a node that is gone would wait forever.
+  nodeInformer.addHandler(({ before, after }) => {
+    if (before === undefined && after !== undefined) absentSinceMs.delete(after.metadata.name);
     if (after !== undefined) return;
     for (const volume of volumes.list()) if (isLocalPathDoomed(volume)) controller.enqueue(keyOf(volume));
   });
   return controller;
 
-  async function reconcile(key: string, { signal }: ReconcileContext): Promise<undefined> {
+  async function reconcile(key: string, { signal }: ReconcileContext): Promise<Result | undefined> {
     const volume = volumes.getByKey(key);
-    if (volume === undefined || !isLocalPathVolume(volume)) return;
+    if (volume === undefined || !isLocalPathVolume(volume)) return undefined;
     const { metadata, spec, status } = volume;
-    if (status?.phase !== 'Released' && status?.phase !== 'Failed') return;
+    if (status?.phase !== 'Released' && status?.phase !== 'Failed') return undefined;
     if (metadata.deletionTimestamp === undefined) {
-      if (spec.persistentVolumeReclaimPolicy !== 'Delete') return;
-      await deleteVolume(volume, signal);
-      return;
+      if (spec.persistentVolumeReclaimPolicy === 'Delete') await deleteVolume(volume, signal);
+      return undefined;
     }
-    if (metadata.finalizers?.includes(finalizers.externalProvisioner) !== true) return;
-    const node = nodeInformer.getByKey(localPathNodeOf(volume) ?? '');
-    // Its agent removes the directory first.
-    if (spec.persistentVolumeReclaimPolicy === 'Delete' && node !== undefined && !isPretended(node)) return;
-    if (spec.persistentVolumeReclaimPolicy === 'Delete' && node === undefined) {
-      const message = `node ${localPathNodeOf(volume) ?? ''} is gone: its directory is left as it is`;
-      recorder.record(volume, { type: 'Warning', reason: 'VolumeFailedDelete', message });
+    if (metadata.finalizers?.includes(finalizers.externalProvisioner) !== true) return undefined;
+    if (spec.persistentVolumeReclaimPolicy === 'Delete') {
+      const nodeName = localPathNodeOf(volume) ?? '';
+      const node = nodeInformer.getByKey(nodeName);
+      // Its agent removes the directory first.
+      if (node !== undefined && !isPretended(node)) return undefined;
+      if (node === undefined) {
+        const leftMs = untilGivenUp(nodeName);
+        if (leftMs > 0) return { requeueAfterMs: leftMs };
+        const message = `node ${nodeName} is gone: its directory is left as it is`;
+        recorder.record(volume, { type: 'Warning', reason: 'VolumeFailedDelete', message });
+      }
     }
     try {
       await client.update(persistentVolumes, withoutLocalPathFinalizer(volume), { signal });
     } catch (err) {
       if (!isNotFound(err)) throw err;
     }
+    return undefined;
+  }
+
+  /** A volume that waits for the agent of a node which is gone would wait forever. */
+  function untilGivenUp(nodeName: string): number {
+    const nowMs = clock.monotonicMs();
+    const sinceMs = absentSinceMs.get(nodeName) ?? nowMs;
+    absentSinceMs.set(nodeName, sinceMs);
+    return sinceMs + nodeGraceMs - nowMs;
   }
 
   /** Deletes it as the cache shows it: a person may have kept it meanwhile, or given it to another claim. */

@@ -222,17 +222,39 @@ describe('[sig-storage] the class local-path', () => {
     await isGone(persistentVolumes as Resource, metadata.name);
   });
 
-  it('should let a volume go whose node is gone', async () => {
+  /** A volume that is being deleted after its node, by name. */
+  async function loseNode(): Promise<string> {
     await addNode('n3');
     await createClaim('lost');
     await createPod('loser', 'lost', onlyOn('n3'));
     await boundTo('loser');
-    const { metadata } = await volumeOf('lost');
+    const { name } = (await volumeOf('lost')).metadata;
     await plane.client.delete(nodes, { name: 'n3' });
     await plane.client.delete(pods, { namespace, name: 'loser' }, { gracePeriodSeconds: 0 });
     await plane.client.delete(persistentVolumeClaims, { namespace, name: 'lost' });
-    await isGone(persistentVolumes as Resource, metadata.name);
-    expect(await eventOf(metadata.name, 'VolumeFailedDelete')).toContain('node n3 is gone');
+    const isDoomed = () => plane.informers.get(persistentVolumes).getByKey(name)?.metadata.finalizers?.length === 1;
+    await until(isDoomed, { what: 'the volume to wait for the agent' });
+    return name;
+  }
+
+  it('should leave a volume to the agent of a node that registers again', async () => {
+    const name = await loseNode();
+    clock.advance(30_000);
+    await addNode('n3');
+    await until(() => plane.informers.get(nodes).getByKey('n3') !== undefined, { what: 'the node' });
+    clock.advance(120_000);
+    const volume = await plane.client.get(persistentVolumes, { name });
+    expect(volume.metadata.finalizers).toEqual([finalizer]);
+    await plane.client.update(persistentVolumes, { ...volume, metadata: { ...volume.metadata, finalizers: [] } });
+    await isGone(persistentVolumes as Resource, name);
+    await plane.client.delete(nodes, { name: 'n3' });
+  });
+
+  it('should let a volume go whose node is gone', async () => {
+    const name = await loseNode();
+    clock.advance(60_000);
+    await isGone(persistentVolumes as Resource, name);
+    expect(await eventOf(name, 'VolumeFailedDelete')).toContain('node n3 is gone');
   });
 
   it('should say what it cannot make', async () => {
