@@ -18,6 +18,8 @@ export interface FollowedResources {
   find(resource: string, key: string): FoundObject | undefined;
   /** The owner as the cache has it; undefined when it is not there, or is another object of that name. */
   findOwner(owner: OwnerReference, dependent: KubeObject): FoundObject | undefined;
+  /** Resources whose objects may name this one as owner: those of a namespace have none outside of it. */
+  thatMayDependOn(owner: FoundObject): readonly DiscoveredResource[];
   /** The resource of the kind that the reference names, in whatever version it is followed. */
   resourceOf(owner: OwnerReference): DiscoveredResource | undefined;
 }
@@ -68,6 +70,8 @@ export function createFollowedResources({ informers, onChange }: FollowedResourc
       const object = key === undefined ? undefined : entry?.informer.getByKey(key);
       return entry === undefined || object?.metadata.uid !== owner.uid ? undefined : { resource: entry.resource, object };
     },
+    thatMayDependOn: ({ resource: { namespaced } }) =>
+      [...byName.values()].map(({ resource }) => resource).filter((resource) => resource.namespaced || !namespaced),
     resourceOf: (owner) => ofKind(owner)?.resource,
   };
 }

@@ -1,5 +1,9 @@
 import { customResourceDefinitions } from '../../api/apiextensions/v1/custom-resource-definition.ts';
 import { finalizers } from '../../api/well-known.ts';
+import type { DiscoveredResource } from '../../client/client.ts';
+import { eachPage } from '../../client/each-page.ts';
+import type { KubeObject } from '../../machinery/object.ts';
+import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
@@ -113,15 +117,38 @@ export function createGarbageCollector(dependencies: ControllerDependencies): Co
     return isDeletingForeground(dependent.object) && isBelow(found.object, uidOf(dependent), resources.findOwner);
   }
 
-  /** Orphaning deletion: dependents forget the object, then it goes. */
+  /**
+   * Orphaning deletion: dependents forget the object, then it goes. The server is asked for them: one that the caches lack would be
+   * deleted as soon as its owner is gone. Upstream relies on its caches here.
+   */
   async function orphanDependents(found: FoundObject, signal: AbortSignal): Promise<void> {
     const uid = uidOf(found);
-    await inBatches([...graph.dependentsOf(uid)], async ({ resource, key }) => {
-      const dependent = resources.find(resource, key);
-      const lost = (dependent?.object.metadata.ownerReferences ?? []).filter((owner) => owner.uid === uid);
-      if (dependent !== undefined && lost.length > 0) await writes.dropOwners(dependent, lost, signal);
-    });
+    for (const resource of resources.thatMayDependOn(found)) {
+      for await (const dependents of dependentsOnServer(resource, found, signal)) {
+        await inBatches(dependents, async (dependent) => {
+          const lost = (dependent.object.metadata.ownerReferences ?? []).filter((owner) => owner.uid === uid);
+          await writes.dropOwners(dependent, lost, signal);
+        });
+      }
+    }
     await writes.dropFinalizer(found, finalizers.orphan, signal);
+  }
+
+  /** By page. A resource that is not served any more has none. */
+  async function* dependentsOnServer(
+    resource: DiscoveredResource,
+    owner: FoundObject,
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly FoundObject[]> {
+    const uid = uidOf(owner);
+    try {
+      for await (const { items } of eachPage<KubeObject>(client, resource, { namespace: owner.object.metadata.namespace, signal })) {
+        const dependents = items.filter(({ metadata }) => metadata.ownerReferences?.some((reference) => reference.uid === uid));
+        yield dependents.map((object) => ({ resource, object }));
+      }
+    } catch (err) {
+      if (!isNotFound(err)) throw err;
+    }
   }
 }
 

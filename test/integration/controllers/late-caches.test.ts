@@ -1,4 +1,5 @@
 import { afterEach, describe, expect, it } from 'vitest';
+import { daemonSets } from '../../../src/api/apps/v1/daemon-set.ts';
 import { deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { replicaSets } from '../../../src/api/apps/v1/replica-set.ts';
 import { statefulSets } from '../../../src/api/apps/v1/stateful-set.ts';
@@ -6,13 +7,17 @@ import { type Job, jobs } from '../../../src/api/batch/v1/job.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { endpoints } from '../../../src/api/core/v1/endpoints.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
+import { nodes } from '../../../src/api/core/v1/node.ts';
 import { persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
+import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { services } from '../../../src/api/core/v1/service.ts';
 import type { Client, New } from '../../../src/client/client.ts';
 import type { InformerSet } from '../../../src/client/informer.ts';
+import { createDaemonSetController } from '../../../src/controllers/daemon-set/daemon-set-controller.ts';
 import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
 import { createEndpointsController } from '../../../src/controllers/endpoints/endpoints-controller.ts';
+import { createGarbageCollector } from '../../../src/controllers/garbage-collector/garbage-collector.ts';
 import { createJobController } from '../../../src/controllers/job/job-controller.ts';
 import { createLocalPathVolumeController } from '../../../src/controllers/local-path/local-path-controller.ts';
 import { createNamespaceController } from '../../../src/controllers/namespace/namespace-controller.ts';
@@ -23,6 +28,7 @@ import type { Resource } from '../../../src/machinery/resource.ts';
 import { StatusError } from '../../../src/machinery/status-error.ts';
 import type { Controller } from '../../../src/reconcile/controller.ts';
 import type { ControllerDependencies } from '../../../src/reconcile/dependencies.ts';
+import { nodeOf } from '../../support/cluster-objects.ts';
 import { type ControlPlane, startControllers, startControlPlane } from '../../support/control-plane.ts';
 import { type HeldWatch, withHeldWatch } from '../../support/faults.ts';
 import { until } from '../../support/until.ts';
@@ -46,21 +52,29 @@ interface Late extends HeldWatch {
   rest(): Promise<void>;
 }
 
+async function startPlane(): Promise<Client> {
+  const plane: ControlPlane = await startControlPlane({ controllers: [] });
+  stop.push(() => plane.stop());
+  return plane.client;
+}
+
 /** Starts a controller whose watch of `late` a test may hold. */
 async function start(
   create: (dependencies: ControllerDependencies) => Controller,
   late: unknown,
   through = (client: Client): Client => client,
 ): Promise<Late> {
-  const plane: ControlPlane = await startControlPlane({ controllers: [] });
-  stop.push(() => plane.stop());
-  const watch = withHeldWatch(through(plane.client), late as Resource);
+  const people = await startPlane();
+  return await startOver(people, create, withHeldWatch(through(people), late as Resource));
+}
+
+async function startOver(people: Client, create: (dependencies: ControllerDependencies) => Controller, watch: HeldWatch): Promise<Late> {
   let controller: Controller | undefined;
   const running = await startControllers(watch.client, [(dependencies) => (controller = create(dependencies))]);
   stop.push(() => running.stop());
   return {
     ...watch,
-    people: plane.client,
+    people,
     informers: running.informers,
     async rest() {
       let quiet = 0;
@@ -235,6 +249,48 @@ describe('with a late cache', () => {
     late.deliver();
     await late.rest();
     expect(creations).toBe(0);
+  });
+
+  it('a DaemonSet makes no pod beside the one that it adopts', async () => {
+    const late = await start(createDaemonSetController, pods);
+    const node = await late.people.create(nodes, nodeOf('n1'));
+    // Every Node begins with the taint that it is not ready.
+    await late.people.update(nodes, { ...node, spec: { ...node.spec, taints: [] } });
+    const { metadata, ...orphan } = newPod('orphan');
+    await late.people.create(pods, { ...orphan, metadata, spec: { ...template.spec, nodeName: 'n1' } });
+    await seen(late.informers, pods, 'orphan');
+    const isReady = (): boolean => [...late.informers.get(nodes).list()].some(({ spec }) => (spec?.taints ?? []).length === 0);
+    await until(isReady, { what: 'the node to be ready', intervalMs: 1 });
+    late.hold();
+    await late.people.create(daemonSets, {
+      apiVersion: 'apps/v1',
+      kind: 'DaemonSet',
+      metadata: { name: 'web', namespace },
+      spec: { selector: { matchLabels: { app: 'web' } }, template },
+    });
+    await until(async () => (await podsOf(late.people)).some(({ metadata }) => metadata.ownerReferences !== undefined), {
+      what: 'the orphan to be adopted',
+      intervalMs: 2,
+    });
+    await late.rest();
+    expect(await podsOf(late.people)).toHaveLength(1);
+  });
+
+  it('the garbage collector orphans a dependent that its cache lacks', async () => {
+    const late = await start(createGarbageCollector, configMaps);
+    const owner = await late.people.create(secrets, { apiVersion: 'v1', kind: 'Secret', metadata: { name: 'owner', namespace } });
+    await seen(late.informers, secrets, 'owner');
+    late.hold();
+    const ownerReferences = [{ apiVersion: 'v1', kind: 'Secret', name: 'owner', uid: owner.metadata.uid ?? '' }];
+    await late.people.create(configMaps, { apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'late', namespace, ownerReferences } });
+    await late.people.delete(secrets, { namespace, name: 'owner' }, { propagationPolicy: 'Orphan' });
+    await until(async () => (await late.people.list(secrets, { namespace })).items.length === 0, {
+      what: 'the owner to go',
+      intervalMs: 2,
+    });
+    late.deliver();
+    await late.rest();
+    expect((await late.people.get(configMaps, { namespace, name: 'late' })).metadata.ownerReferences).toBeUndefined();
   });
 
   it('a Deployment goes on with a ReplicaSet that it adopts, whatever its name', async () => {
