@@ -13,6 +13,7 @@ import { newerOf } from '../../reconcile/newer.ts';
 import { createStatusPace } from '../../reconcile/status-pace.ts';
 import { claim, controllerKeyOf, indexByOwner, ownedBy } from '../ownership.ts';
 import { isPodTerminating } from '../pod-conditions.ts';
+import { createJobInheritance } from './job-inheritance.ts';
 import { createJobMetrics } from './job-metrics.ts';
 import { createJobPods } from './job-pods.ts';
 import { createJobSync, type JobPass } from './job-sync.ts';
@@ -26,6 +27,9 @@ const withManualSelector = 'manual-selector-namespace';
 
 /** Begins the key of a pod that no Job controls and that carries the finalizer; names of Jobs have no space. */
 const orphan = 'orphan ';
+
+/** The event of what a cache lacks comes sooner; this is for one that got lost. */
+const lateCacheMs = 1_000;
 
 /** False for a Job that names the controller of somebody else. */
 export const isManagedHere = ({ spec: { managedBy } }: Job): boolean =>
@@ -51,20 +55,24 @@ export function createJobController(dependencies: ControllerDependencies): Contr
   /** By uid, until the cache shows it: a status that the cache lacks counts pods which have lost their finalizer since. */
   const written = new Map<string, Job>();
   const noteWritten = (job: Job): void => void written.set(job.metadata.uid ?? '', job);
+  const inheritance = createJobInheritance({ client, podInformer });
   const sync = createJobSync({ dependencies, expectations, pace, jobPods, metrics, noteWritten });
 
   const controller = createInformedController(dependencies, {
     name: 'job',
+    onStarted: inheritance.close,
     reconcile,
   });
   jobInformer.addHandler(({ before, after }) => {
     const job = after ?? before;
     if (before === undefined && after !== undefined && !isManagedHere(after)) metrics.leftToAnother(after.spec.managedBy ?? '');
     if (job !== undefined) controller.enqueue(keyOf(job));
+    if (before === undefined && after !== undefined) inheritance.add(after);
     if (after === undefined && before !== undefined) {
       expectations.forget(before.metadata.uid ?? '');
       pace.forget(before.metadata.uid ?? '');
       written.delete(before.metadata.uid ?? '');
+      inheritance.forget(before.metadata.uid ?? '');
     }
   });
   podInformer.addHandler(({ before, after }) => {
@@ -94,6 +102,7 @@ export function createJobController(dependencies: ControllerDependencies): Contr
     const job = newestOf(key);
     await releaseOrphans(key, job, signal);
     if (job === undefined || !isManagedHere(job)) return undefined;
+    if (await inheritance.isBehind(job, signal)) return { requeueAfterMs: lateCacheMs };
     if (await claimPods(job, signal)) return undefined;
     const startedAt = clock.monotonicMs();
     const pass: JobPass = { key, job, owned: ownedBy(podInformer, job), signal, action: 'reconciling', failure: undefined };

@@ -23,7 +23,7 @@ import { createLocalPathVolumeController } from '../../../src/controllers/local-
 import { createNamespaceController } from '../../../src/controllers/namespace/namespace-controller.ts';
 import { createReplicaSetController } from '../../../src/controllers/replica-set/replica-set-controller.ts';
 import { createStatefulSetController } from '../../../src/controllers/stateful-set/stateful-set-controller.ts';
-import type { KubeObject } from '../../../src/machinery/object.ts';
+import type { KubeObject, List } from '../../../src/machinery/object.ts';
 import type { Resource } from '../../../src/machinery/resource.ts';
 import { StatusError } from '../../../src/machinery/status-error.ts';
 import type { Controller } from '../../../src/reconcile/controller.ts';
@@ -87,6 +87,34 @@ async function startOver(people: Client, create: (dependencies: ControllerDepend
       );
     },
   };
+}
+
+/** The controller of Jobs of a server that is about to lose its Lease. */
+async function startEarlierLeader(): Promise<{ readonly people: Client; stop(): Promise<void> }> {
+  const people = await startPlane();
+  const { stop } = await startControllers(people, [createJobController]);
+  return { people, stop };
+}
+
+/** The next leader, at rest. Its cache of `stale` shows the moment of `old`, before the last writes of the earlier one. */
+async function succeed<T extends KubeObject>(people: Client, stale: Resource<T>, old: List<T>): Promise<Late> {
+  let first: List<T> | undefined = old;
+  const watch = withHeldWatch(
+    {
+      ...people,
+      async list(resource, options) {
+        if (first === undefined || resource.resource !== stale.resource) return await people.list(resource, options);
+        const answer = first;
+        first = undefined;
+        return answer as never;
+      },
+    },
+    stale as never,
+  );
+  watch.hold();
+  const late = await startOver(people, createJobController, watch);
+  await late.rest();
+  return late;
 }
 
 const seen = (informers: InformerSet, resource: unknown, name: string): Promise<unknown> =>
@@ -410,6 +438,36 @@ describe('with a late cache', () => {
     late.deliver();
     await late.rest();
     expect((await podsOf(late.people)).map(({ metadata }) => metadata.name)).toEqual(['first']);
+  });
+
+  it('a Job does not run again for a pod that the earlier leader has counted', async () => {
+    const { people, stop: stopEarlier } = await startEarlierLeader();
+    await people.create(jobs, newJob());
+    const ref = await theOnlyPod(people);
+    const old = await people.list(jobs);
+    await people.patch(pods, ref, { type: 'merge', body: { status: { phase: 'Succeeded' } } }, { subresource: 'status' });
+    const isFree = async () => (await people.get(pods, ref)).metadata.finalizers === undefined;
+    await until(isFree, { what: 'the pod to be counted', intervalMs: 2 });
+    await stopEarlier();
+    const late = await succeed(people, jobs, old);
+    expect(await podsOf(people)).toHaveLength(1);
+    late.deliver();
+    const isComplete = async () =>
+      (await people.get(jobs, { namespace, name: 'once' })).status?.conditions?.some(({ type }) => type === 'Complete');
+    await until(isComplete, { what: 'the Job to be complete', intervalMs: 5 });
+  });
+
+  it('a Job makes no pod beside the last one of the earlier leader', async () => {
+    const { people, stop: stopEarlier } = await startEarlierLeader();
+    const old = await people.list(pods);
+    await people.create(jobs, newJob());
+    await theOnlyPod(people);
+    await stopEarlier();
+    const late = await succeed(people, pods, old);
+    expect(await podsOf(people)).toHaveLength(1);
+    late.deliver();
+    await late.rest();
+    expect(await podsOf(people)).toHaveLength(1);
   });
 
   it('pods that an orphaning deletion leaves can be deleted', async () => {
