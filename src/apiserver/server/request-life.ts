@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { IncomingMessage } from 'node:http';
+import { type IncomingMessage, METHODS } from 'node:http';
 import type { FastifyError, FastifyInstance, FastifyReply, FastifyRequest } from 'fastify';
 import type { Clock } from '../../base/clock.ts';
 import type { HttpMount } from '../../base/contracts/http-mount.ts';
@@ -72,6 +72,8 @@ export class RequestLife {
       hookOf((exchange) => this.#takeTurn(exchange)),
     );
     app.setErrorHandler<FastifyError>((err, request, reply) => this.refuse(err, request, reply));
+    // The framework would answer methods that it does not know by itself, with 404 and to everybody.
+    for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
     // Paths of the API are read by `parseTarget`: a router would decode them, and what is authorized must be what is served.
     app.all('*', (request, reply) => this.#answer(request as Request, reply));
     const { mount } = this.#options;

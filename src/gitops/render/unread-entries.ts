@@ -5,8 +5,8 @@ import { type GitSource, SourceError, type TreeEntry } from '../sources/git-sour
 const maxJsonBytes = 1_572_864;
 
 /**
- * Says why an entry of a plain directory is not read though it looks like a part of an app: a manifest in JSON, which Flux leaves out
- * as well, or a submodule. Undefined for every other entry.
+ * Says why an entry of a plain directory is not read though it looks like a part of an app. It is a submodule, or a manifest in JSON,
+ * which Flux leaves out as well. Undefined for every other entry.
  */
 export async function whyUnread(
   source: Pick<GitSource, 'readBlob'>,

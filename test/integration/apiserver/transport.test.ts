@@ -218,6 +218,16 @@ describe('the API server on the wire', () => {
   it('finds no page by any method where there is none', async () => {
     expect(await cluster.fetch('/nope', { method: 'POST', body: {} })).toMatchObject({ status: 404, text: '404 page not found\n' });
     expect((await cluster.fetch('/version', { method: 'POST', body: {} })).status).toBe(405);
+    expect(await cluster.fetch('/nope', { method: 'LOCK' })).toMatchObject({ status: 404, text: '404 page not found\n' });
+    for (const path of ['/version', cm, `${cm}/a`]) {
+      for (const method of ['PROPFIND', 'M-SEARCH']) {
+        expect(await cluster.fetch(path, { method }), path).toMatchObject({ status: 405, json: { reason: 'MethodNotAllowed' } });
+        expect(await cluster.fetch(path, { method, headers: { authorization: 'Bearer nobody' } }), path).toMatchObject({
+          status: 401,
+          json: { reason: 'Unauthorized' },
+        });
+      }
+    }
   });
 
   it('takes a selector of 34 KB in the URL', async () => {
