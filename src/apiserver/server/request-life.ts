@@ -72,7 +72,7 @@ export class RequestLife {
       hookOf((exchange) => this.#takeTurn(exchange)),
     );
     app.setErrorHandler<FastifyError>((err, request, reply) => this.refuse(err, request, reply));
-    // The framework would answer methods that it does not know by itself, with 404 and to everybody.
+    // The framework would answer methods that it does not know by itself, with 404.
     for (const method of METHODS) if (!app.supportedMethods.includes(method)) app.addHttpMethod(method);
     // Paths of the API are read by `parseTarget`: a router would decode them, and what is authorized must be what is served.
     app.all('*', (request, reply) => this.#answer(request as Request, reply));

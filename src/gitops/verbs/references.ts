@@ -1,4 +1,5 @@
 import type { PodSpec } from '../../api/core/v1/pod.ts';
+import type { Ingress } from '../../api/networking/v1/ingress.ts';
 import { rootCaConfigMap } from '../../api/well-known.ts';
 import { isHostImage } from '../../base/contracts/host-image.ts';
 import { nearest } from '../../base/nearest.ts';
@@ -7,14 +8,14 @@ import { describeObject } from '../apply/objects/object-id.ts';
 import type { DesiredObject } from '../apply/plan/plan.ts';
 import type { BuildError } from '../manifests/manifest.ts';
 
-/** Objects that pods of these manifests need and no manifest defines; they may be in the cluster, so this is a warning. */
+/** Objects that pods and Ingresses of these manifests need and no manifest defines. They may be in the cluster, so this is a warning. */
 export function missingReferences(objects: readonly DesiredObject[]): readonly BuildError[] {
   const known = new Set(objects.map(({ object }) => `${object.kind}/${object.metadata.namespace ?? ''}/${object.metadata.name}`));
   return objects.flatMap(({ object, manifest }) => {
     const namespace = object.metadata.namespace ?? '';
     const spec = podSpecOf(object);
-    if (spec === undefined) return [];
-    const missing = [...new Set(needsOf(spec))].filter((need) => !known.has(need.replace('/', `/${namespace}/`)));
+    const needs = object.kind === 'Ingress' ? servicesOf(object) : spec === undefined ? [] : needsOf(spec);
+    const missing = [...new Set(needs)].filter((need) => !known.has(need.replace('/', `/${namespace}/`)));
     return missing.map((need) => ({
       file: manifest.file,
       line: manifest.line,
@@ -67,6 +68,16 @@ function podSpecOf(object: DynamicObject): PodSpec | undefined {
   return typeof found === 'object' && found !== null && Array.isArray((found as { readonly containers?: unknown }).containers)
     ? (found as PodSpec)
     : undefined;
+}
+
+/** `Service/name` for each backend of an Ingress, which was not checked yet. */
+function servicesOf({ spec }: DynamicObject): readonly string[] {
+  const { defaultBackend, rules = [] } = (spec ?? {}) as NonNullable<Ingress['spec']>;
+  const paths = Array.isArray(rules) ? rules.flatMap((rule) => rule?.http?.paths ?? []) : [];
+  return [defaultBackend, ...paths.map((path) => path?.backend)].flatMap((backend) => {
+    const name: unknown = backend?.service?.name;
+    return typeof name === 'string' && name !== '' ? [`Service/${name}`] : [];
+  });
 }
 
 /** `ConfigMap/name` for each object that must be there before a container starts. */

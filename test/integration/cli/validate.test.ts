@@ -203,6 +203,24 @@ describe('midship validate', () => {
     expect((await check(files, '', { strict: true })).code).toBe(1);
   });
 
+  it('warns of a Service that an Ingress names and no file defines, once', async () => {
+    const backend = (name: string): string => `backend: {service: {name: ${name}, port: {number: 80}}}`;
+    const paths = ['web', 'gone', 'gone'].map((name) => `{path: /, pathType: Prefix, ${backend(name)}}`).join(', ');
+    const ingress = `apiVersion: networking.k8s.io/v1\nkind: Ingress\nmetadata: {name: i, namespace: web}\nspec:\n  defaultB${backend('fallback').slice(1)}\n  rules: [{http: {paths: [${paths}]}}, {host: a.example}]\n`;
+    const files = {
+      'a.yaml': ingress,
+      'b.yaml': 'apiVersion: v1\nkind: Service\nmetadata: {name: web, namespace: web}\nspec: {ports: [{port: 80}]}\n',
+    };
+    expect(await check(files)).toMatchObject({
+      code: 0,
+      errors: [],
+      warnings: [
+        'a.yaml:1 Ingress web/i: Service web/fallback is not among the files',
+        'a.yaml:1 Ingress web/i: Service web/gone is not among the files',
+      ],
+    });
+  });
+
   it('accepts a bare pod, and what the cluster puts into each namespace', async () => {
     const pod = (name: string, more: string): string =>
       `apiVersion: v1\nkind: Pod\nmetadata: {name: ${name}, namespace: web}\nspec:\n  containers: [{name: a, image: host/node}]\n${more}`;
