@@ -29,6 +29,7 @@ export async function checkCluster(client: HttpClient, now: () => number): Promi
   return [
     ...(await checkServers(client, now)),
     ...(await checkEach(client, nodes, { check: 'nodes', judge: judgeNode })),
+    ...(await checkLimits(client)),
     ...(await checkEach(client, gitRepositories, { check: 'sources', judge: judgeSource })),
     ...(await checkEach(client, receivers, { check: 'receivers', judge: judgeReceiver })),
     ...(await checkAdmission(client)),
@@ -183,6 +184,28 @@ function judgeNode(node: KubeObject & Conditioned): Problem | undefined {
   return pressed === undefined
     ? undefined
     : { what: `node ${name} reports ${pressed.type}`, why: pressed.message ?? 'It takes no new pods until that has passed.', fix };
+}
+
+/** The user of the cluster may have fewer rights than the one that runs doctor, so its nodes are asked. */
+async function checkLimits(client: HttpClient): Promise<readonly Finding[]> {
+  const found = ((await listAll(client, nodes)) ?? []).flatMap(({ metadata: { name }, status }) => {
+    const condition = status?.conditions?.find(({ type }) => type === 'midship.dev/PodLimits');
+    return condition?.status === 'False' ? [{ name, why: condition.message ?? '' }] : [];
+  });
+  const [first, ...others] = found;
+  if (first === undefined) return [];
+  return [
+    {
+      check: 'limits',
+      result: 'note',
+      what:
+        others.length === 0
+          ? `node ${first.name} has no control groups for the limits of pods`
+          : `node ${first.name} and ${others.length} more have no control groups for the limits of pods`,
+      why: first.why,
+      fix: 'Run the cluster as root, or as a service of systemd, which gives the right (Delegate=yes).',
+    },
+  ];
 }
 
 const readyOf = ({ status }: { readonly status?: { readonly conditions?: readonly Condition[] } }): Condition | undefined =>

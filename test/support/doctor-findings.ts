@@ -64,6 +64,12 @@ export const findingsAnywhere: readonly Row[] = [
   ],
   ['problem', /node \S+ is not ready/, 'It has never reported.', /See: kubectl describe node \S+/],
   ['problem', 'node pressed reports MemoryPressure', 'It takes no new pods until that has passed.', 'See: kubectl describe node pressed'],
+  [
+    'note',
+    'node pressed has no control groups for the limits of pods',
+    'no control group is ours (EACCES)',
+    'Run the cluster as root, or as a service of systemd, which gives the right (Delegate=yes).',
+  ],
   ['problem', 'source flux-system/infra cannot be read', 'the token was refused', 'See: midship get sources flux-system/infra'],
   ['problem', 'webhook flux-system/hook takes no calls', 'the token was refused', 'See: kubectl describe receiver -n flux-system hook'],
   [

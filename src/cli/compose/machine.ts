@@ -34,7 +34,11 @@ async function checkCgroups(): Promise<Finding> {
   );
   const isThere = controllers === undefined ? isWritable : controllers.includes('memory') && controllers.includes('pids');
   if (isThere && isWritable)
-    return { check, result: 'ok', what: `limits of pods are enforced (version ${controllers === undefined ? 1 : 2})` };
+    return {
+      check,
+      result: 'ok',
+      what: `this user can make control groups, for limits of pods (version ${controllers === undefined ? 1 : 2})`,
+    };
   return {
     check,
     result: 'note',

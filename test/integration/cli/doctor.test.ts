@@ -266,7 +266,9 @@ describe('midship doctor on a cluster', () => {
       reason: 'Known',
       message: undefined,
     }));
-    await client.patch(nodes, pressed.metadata, { type: 'merge', body: { status: { conditions } } }, { subresource: 'status' });
+    const limits = { ...failed, type: 'midship.dev/PodLimits', reason: 'ProcessLimits', message: 'no control group is ours (EACCES)' };
+    const body = { status: { conditions: [...conditions, limits] } };
+    await client.patch(nodes, pressed.metadata, { type: 'merge', body }, { subresource: 'status' });
     const hook = await client.create(receivers, {
       apiVersion: 'notification.toolkit.fluxcd.io/v1',
       kind: 'Receiver',
@@ -280,6 +282,7 @@ describe('midship doctor on a cluster', () => {
       expect.objectContaining({ what: 'node lost is not ready' }),
       expect.objectContaining({ what: 'node pressed reports MemoryPressure' }),
     ]);
+    expect(of('limits')).toMatchObject([{ what: 'node pressed has no control groups for the limits of pods' }]);
     expect(of('receivers')).toHaveLength(1);
     for (let n = 0; n < 11; n += 1) await client.create(nodes, { apiVersion: 'v1', kind: 'Node', metadata: { name: `more-${n}` } });
     expect((await examine({ kubeconfig })).of('nodes').at(-1)).toMatchObject({ what: 'and 3 more' });
