@@ -85,7 +85,7 @@ function judgeServer(lease: Lease, now: number): Problem | undefined {
     return {
       what: `${server} has not renewed its Lease for ${Math.round(ageMs / 1_000)} s`,
       why: 'It was stopped hard, is halted, or has lost the store.',
-      fix: `Look there: journalctl -u midship-server. A machine that is gone: kubectl -n kube-system delete lease ${name}`,
+      fix: `Look there: journalctl -u midship. A machine that is gone: kubectl -n kube-system delete lease ${name}`,
     };
   }
   if (ageMs >= -clockToleranceMs) return undefined;

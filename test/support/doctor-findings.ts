@@ -84,7 +84,7 @@ export const findingsAnywhere: readonly Row[] = [
     'problem',
     /server host-c has not renewed its Lease for \d+ s/,
     'It was stopped hard, is halted, or has lost the store.',
-    'Look there: journalctl -u midship-server. A machine that is gone: kubectl -n kube-system delete lease c',
+    'Look there: journalctl -u midship. A machine that is gone: kubectl -n kube-system delete lease c',
   ],
   [
     'problem',
