@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import pc from 'picocolors';
 import { nameOfApp } from '../api/kustomize/v1/app-name.ts';
-import { appStates, isMatch, type Shape } from '../base/contracts/app-states.ts';
+import { appStateNames, appStates, isMatch, type Shape } from '../base/contracts/app-states.ts';
 import type { GitOpsOverview, Overview, PodCount } from '../base/contracts/overview.ts';
 import { nearest } from '../base/nearest.ts';
 import { plain } from '../base/plain-text.ts';
@@ -116,7 +116,8 @@ function formatStatus({ verdict, revision, branch, apps, gitops }: Overview, now
   const lines = rows.map(({ glyph, cells, reason }) =>
     `  ${glyph} ${cells.map((cell, column) => plain(cell).padEnd(widths[column] ?? 0)).join('  ')}  ${plain(shortened(reason))}`.trimEnd(),
   );
-  const bad = apps.find(({ state }) => !isMatch(state));
+  const worst = appStateNames.find((name) => !isMatch(name) && apps.some(({ state }) => state === name));
+  const bad = apps.find(({ state }) => state === worst);
   const undo = bad?.cause === undefined ? '' : `        undo:   midship revert ${nameOfApp(bad)}`;
   const hint = bad === undefined ? '' : `\n  why:    midship why ${nameOfApp(bad)}${undo}\n`;
   const at = revision === '' ? '' : `   ${branch === '' ? '' : `${plain(branch)} @ `}${plain(revision.slice(0, 7))}`;

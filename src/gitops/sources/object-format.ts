@@ -15,7 +15,7 @@ const identity = /^(.*?) ?<([^>]*)> (-?\d+) [+-]\d+$/;
 
 /** Reads the content of a commit object. @throws Error when it is not one */
 export function parseCommit(content: Uint8Array): CommitObject {
-  const text = Buffer.from(content.buffer, content.byteOffset, content.byteLength).toString('utf8');
+  const text = commitText(Buffer.from(content.buffer, content.byteOffset, content.byteLength));
   const end = text.indexOf('\n\n');
   const parents: string[] = [];
   let tree = '';
@@ -49,6 +49,20 @@ export function parseCommit(content: Uint8Array): CommitObject {
     message: end === -1 ? '' : text.slice(end + 2),
     committedAt: Number(committer[3] ?? 0) * 1_000,
   };
+}
+
+/** In the encoding that a header names (`i18n.commitEncoding`), or in UTF-8. */
+function commitText(bytes: Buffer): string {
+  const end = bytes.indexOf('\n\n');
+  const at = bytes.indexOf('\nencoding ');
+  if (at === -1 || (end !== -1 && at > end)) return bytes.toString('utf8');
+  const [, label = ''] = /^\nencoding ([\w.:-]+)\n/.exec(bytes.toString('latin1', at, at + 64)) ?? [];
+  try {
+    return new TextDecoder(label).decode(bytes);
+  } catch {
+    // The decoder lacks that encoding: names and message are shown as well as they can be.
+    return bytes.toString('utf8');
+  }
 }
 
 /** The object a tag points to. */

@@ -76,6 +76,19 @@ describe('midship status', () => {
     expect(line).toMatch(/web\/a {2}\[2J \]0;title \.yaml is not UTF-8 text \(and 2 more\)$/);
   });
 
+  it('names the app that is in the worst state below, and not one that waits for it', async () => {
+    const cause = { sha: 'b'.repeat(40), author: 'a', subject: 's', at: 0 } as unknown as AppOverview['cause'];
+    const { printed } = await ask(
+      overviewOf([
+        { name: 'api', state: 'Waiting' },
+        { name: 'db', state: 'Broken' },
+        { name: 'infra', state: 'NotApplied', cause },
+        { name: 'web', state: 'NotApplied' },
+      ]),
+    );
+    expect(printed).toMatch(/\n {2}why: {4}midship why infra {8}undo: {3}midship revert infra\n/);
+  });
+
   it('names the branch that is followed', async () => {
     expect((await ask(overviewOf([{ name: 'web', state: 'Matches' }]))).printed).toMatch(/^1 apps\. {3}release @ aaaaaaa\n/);
   });

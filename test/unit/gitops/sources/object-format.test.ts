@@ -18,6 +18,18 @@ describe('the content of a Git object', () => {
     });
   });
 
+  it.each([
+    ['encoding ISO-8859-1\n', 'J\xf6rg', 'Jörg'],
+    ['encoding ISO-8859-15\n', '\xa4uro', '€uro'],
+    ['encoding nonsense\n', 'J\xf6rg', 'J\ufffdrg'],
+    ['', 'J\xf6rg', 'J\ufffdrg'],
+    ['gpgsig a\n encoding ISO-8859-1\n', 'J\xf6rg', 'J\ufffdrg'],
+  ])('reads people and message in the encoding that a commit names: %j', (header, written, meant) => {
+    const people = `author ${written} <a@b> 1 +0000\ncommitter ${written} <a@b> 1 +0000\n`;
+    const bytes = Buffer.from(`tree ${oid}\n${people}${header}\nby ${written}\nencoding ISO-8859-1\n`, 'latin1');
+    expect(parseCommit(bytes)).toMatchObject({ author: meant, message: `by ${meant}\nencoding ISO-8859-1\n` });
+  });
+
   it('refuses a commit without a tree, and a tag without an object', () => {
     expect(() => parseCommit(Buffer.from('author A <a@b> 1 +0000\n\nx'))).toThrow('no tree');
     expect(() => parseTag(Buffer.from('object nothing\n'))).toThrow('no object');
