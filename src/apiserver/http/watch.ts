@@ -192,8 +192,8 @@ class WatchStream implements QueuedWatch {
         ? encodeWatchEvent('ERROR', encodeAnswer(object) ?? '')
         : `${JSON.stringify({ type: 'ERROR', object })}\n`;
     }
-    const cancel = context.clock.after(lingerMs, () => response.destroy());
-    response.once('close', cancel);
+    // A client that went away closed the answer, and no second event would cancel the timer.
+    if (!response.destroyed) response.once('close', context.clock.after(lingerMs, () => response.destroy()));
     this.#schedule();
   }
 

@@ -453,6 +453,23 @@ current-context: a
     await expect(loadKubeconfig(join(cluster.directory, 'none'))).rejects.toThrow('read kubeconfig');
   });
 
+  it('keeps no timer for a watch whose client went away, since the process ends with the last one', async () => {
+    const clock = createManualClock();
+    const other = await startTestApiServer({}, { clock });
+    try {
+      const before = clock.pending;
+      const headers = { authorization: `Bearer ${adminToken}` };
+      const request = httpsGet(`${other.server.url}${cm}?watch=1`, { ca: other.pki.caCertificate, agent: false, headers });
+      request.on('error', () => undefined);
+      await new Promise((resolve) => request.once('response', resolve));
+      expect(clock.pending).toBeGreaterThan(before);
+      request.destroy();
+      await until(() => clock.pending <= before, { timeoutMs: 5_000, what: () => `${before} timers, not ${clock.pending}` });
+    } finally {
+      await other.stop();
+    }
+  });
+
   it('ends watches, answers what is under way and then stops', async () => {
     const other = await startTestApiServer();
     const seen: string[] = [];
