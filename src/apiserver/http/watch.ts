@@ -193,7 +193,10 @@ class WatchStream implements QueuedWatch {
         : `${JSON.stringify({ type: 'ERROR', object })}\n`;
     }
     // A client that went away closed the answer, and no second event would cancel the timer.
-    if (!response.destroyed) response.once('close', context.clock.after(lingerMs, () => response.destroy()));
+    if (!response.destroyed) {
+      const cancel = context.clock.after(lingerMs, () => response.destroy());
+      response.once('close', cancel);
+    }
     this.#schedule();
   }
 

@@ -1,4 +1,6 @@
 import { posix } from 'node:path';
+import { customResourceDefinitions } from '../../api/apiextensions/v1/custom-resource-definition.ts';
+import type { CustomResourceDefinition } from '../../api/apiextensions/v1/definition.ts';
 import { namespaces } from '../../api/core/v1/namespace.ts';
 import { pods } from '../../api/core/v1/pod.ts';
 import { serviceAccounts } from '../../api/core/v1/service-account.ts';
@@ -6,7 +8,7 @@ import { defaultAppNamespace, rootAppName } from '../../api/kustomize/v1/app-nam
 import { type Kustomization, kustomizations } from '../../api/kustomize/v1/kustomization.ts';
 import { gitRepositories } from '../../api/source/v1/git-repository.ts';
 import { insteadOfKind } from '../../api/unsupported-kinds.ts';
-import type { Clock } from '../../base/clock.ts';
+import { type Clock, sleep } from '../../base/clock.ts';
 import { mapBounded } from '../../base/concurrency.ts';
 import { nearest } from '../../base/nearest.ts';
 import { createRedactor, type Redactor } from '../../base/redactor.ts';
@@ -99,6 +101,7 @@ async function validateApps(options: ValidateOptions): Promise<Validation> {
   const redactor = createRedactor();
   const found = await collectApps({ ...options, redactor }, appOfPath(path), { errors, warnings, looseWarnings: warnings });
   await prepare(client, found);
+  await definitionsServed(options, found);
   // Only now: kinds that the tree itself defines are there.
   const mapper = createResourceMapper({ client, clock });
   const plans = await mapBounded(found, 1, async ({ app, manifests }) => {
@@ -268,6 +271,26 @@ async function prepare(client: Client, apps: readonly ValidatedApp[]): Promise<v
     await client.create(customResources, object as DynamicObject).catch((err: unknown) => {
       if (!isStatusError(err) && !isAlreadyExists(err)) throw err;
     });
+  }
+}
+
+/** A definition of a megabyte takes some hundred milliseconds. */
+const maxDefinitionWaitMs = 10_000;
+const definitionPollMs = 10;
+
+/** Waits until the kinds that the tree defines are served, or are not for want of a free name. */
+async function definitionsServed({ client, clock, signal }: ValidateOptions, apps: readonly ValidatedApp[]): Promise<void> {
+  const until = clock.monotonicMs() + maxDefinitionWaitMs;
+  const isDecided = ({ status }: CustomResourceDefinition): boolean =>
+    status?.conditions?.some(({ type }) => type === 'Established') === true;
+  for (const { object } of apps.flatMap(({ manifests }) => manifests)) {
+    if (object.kind !== customResources.kind) continue;
+    for (;;) {
+      // A definition that was refused is not there.
+      const definition = await client.get(customResourceDefinitions, { name: object.metadata.name }).catch(() => undefined);
+      if (definition === undefined || isDecided(definition) || clock.monotonicMs() > until) break;
+      await sleep(clock, definitionPollMs, signal);
+    }
   }
 }
 

@@ -362,6 +362,29 @@ describe('midship validate', () => {
     });
   });
 
+  it('waits until a large definition is served before it tries objects of its kind', async () => {
+    const text = { type: 'string', description: 'as long as operators write it, for each field of theirs. '.repeat(4) };
+    const properties = Object.fromEntries(Array.from({ length: 2_000 }, (_, index) => [`field${index}`, text]));
+    const definition = (name: string) => ({
+      apiVersion: 'apiextensions.k8s.io/v1',
+      kind: 'CustomResourceDefinition',
+      metadata: { name: `${name}s.example.com` },
+      spec: {
+        group: 'example.com',
+        names: { kind: name, plural: `${name}s`, singular: name, listKind: `${name}List` },
+        scope: 'Namespaced',
+        versions: [{ name: 'v1', served: true, storage: true, schema: { openAPIV3Schema: { type: 'object', properties } } }],
+      },
+    });
+    const files = Object.fromEntries(
+      ['a', 'b', 'c'].flatMap((name) => [
+        [`${name}.yaml`, JSON.stringify(definition(name))],
+        [`one-${name}.yaml`, `apiVersion: example.com/v1\nkind: ${name}\nmetadata: {name: x, namespace: web}\nfield0: text\n`],
+      ]),
+    );
+    expect(await check(files)).toMatchObject({ code: 0, errors: [], warnings: [] });
+  });
+
   it('leaves out what git ignores, unless it is what is asked for', async () => {
     const { directory } = await newRepository('validate-ignored', {
       '.gitignore': 'node_modules/\n*.local.yaml\n',
