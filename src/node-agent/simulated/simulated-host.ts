@@ -5,6 +5,8 @@ import {
   type ContainerId,
   type ContainerRuntime,
   type ContainerStatus,
+  type ExecResult,
+  type LocalImage,
   type PodSandboxConfig,
   type SandboxId,
   type SandboxStatus,
@@ -26,18 +28,17 @@ export interface SimulatedHost {
   createRuntime(): ContainerRuntime;
 }
 
-interface Sandbox {
-  readonly config: PodSandboxConfig;
+/** Only what is reported: the whole configuration of a pod and its container takes 0.7 KiB. */
+interface Sandbox extends Pick<SandboxStatus, 'id' | 'namespace' | 'name' | 'uid' | 'attempt' | 'gracePeriodMs'> {
   readonly ip: string;
   readonly createdAt: number;
   ready: boolean;
-  readonly containers: Map<ContainerId, Container>;
+  containers: readonly Container[];
 }
 
-interface Container {
+interface Container extends Pick<ContainerConfig, 'name' | 'attempt' | 'image' | 'configHash'> {
   readonly sandbox: Sandbox;
   readonly id: ContainerId;
-  readonly config: ContainerConfig;
   readonly createdAt: number;
   startedAt: number | undefined;
   finishedAt: number | undefined;
@@ -47,6 +48,7 @@ interface Container {
 }
 
 const killedExitCode = 137;
+const none: readonly never[] = [];
 
 /**
  * Pods without processes: containers start after a short delay, run until they are stopped, and print nothing. Everything a node does
@@ -54,153 +56,199 @@ const killedExitCode = 137;
  */
 export function createSimulatedHost(options: SimulatedHostOptions): SimulatedHost {
   const { clock, version, firstAddress = '10.128.0.1', startDelayMs = 5 } = options;
-  const takeAddress = addressesFrom(firstAddress);
-  const delay = createSharedDelay(clock, startDelayMs);
-
-  return {
-    createRuntime() {
-      // By pod: a node's agent asks for one pod at a time.
-      const byPod = new Map<string, Sandbox[]>();
-      const sandboxes = new Map<SandboxId, Sandbox>();
-      const containers = new Map<ContainerId, Container>();
-      const listeners = new Set<(podUid: string) => void>();
-      const containerOf = (id: ContainerId): Container => {
-        const container = containers.get(id);
-        if (container === undefined) throw new Error(`container ${id} is not known`);
-        return container;
-      };
-
-      async function stop(container: Container, exitCode: number): Promise<void> {
-        await container.start;
-        if (container.startedAt === undefined || container.finishedAt !== undefined) return;
-        container.finishedAt = clock.now();
-        container.exitCode = exitCode;
-        for (const listener of listeners) listener(container.sandbox.config.uid);
-      }
-
-      async function stopPodSandbox(id: SandboxId): Promise<void> {
-        const sandbox = sandboxes.get(id);
-        if (sandbox === undefined) return;
-        sandbox.ready = false;
-        await Promise.all([...sandbox.containers.values()].map((container) => stop(container, killedExitCode)));
-      }
-
-      return {
-        version: `simulated://${version}`,
-        runsPrograms: false,
-        hasContainers: false,
-        trouble: undefined,
-        conditions: [],
-
-        async runPodSandbox(config) {
-          const id = `${config.uid}-${config.attempt}`;
-          const known = sandboxes.get(id);
-          if (known?.ready) return id;
-          const sandbox: Sandbox = {
-            config,
-            ip: takeAddress(),
-            createdAt: clock.now(),
-            ready: true,
-            containers: known?.containers ?? new Map(),
-          };
-          sandboxes.set(id, sandbox);
-          byPod.set(config.uid, [...(byPod.get(config.uid) ?? []).filter((other) => other !== known), sandbox]);
-          return id;
-        },
-
-        stopPodSandbox,
-
-        async removePodSandbox(id) {
-          await stopPodSandbox(id);
-          const sandbox = sandboxes.get(id);
-          if (sandbox === undefined) return;
-          for (const container of sandbox.containers.keys()) containers.delete(container);
-          sandboxes.delete(id);
-          const left = (byPod.get(sandbox.config.uid) ?? []).filter((other) => other !== sandbox);
-          if (left.length === 0) byPod.delete(sandbox.config.uid);
-          else byPod.set(sandbox.config.uid, left);
-        },
-
-        findImage: async (image) => ({ reference: image, sizeBytes: 0 }),
-
-        async createContainer(sandboxId, config) {
-          const sandbox = sandboxes.get(sandboxId);
-          if (sandbox === undefined) throw new Error(`sandbox ${sandboxId} is not known`);
-          if (!sandbox.ready) throw new Error(`sandbox ${sandboxId} is not ready`);
-          const id = `${sandboxId}-${config.name}-${config.attempt}`;
-          if (containers.has(id))
-            throw new ContainerError('CreateContainerError', `container name ${config.name} with attempt ${config.attempt} is in use`);
-          const container: Container = {
-            sandbox,
-            id,
-            config,
-            createdAt: clock.now(),
-            startedAt: undefined,
-            finishedAt: undefined,
-            exitCode: undefined,
-            start: undefined,
-          };
-          sandbox.containers.set(id, container);
-          containers.set(id, container);
-          return id;
-        },
-
-        async startContainer(id) {
-          const container = containerOf(id);
-          if (container.start !== undefined) throw new ContainerError('RunContainerError', `container ${id} was started already`);
-          container.start = delay().then(() => {
-            container.startedAt = clock.now();
-          });
-          await container.start;
-        },
-
-        async stopContainer(id, gracePeriodMs) {
-          await stop(containerOf(id), gracePeriodMs === 0 ? killedExitCode : 0);
-        },
-
-        async removeContainer(id) {
-          const container = containers.get(id);
-          if (container === undefined) return;
-          await stop(container, killedExitCode);
-          container.sandbox.containers.delete(id);
-          containers.delete(id);
-        },
-
-        takeProblems: () => [],
-
-        async list({ podUid } = {}) {
-          const found = podUid === undefined ? [...sandboxes.values()] : (byPod.get(podUid) ?? []);
-          return found.map(sandboxStatusOf);
-        },
-
-        async exec(id) {
-          containerOf(id);
-          return { exitCode: 0, timedOut: false, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
-        },
-        startExec: () => Promise.reject(new UnsupportedError('a simulated container has no processes, so no command can run in it')),
-        openStdin: () => Promise.reject(new UnsupportedError('a simulated container has no processes and reads nothing')),
-        connect: () => Promise.reject(new UnsupportedError('a simulated pod has no processes and listens on no port')),
-        logOf: () => undefined,
-        async listeners() {
-          return [];
-        },
-        async stats() {
-          return [];
-        },
-
-        isolation: undefined,
-        hostIdOf: () => undefined,
-
-        onChange(listener) {
-          listeners.add(listener);
-          return () => listeners.delete(listener);
-        },
-        async close() {
-          listeners.clear();
-        },
-      };
-    },
+  const shared: Shared = {
+    clock,
+    version: `simulated://${version}`,
+    takeAddress: addressesFrom(firstAddress),
+    delay: createSharedDelay(clock, startDelayMs),
+    sandboxes: new Map(),
+    containers: new Map(),
   };
+  return { createRuntime: () => new SimulatedRuntime(shared) };
+}
+
+/** The nodes share it. Ids begin with the uid of their pod, so that no two nodes have the same. */
+interface Shared {
+  readonly clock: Clock;
+  readonly version: string;
+  readonly takeAddress: () => string;
+  readonly delay: () => Promise<void>;
+  readonly sandboxes: Map<SandboxId, Sandbox>;
+  readonly containers: Map<ContainerId, Container>;
+}
+
+/** A class, since a process has thousands of them: each as an object with a closure a method took 3 KiB. */
+class SimulatedRuntime implements ContainerRuntime {
+  readonly version: string;
+  readonly runsPrograms = false;
+  readonly hasContainers = false;
+  readonly trouble = undefined;
+  readonly isolation = undefined;
+  readonly conditions = none;
+  readonly #shared: Shared;
+  /** A node's agent asks for one pod at a time. */
+  readonly #byPod = new Map<string, readonly Sandbox[]>();
+  #listeners: readonly ((podUid: string) => void)[] = none;
+
+  constructor(shared: Shared) {
+    this.#shared = shared;
+    this.version = shared.version;
+  }
+
+  async runPodSandbox(config: PodSandboxConfig): Promise<SandboxId> {
+    const { sandboxes, clock, takeAddress } = this.#shared;
+    const id = `${config.uid}-${config.attempt}`;
+    const known = sandboxes.get(id);
+    if (known?.ready) return id;
+    const { namespace, name, uid, attempt, gracePeriodMs } = config;
+    const made = { ip: takeAddress(), createdAt: clock.now(), ready: true, containers: known?.containers ?? [] };
+    const sandbox: Sandbox = { id, namespace, name, uid, attempt, gracePeriodMs, ...made };
+    sandboxes.set(id, sandbox);
+    this.#byPod.set(uid, [...this.#othersOfPod(known ?? sandbox), sandbox]);
+    return id;
+  }
+
+  async stopPodSandbox(id: SandboxId): Promise<void> {
+    const sandbox = this.#shared.sandboxes.get(id);
+    if (sandbox === undefined) return;
+    sandbox.ready = false;
+    await Promise.all(sandbox.containers.map((container) => this.#stop(container, killedExitCode)));
+  }
+
+  async removePodSandbox(id: SandboxId): Promise<void> {
+    const { sandboxes, containers } = this.#shared;
+    await this.stopPodSandbox(id);
+    const sandbox = sandboxes.get(id);
+    if (sandbox === undefined) return;
+    for (const container of sandbox.containers) containers.delete(container.id);
+    sandboxes.delete(id);
+    const left = this.#othersOfPod(sandbox);
+    if (left.length === 0) this.#byPod.delete(sandbox.uid);
+    else this.#byPod.set(sandbox.uid, left);
+  }
+
+  async findImage(image: string): Promise<LocalImage> {
+    return { reference: image, sizeBytes: 0 };
+  }
+
+  async createContainer(sandboxId: SandboxId, { name, attempt, image, configHash }: ContainerConfig): Promise<ContainerId> {
+    const { sandboxes, containers, clock } = this.#shared;
+    const sandbox = sandboxes.get(sandboxId);
+    if (sandbox === undefined) throw new Error(`sandbox ${sandboxId} is not known`);
+    if (!sandbox.ready) throw new Error(`sandbox ${sandboxId} is not ready`);
+    const id = `${sandboxId}-${name}-${attempt}`;
+    if (containers.has(id)) throw new ContainerError('CreateContainerError', `container name ${name} with attempt ${attempt} is in use`);
+    const container: Container = {
+      sandbox,
+      id,
+      name,
+      attempt,
+      image,
+      configHash,
+      createdAt: clock.now(),
+      startedAt: undefined,
+      finishedAt: undefined,
+      exitCode: undefined,
+      start: undefined,
+    };
+    sandbox.containers = [...sandbox.containers, container];
+    containers.set(id, container);
+    return id;
+  }
+
+  async startContainer(id: ContainerId): Promise<void> {
+    const { delay, clock } = this.#shared;
+    const container = this.#containerOf(id);
+    if (container.start !== undefined) throw new ContainerError('RunContainerError', `container ${id} was started already`);
+    container.start = delay().then(() => {
+      container.startedAt = clock.now();
+    });
+    await container.start;
+  }
+
+  async stopContainer(id: ContainerId, gracePeriodMs: number): Promise<void> {
+    await this.#stop(this.#containerOf(id), gracePeriodMs === 0 ? killedExitCode : 0);
+  }
+
+  async removeContainer(id: ContainerId): Promise<void> {
+    const { containers } = this.#shared;
+    const container = containers.get(id);
+    if (container === undefined) return;
+    await this.#stop(container, killedExitCode);
+    container.sandbox.containers = container.sandbox.containers.filter((other) => other !== container);
+    containers.delete(id);
+  }
+
+  takeProblems(): readonly never[] {
+    return none;
+  }
+
+  async list({ podUid }: { readonly podUid?: string } = {}): Promise<readonly SandboxStatus[]> {
+    const found = podUid === undefined ? [...this.#byPod.values()].flat() : (this.#byPod.get(podUid) ?? none);
+    return found.map(sandboxStatusOf);
+  }
+
+  async exec(id: ContainerId): Promise<ExecResult> {
+    this.#containerOf(id);
+    return { exitCode: 0, timedOut: false, stdout: Buffer.alloc(0), stderr: Buffer.alloc(0) };
+  }
+
+  startExec(): Promise<never> {
+    return Promise.reject(new UnsupportedError('a simulated container has no processes, so no command can run in it'));
+  }
+
+  openStdin(): Promise<never> {
+    return Promise.reject(new UnsupportedError('a simulated container has no processes and reads nothing'));
+  }
+
+  connect(): Promise<never> {
+    return Promise.reject(new UnsupportedError('a simulated pod has no processes and listens on no port'));
+  }
+
+  logOf(): undefined {
+    return undefined;
+  }
+
+  async listeners(): Promise<readonly never[]> {
+    return none;
+  }
+
+  async stats(): Promise<readonly never[]> {
+    return none;
+  }
+
+  hostIdOf(): undefined {
+    return undefined;
+  }
+
+  onChange(listener: (podUid: string) => void): () => void {
+    this.#listeners = [...this.#listeners, listener];
+    return () => {
+      this.#listeners = this.#listeners.filter((other) => other !== listener);
+    };
+  }
+
+  async close(): Promise<void> {
+    this.#listeners = none;
+  }
+
+  #containerOf(id: ContainerId): Container {
+    const container = this.#shared.containers.get(id);
+    if (container === undefined) throw new Error(`container ${id} is not known`);
+    return container;
+  }
+
+  #othersOfPod(sandbox: Sandbox): readonly Sandbox[] {
+    return (this.#byPod.get(sandbox.uid) ?? none).filter((other) => other !== sandbox);
+  }
+
+  async #stop(container: Container, exitCode: number): Promise<void> {
+    await container.start;
+    if (container.startedAt === undefined || container.finishedAt !== undefined) return;
+    container.finishedAt = this.#shared.clock.now();
+    container.exitCode = exitCode;
+    for (const listener of this.#listeners) listener(container.sandbox.uid);
+  }
 }
 
 /** One timer for all that wait at the same time: each waits at least `delayMs` and at most twice that. */
@@ -242,24 +290,21 @@ function addressesFrom(first: string): () => string {
   };
 }
 
-function sandboxStatusOf({ config, ip, createdAt, ready, containers }: Sandbox): SandboxStatus {
-  const { namespace, name, uid, attempt, gracePeriodMs } = config;
-  return {
-    id: `${uid}-${attempt}`,
-    namespace,
-    name,
-    uid,
-    attempt,
-    ready,
-    ip,
-    createdAt,
-    gracePeriodMs,
-    containers: [...containers.values()].map(containerStatusOf),
-  };
+function sandboxStatusOf({ id, namespace, name, uid, attempt, ready, ip, createdAt, gracePeriodMs, containers }: Sandbox): SandboxStatus {
+  return { id, namespace, name, uid, attempt, ready, ip, createdAt, gracePeriodMs, containers: containers.map(containerStatusOf) };
 }
 
-function containerStatusOf({ id, config, createdAt, startedAt, finishedAt, exitCode }: Container): ContainerStatus {
-  const { name, attempt, image, configHash } = config;
+function containerStatusOf({
+  id,
+  name,
+  attempt,
+  image,
+  configHash,
+  createdAt,
+  startedAt,
+  finishedAt,
+  exitCode,
+}: Container): ContainerStatus {
   const common = { id, name, attempt, image, imageRef: image, configHash, createdAt };
   if (startedAt === undefined) return { ...common, state: 'created' };
   if (finishedAt === undefined || exitCode === undefined) return { ...common, state: 'running', startedAt };
