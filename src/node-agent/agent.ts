@@ -21,7 +21,7 @@ import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { endPodsInOrder, type ShutdownPeriods } from './machine-shutdown.ts';
 import { allocatableOf, capacityOf } from './node-object.ts';
-import { createNodePressure, measureMemory, measureProcesses, type NodeMeasures } from './node-pressure.ts';
+import { createNodePressure, measureMemory, measureProcesses, type NodeMeasures, type NodePressure, noPressure } from './node-pressure.ts';
 import { createNodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { PodQueue } from './pod-queue.ts';
@@ -158,12 +158,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const unsubscribe: (() => void)[] = [];
   const shutdown = { isUnderWay: false };
 
-  const pressure = createNodePressure({
-    clock,
-    settings: eviction,
-    measures: { memory: measureMemory, nodefs: () => measureFileSystem(options.directory), pid: measureProcesses, ...options.measures },
-    onProblem: (err, measure) => log.warn({ err, measure }, 'Could not measure a resource of the node'),
-  });
+  const pressure = runtime.runsPrograms ? createPressure(options, { eviction, log }) : noPressure;
   const context: AgentContext = {
     nodeName,
     hostIP: options.address.internalIP,
@@ -220,7 +215,6 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
   const storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...context, ...options.storage });
   const workers = createPodWorkers(context, queue);
   const upkeep = createNodeUpkeep({ context, workers, tokens, pressure, eviction, csi: csi?.volumes });
-  const measurements = createMeasurements(context);
 
   const podsOnNode = (): readonly PodOnNode[] => workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));
 
@@ -240,6 +234,7 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       await csi?.start({ signal });
       unsubscribe.push(runtime.onChange((uid) => queue.wake(uid)));
       if (runtime.runsPrograms) {
+        const measurements = createMeasurements(context);
         measurements.renew();
         unsubscribe.push(
           options.metrics.addNode({
@@ -301,4 +296,17 @@ export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
       await Promise.all(workers.all().map((worker) => worker.halt(maxGraceMs)));
     },
   };
+}
+
+/** In a function of its own: no closure of a node without programs holds it. */
+function createPressure(
+  { clock, directory, measures }: NodeAgentOptions,
+  { eviction, log }: { readonly eviction: EvictionSettings; readonly log: Log },
+): NodePressure {
+  return createNodePressure({
+    clock,
+    settings: eviction,
+    measures: { memory: measureMemory, nodefs: () => measureFileSystem(directory), pid: measureProcesses, ...measures },
+    onProblem: (err, measure) => log.warn({ err, measure }, 'Could not measure a resource of the node'),
+  });
 }

@@ -211,6 +211,14 @@ const allWords: readonly PressureWords[] = [
   },
 ];
 
+/** Nothing runs out where no program runs. */
+export const noPressure: NodePressure = {
+  conditions: allWords.map(({ type, relieved }) => ({ type, status: 'False', ...relieved })),
+  shortages: [],
+  look: async () => [],
+  refusalOf: () => undefined,
+};
+
 /** Process ids of the machine: the kernel gives at most the smaller of two numbers, and a thread takes one too. */
 export async function measureProcesses(): Promise<ProcessSpace> {
   const [load, ...limits] = await Promise.all(
