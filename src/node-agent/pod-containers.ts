@@ -14,20 +14,20 @@ import { containersToStop, type StopRequest, Terminations } from './pod-terminat
 import type { PodVolumes } from './pod-volumes.ts';
 import type { ContainerProbes } from './probes.ts';
 
-export interface PodContainersOptions {
+export interface PodOfContainers {
   readonly context: AgentContext;
-  /** The pod's newest version. */
-  readonly pod: () => Pod;
-  readonly isDeleted: () => boolean;
+  /** The pod's newest version, with the amounts that the node gave it. */
+  readonly given: Pod;
+  readonly isDeleted: boolean;
   /** Seconds that a container has to end in. */
-  readonly graceSeconds: (reason: PodStopReason) => number;
+  graceSeconds(reason: PodStopReason): number;
   readonly sandboxes: PodSandboxes;
   readonly volumes: PodVolumes;
   /** The amounts of CPU and memory of containers change. */
   readonly resize: Pick<PodResize, 'needsRestart'>;
   /** Waits for what the pod refers to. */
-  readonly configReady: () => Promise<void>;
-  readonly wake: () => void;
+  configReady(): Promise<void>;
+  wake(): void;
 }
 
 const noMessages: ReadonlyMap<string, string> = new Map();
@@ -36,15 +36,15 @@ const noMessages: ReadonlyMap<string, string> = new Map();
  * The containers of one pod: plans what each has to do, starts and ends them, and holds their probes while they run.
  */
 export class PodContainers {
-  readonly #options: PodContainersOptions;
+  readonly #pod: PodOfContainers;
   readonly #memories = new Map<string, ContainerMemory>();
   readonly #probes = new PodProbes();
   #terminations: Terminations | undefined;
   #plan: ContainerPlan | undefined;
   #fallbackMessages = noMessages;
 
-  constructor(options: PodContainersOptions) {
-    this.#options = options;
+  constructor(pod: PodOfContainers) {
+    this.#pod = pod;
     this.#rememberAll();
   }
 
@@ -64,18 +64,17 @@ export class PodContainers {
 
   /** Compares with the newest look at the sandboxes: probes begin for what runs and end for what does not. */
   async look(): Promise<void> {
-    const { context, sandboxes, pod } = this.#options;
+    const { context, sandboxes, given } = this.#pod;
     const { newest } = sandboxes;
     if (newest === undefined) return;
     this.#watchFound(newest);
     if (context.runtime.runsPrograms)
-      this.#fallbackMessages = await readFallbackMessages(context, { pod: pod(), sandbox: newest, known: this.#fallbackMessages });
+      this.#fallbackMessages = await readFallbackMessages(context, { pod: given, sandbox: newest, known: this.#fallbackMessages });
   }
 
   /** @param deleting  nothing starts any more */
   replan(deleting: boolean): ContainerPlan {
-    const { context, sandboxes, resize } = this.#options;
-    const pod = this.#options.pod();
+    const { context, sandboxes, resize, given: pod } = this.#pod;
     this.#rememberAll();
     const plan = planContainers({
       pod,
@@ -98,18 +97,18 @@ export class PodContainers {
 
   /** Does what the plan says. True when a start was tried. */
   async carryOut(): Promise<boolean> {
-    const { context, sandboxes, configReady, isDeleted } = this.#options;
+    const { context, sandboxes } = this.#pod;
     const sandbox = sandboxes.newest;
     if (this.#plan === undefined || sandbox === undefined) return false;
     const { starts, stops } = this.#plan;
     for (const each of stops) this.#stopPlanned(each);
     if (starts.length === 0) return false;
-    if (context.runtime.runsPrograms) await configReady();
+    if (context.runtime.runsPrograms) await this.#pod.configReady();
     let acted = false;
     for (const start of starts) {
       const memory = this.#memories.get(start.container.name);
       // Deletion may come while an earlier one starts.
-      if (memory === undefined || isDeleted() || context.signal.aborted) break;
+      if (memory === undefined || this.#pod.isDeleted || context.signal.aborted) break;
       await startContainer({ ...this.#startOptions(sandbox, memory), start });
       acted = true;
     }
@@ -118,15 +117,15 @@ export class PodContainers {
 
   /** Begins to end the containers whose turn it is. */
   stop(reason: PodStopReason): void {
-    const { pod, sandboxes, graceSeconds } = this.#options;
-    const graceMs = graceSeconds(reason) * 1_000;
-    for (const status of containersToStop(pod(), sandboxes.running()))
+    const { given, sandboxes } = this.#pod;
+    const graceMs = this.#pod.graceSeconds(reason) * 1_000;
+    for (const status of containersToStop(given, sandboxes.running()))
       this.#begin({ status, why: `Stopping container ${status.name}`, graceMs, isDeleted: reason === 'Deleted' });
   }
 
   /** The pod has a new sandbox, in which init containers run again. */
   renew(attempt: number): void {
-    for (const { name } of this.#options.pod().spec.initContainers ?? []) {
+    for (const { name } of this.#pod.given.spec.initContainers ?? []) {
       const memory = this.#memories.get(name);
       if (memory !== undefined && attempt > 0) memory.state = 'Waiting';
     }
@@ -151,33 +150,33 @@ export class PodContainers {
 
   /** Ephemeral containers come while the pod runs. */
   #rememberAll(): void {
-    for (const { name } of allContainers(this.#options.pod()))
+    for (const { name } of allContainers(this.#pod.given))
       if (!this.#memories.has(name))
         this.#memories.set(name, { state: undefined, backoff: undefined, failure: undefined, probed: undefined });
   }
 
   get #podIP(): string {
-    return this.#options.sandboxes.newest?.ip ?? '';
+    return this.#pod.sandboxes.newest?.ip ?? '';
   }
 
   #startOptions(sandbox: SandboxStatus, memory: ContainerMemory) {
-    const { context, pod, volumes, wake } = this.#options;
+    const { context, given, volumes } = this.#pod;
     return {
       context,
-      pod: pod(),
+      pod: given,
       sandbox,
       memory,
-      volumes: () => volumes.prepare(pod(), this.#podIP),
+      volumes: () => volumes.prepare(this.#pod.given, this.#podIP),
       onStarted: (containerId: string, started: ContainerProbes | undefined) => {
         if (started !== undefined) this.#probes.add(containerId, started);
       },
-      wake,
+      wake: () => this.#pod.wake(),
     };
   }
 
   /** Containers that ran before this agent did have no probes yet. */
   #watchFound(sandbox: SandboxStatus): void {
-    for (const container of allContainers(this.#options.pod())) {
+    for (const container of allContainers(this.#pod.given)) {
       const memory = this.#memories.get(container.name);
       const latest = latestOf(sandbox, container.name);
       if (memory === undefined || latest === undefined) continue;
@@ -192,27 +191,27 @@ export class PodContainers {
   }
 
   #begin(request: Pick<StopRequest, 'status' | 'graceMs' | 'why' | 'isDeleted'>): void {
-    const { context, pod, wake } = this.#options;
+    const { context, given } = this.#pod;
     this.#terminations ??= new Terminations({
       context,
       onBegin: (containerId) => this.#probes.stopKilling(containerId),
-      onEnd: () => wake(),
+      onEnd: () => this.#pod.wake(),
     });
-    this.#terminations.begin({ ...request, pod: pod(), podIP: this.#podIP });
+    this.#terminations.begin({ ...request, pod: given, podIP: this.#podIP });
   }
 
   #stopPlanned({ container, status, reason }: PlannedStop): void {
-    const { pod, resize, graceSeconds } = this.#options;
+    const { given, resize } = this.#pod;
     const probe = reason === 'StartupProbeFailed' ? container.startupProbe : container.livenessProbe;
     const ofProbe = reason === 'SpecChanged' ? undefined : probe?.terminationGracePeriodSeconds;
     const why = {
       LivenessProbeFailed: `Container ${container.name} failed liveness probe, will be restarted`,
       StartupProbeFailed: `Container ${container.name} failed startup probe, will be restarted`,
-      SpecChanged: resize.needsRestart(pod(), container.name)
+      SpecChanged: resize.needsRestart(given, container.name)
         ? `Container ${container.name} resize requires restart`
         : `Container ${container.name} definition changed, will be restarted`,
       Deleted: `Stopping container ${container.name}`,
     }[reason];
-    this.#begin({ status, why, graceMs: (ofProbe ?? graceSeconds('Finished')) * 1_000, isDeleted: false });
+    this.#begin({ status, why, graceMs: (ofProbe ?? this.#pod.graceSeconds('Finished')) * 1_000, isDeleted: false });
   }
 }

@@ -8,10 +8,14 @@ import { type Controller, createController } from '../reconcile/controller.ts';
  * milliseconds, not in one turn.
  */
 export interface PodQueue extends Component {
-  /** `sync` is called for `id` when it was woken, never twice at the same time. */
-  add(id: string, sync: () => Promise<void>): void;
+  /** `worker` is called for `id` when it was woken, never twice at the same time. */
+  add(id: string, worker: QueuedWorker): void;
   remove(id: string): void;
   wake(id: string, delayMs?: number): void;
+}
+
+export interface QueuedWorker {
+  sync(): Promise<void>;
 }
 
 export interface PodQueueOptions {
@@ -24,7 +28,7 @@ const maxPasses = 4_096;
 const minBackoffMs = 200;
 
 export function createPodQueue({ clock, log }: PodQueueOptions): PodQueue {
-  const syncs = new Map<string, () => Promise<void>>();
+  const workers = new Map<string, QueuedWorker>();
   const controller: Controller = createController({
     name: 'node-agent',
     clock,
@@ -32,7 +36,7 @@ export function createPodQueue({ clock, log }: PodQueueOptions): PodQueue {
     workers: maxPasses,
     minBackoffMs,
     async reconcile(id) {
-      await syncs.get(id)?.();
+      await workers.get(id)?.sync();
       return undefined;
     },
   });
@@ -40,14 +44,14 @@ export function createPodQueue({ clock, log }: PodQueueOptions): PodQueue {
     name: 'pod-queue',
     start: (options) => controller.start(options),
     stop: () => controller.stop(),
-    add(id, sync) {
-      syncs.set(id, sync);
+    add(id, worker) {
+      workers.set(id, worker);
     },
     remove(id) {
-      syncs.delete(id);
+      workers.delete(id);
     },
     wake(id, delayMs = 0) {
-      if (syncs.has(id)) controller.enqueueAfter(id, delayMs);
+      if (workers.has(id)) controller.enqueueAfter(id, delayMs);
     },
   };
 }

@@ -2,27 +2,28 @@ import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
 import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import type { AgentContext } from './agent-context.ts';
 
-export interface PodStatusWriterOptions {
+export interface PodOfStatus {
   readonly context: AgentContext;
   /** The pod as it is known, and its status as it should be; undefined when there is nothing to write any more. */
-  readonly read: () => { readonly pod: Pod; readonly status: PodStatus } | undefined;
+  wantedStatus(): { readonly pod: Pod; readonly status: PodStatus } | undefined;
   /** Takes a version of the pod that the API gave. */
-  readonly take: (pod: Pod) => void;
-  readonly onWritten: () => void;
-  readonly retry: (delayMs: number) => void;
+  update(pod: Pod): void;
+  /** A status is written. */
+  noteRunning(): void;
+  wake(delayMs: number): void;
 }
 
 const maxTries = 4;
 const retryMs = 1_000;
 
 export class PodStatusWriter {
-  readonly #options: PodStatusWriterOptions;
+  readonly #pod: PodOfStatus;
   /** Writes under way, one after the other. A pod at rest holds no promise. */
   #tail: Promise<void> | undefined;
   #writing: PodStatus | undefined;
 
-  constructor(options: PodStatusWriterOptions) {
-    this.#options = options;
+  constructor(pod: PodOfStatus) {
+    this.#pod = pod;
   }
 
   /** The status on its way to the API. The watch may deliver it before the answer comes. */
@@ -40,25 +41,24 @@ export class PodStatusWriter {
 
   async #after(before: Promise<void> | undefined): Promise<void> {
     await before;
-    const { context, read, retry } = this.#options;
     try {
       await this.#write();
     } catch (err) {
-      const { namespace, name } = read()?.pod.metadata ?? {};
-      context.log.warn({ err, pod: `${namespace}/${name}` }, 'Could not write pod status');
-      retry(retryMs);
+      const { namespace, name } = this.#pod.wantedStatus()?.pod.metadata ?? {};
+      this.#pod.context.log.warn({ err, pod: `${namespace}/${name}` }, 'Could not write pod status');
+      this.#pod.wake(retryMs);
     }
   }
 
   async #write(): Promise<void> {
-    const { context, read, take, onWritten } = this.#options;
+    const { client } = this.#pod.context;
     for (let tries = 1; ; tries += 1) {
-      const wanted = read();
+      const wanted = this.#pod.wantedStatus();
       if (wanted === undefined || wanted.status === wanted.pod.status) return;
       this.#writing = wanted.status;
       try {
-        take(await context.client.update(pods, { ...wanted.pod, status: wanted.status }, { subresource: 'status' }));
-        onWritten();
+        this.#pod.update(await client.update(pods, { ...wanted.pod, status: wanted.status }, { subresource: 'status' }));
+        this.#pod.noteRunning();
         return;
       } catch (err) {
         // The watch will say so, and the worker ends.
@@ -73,11 +73,10 @@ export class PodStatusWriter {
 
   /** False when the pod is gone, or another has its name. */
   async #readAgain({ metadata: { namespace, name, uid } }: Pod): Promise<boolean> {
-    const { context, take } = this.#options;
     try {
-      const newest = await context.client.get(pods, { namespace, name });
+      const newest = await this.#pod.context.client.get(pods, { namespace, name });
       if (newest.metadata.uid !== uid) return false;
-      take(newest);
+      this.#pod.update(newest);
       return true;
     } catch (err) {
       if (isNotFound(err)) return false;

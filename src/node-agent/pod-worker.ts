@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises';
 import { type HostPort, hostPortsOf } from '../api/core/v1/host-ports.ts';
 import { type Pod, type PodStatus, pods } from '../api/core/v1/pod.ts';
-import { podResources, type ResourceAmounts } from '../api/core/v1/pod-resources.ts';
+import { podResources, type ResourceAmounts, sumAmounts } from '../api/core/v1/pod-resources.ts';
 import { within } from '../base/clock.ts';
 import { eventsOf, type PodRunState, stateOf } from '../lifecycle/pod-run.facts.ts';
 import { type PodStopReason, podRunMachine } from '../lifecycle/pod-run.machine.ts';
@@ -13,29 +13,31 @@ import type { ConfigNeeds } from './config-source.ts';
 import type { ContainerPlan } from './container-plan.ts';
 import type { SandboxStatus } from './container-runtime.ts';
 import { warnOfOpenListeners } from './listen-check.ts';
-import { PodContainers } from './pod-containers.ts';
+import { PodContainers, type PodOfContainers } from './pod-containers.ts';
 import { type PodEvent, recordPodEvent } from './pod-events.ts';
 import { referencesOf } from './pod-references.ts';
 import { createPodResize, type PodResize } from './pod-resize.ts';
 import { PodSandboxes, podLogs } from './pod-sandboxes.ts';
 import { podStatusOf, sameJson } from './pod-status.ts';
-import { PodStatusWriter } from './pod-status-writer.ts';
+import { type PodOfStatus, PodStatusWriter } from './pod-status-writer.ts';
 import { graceSecondsOf } from './pod-termination.ts';
 import { PodVerdict } from './pod-verdict.ts';
 import { PodVolumes } from './pod-volumes.ts';
 import { StartFailures } from './start-failures.ts';
 
 export interface PodWorkerOptions {
-  /** Requests of the other pods of the node. */
-  readonly usedByOthers: () => ResourceAmounts;
-  /** Host ports of the other pods of the node. */
-  readonly portsOfOthers: () => readonly HostPort[];
   readonly context: AgentContext;
   readonly pod: Pod;
-  /** Asks for a pass over this pod, now or after a delay. */
-  readonly wake: (delayMs?: number) => void;
+  readonly owner: PodWorkerOwner;
+}
+
+export interface PodWorkerOwner {
+  /** The workers of the other pods of the node. */
+  others(worker: PodWorker): readonly PodWorker[];
+  /** Asks for a pass over the pod, now or after a delay. */
+  wake(worker: PodWorker, delayMs?: number): void;
   /** Nothing of the pod is left on this node. */
-  readonly onGone: () => void;
+  forget(worker: PodWorker): void;
 }
 
 /** A pass that still finds something to do after this many rounds goes on in its next turn. */
@@ -49,22 +51,20 @@ const listenCheckDelayMs = 1_500;
  * decide, act, write the status. Its memory only makes the next pass cheaper or its texts better; the truth is in the runtime and in the
  * API.
  */
-export class PodWorker {
+export class PodWorker implements PodOfContainers, PodOfStatus {
   readonly key: string;
   readonly uid: string;
   #pod: Pod;
-  readonly #context: AgentContext;
-  readonly #wake: (delayMs?: number) => void;
-  readonly #onGone: () => void;
-  readonly #portsOfOthers: () => readonly HostPort[];
+  readonly context: AgentContext;
+  readonly #owner: PodWorkerOwner;
   readonly #containers: PodContainers;
   readonly #verdict: PodVerdict;
-  readonly #resize: PodResize;
-  readonly #volumes: PodVolumes;
+  readonly resize: PodResize;
+  readonly volumes: PodVolumes;
   readonly #statusWriter: PodStatusWriter;
   readonly #firstSeenAt: number;
   #state: PodRunState;
-  readonly #sandboxes: PodSandboxes;
+  readonly sandboxes: PodSandboxes;
   readonly #failures = new StartFailures();
   #references: ConfigNeeds | undefined;
   #acted = false;
@@ -75,40 +75,27 @@ export class PodWorker {
   #wasRunning: boolean;
   #admitted: boolean;
 
-  constructor({ context, pod, wake, onGone, usedByOthers, portsOfOthers }: PodWorkerOptions) {
-    this.#context = context;
+  constructor({ context, pod, owner }: PodWorkerOptions) {
+    this.context = context;
     this.#pod = pod;
-    this.#wake = wake;
-    this.#onGone = onGone;
-    this.#portsOfOthers = portsOfOthers;
+    this.#owner = owner;
     this.#admitted = pod.status?.startTime !== undefined;
     this.uid = pod.metadata.uid ?? '';
     this.key = `${pod.metadata.namespace}/${pod.metadata.name}`;
     this.#firstSeenAt = context.clock.monotonicMs();
     this.#state = stateOf(pod);
     this.#wasRunning = pod.status?.phase === 'Running';
-    this.#sandboxes = new PodSandboxes(context, this.uid);
+    this.sandboxes = new PodSandboxes(context, this.uid);
     this.#verdict = new PodVerdict(context);
-    this.#volumes = new PodVolumes(context);
-    this.#resize = createPodResize({ context, pod, usedByOthers, record: (event) => this.#record(event) });
-    this.#containers = new PodContainers({
+    this.volumes = new PodVolumes(context);
+    this.resize = createPodResize({
       context,
-      pod: () => this.#given,
-      resize: this.#resize,
-      isDeleted: () => this.#deleted,
-      graceSeconds: (reason) => this.#graceSeconds(reason),
-      sandboxes: this.#sandboxes,
-      volumes: this.#volumes,
-      configReady: () => this.#configReady(),
-      wake: () => this.#wake(),
+      pod,
+      usedByOthers: () => sumAmounts(owner.others(this).map(({ requests }) => requests)),
+      record: (event) => this.#record(event),
     });
-    this.#statusWriter = new PodStatusWriter({
-      context,
-      read: () => this.#wantedStatus(),
-      take: (newest) => void this.update(newest),
-      onWritten: () => this.#noteRunning(),
-      retry: wake,
-    });
+    this.#containers = new PodContainers(this);
+    this.#statusWriter = new PodStatusWriter(this);
   }
 
   get pod(): Pod {
@@ -116,13 +103,13 @@ export class PodWorker {
   }
 
   /** With the amounts of CPU and memory that the node gave it. */
-  get #given(): Pod {
-    return this.#resize.given(this.#pod);
+  get given(): Pod {
+    return this.resize.given(this.#pod);
   }
 
   /** CPU and memory that the node keeps for it. */
   get requests(): ResourceAmounts {
-    return this.#isOver ? new Map() : podResources(this.#given.spec, 'requests', { overhead: true });
+    return this.#isOver ? new Map() : podResources(this.given.spec, 'requests', { overhead: true });
   }
 
   /** Ports of the machine that the node keeps for it: from its admission until the scheduler gives them to another pod. */
@@ -136,7 +123,7 @@ export class PodWorker {
   }
 
   get sandbox(): SandboxStatus | undefined {
-    return this.#sandboxes.newest;
+    return this.sandboxes.newest;
   }
 
   /**
@@ -150,7 +137,7 @@ export class PodWorker {
     if (before.spec !== pod.spec) this.#references = undefined;
     const sameTexts = before.metadata.labels === pod.metadata.labels && before.metadata.annotations === pod.metadata.annotations;
     if (!sameTexts) {
-      this.#volumes.markStale();
+      this.volumes.markStale();
       // Variables and paths may come from them. An image does not, so its back-off goes on.
       if (!sameJson(textsOf(before), textsOf(pod))) this.#containers.retryAtOnce('CreateContainerConfigError');
     }
@@ -174,22 +161,22 @@ export class PodWorker {
 
   /** Something the pod is configured by has changed: volumes are written again, and what waited for it is tried at once. */
   configChanged(): void {
-    this.#volumes.markStale();
+    this.volumes.markStale();
     this.#containers.retryAtOnce();
   }
 
   /** Ends the pod permanently, because of its usage of the node; within `graceSeconds`, where they are given. */
   evict(message: string, graceSeconds?: number): void {
-    if (this.#verdict.isEvicted || this.#deleted || this.#isOver) return;
+    if (this.#verdict.isEvicted || this.isDeleted || this.#isOver) return;
     this.#verdict.evict(this.#pod, { message, graceSeconds });
-    this.#wake();
+    this.wake();
   }
 
   /** Ends the pod permanently, because its machine goes down. */
   endForShutdown(graceSeconds: number): void {
-    if (this.#deleted || this.#isOver) return;
+    if (this.isDeleted || this.#isOver) return;
     this.#verdict.endForShutdown(graceSeconds);
-    this.#wake();
+    this.wake();
   }
 
   /** Nothing of it runs, and the API knows how it ended. */
@@ -197,20 +184,20 @@ export class PodWorker {
     const { phase = '', containerStatuses = [] } = this.#pod.status ?? {};
     // The verdict on a pod is written while its containers still end.
     const isKnown = /^(Succeeded|Failed)$/.test(phase) && containerStatuses.every(({ state }) => state?.running === undefined);
-    return this.#gone || (isKnown && this.#sandboxes.running().length === 0);
+    return this.#gone || (isKnown && this.sandboxes.running().length === 0);
   }
 
   /** The directory of its logs. */
   get logs(): string {
-    return podLogs(this.#context.logDirectory, this.#pod);
+    return podLogs(this.context.logDirectory, this.#pod);
   }
 
   /** Ends the pod's programs and nothing else: the pod stays in the API and is started again by the next agent. */
   async halt(maxGraceMs: number): Promise<void> {
     await this.#observe();
     this.#containers.endProbes();
-    const graceMs = Math.min(maxGraceMs, this.#graceSeconds('Finished') * 1_000);
-    await Promise.all(this.#sandboxes.running().map((status) => this.#context.runtime.stopContainer(status.id, graceMs)));
+    const graceMs = Math.min(maxGraceMs, this.graceSeconds('Finished') * 1_000);
+    await Promise.all(this.sandboxes.running().map((status) => this.context.runtime.stopContainer(status.id, graceMs)));
   }
 
   /** Ends what this process does for the pod, the pass under way included; the pod itself runs on. */
@@ -218,7 +205,11 @@ export class PodWorker {
     this.#detached = true;
     this.#containers.endProbes();
     // A hook may take its hour; what it holds up is then left as it is.
-    await within(this.#context.clock, detachTimeoutMs, this.#passing);
+    await within(this.context.clock, detachTimeoutMs, this.#passing);
+  }
+
+  wake(delayMs?: number): void {
+    this.#owner.wake(this, delayMs);
   }
 
   sync(): Promise<void> {
@@ -232,11 +223,11 @@ export class PodWorker {
     if (this.#gone || this.#detached) return;
     const startedAt = performance.now();
     const isNew = this.#pod.status?.startTime === undefined;
-    if (isNew && !this.#deleted) {
-      this.#verdict.judge(this.#pod, this.#portsOfOthers);
+    if (isNew && !this.isDeleted) {
+      this.#verdict.judge(this.#pod, () => this.#owner.others(this).flatMap(({ hostPorts }) => hostPorts));
       this.#admitted = !this.#verdict.isEvicted;
     }
-    if (isNew && this.#context.runtime.runsPrograms && !this.#deleted && !this.#verdict.isEvicted) {
+    if (isNew && this.context.runtime.runsPrograms && !this.isDeleted && !this.#verdict.isEvicted) {
       // Not awaited: users see that the node has the pod while its sandbox is made.
       await this.#observe();
       this.#replan();
@@ -253,18 +244,18 @@ export class PodWorker {
         key: this.key,
         from: this.#state,
         events: eventsOf(this.#state, {
-          deleted: this.#deleted,
-          sandboxReady: this.#sandboxes.newest?.ready === true,
+          deleted: this.isDeleted,
+          sandboxReady: this.sandboxes.newest?.ready === true,
           initialized: plan.initialized,
           running: plan.running,
           started: plan.started,
           due: plan.starts.length > 0 || plan.stops.length > 0,
           outcome: plan.outcome,
-          deadlineExceeded: this.#deadline() <= this.#context.clock.now(),
+          deadlineExceeded: this.#deadline() <= this.context.clock.now(),
           evicted: this.#verdict.isEvicted,
         }),
         effects,
-        steps: this.#context.steps,
+        steps: this.context.steps,
       });
       const before = this.#state;
       this.#state = nameOf<typeof podRunMachine>(snapshot) as PodRunState;
@@ -272,13 +263,13 @@ export class PodWorker {
       // A state that was only reached has had its events; one that ends the pod has more to come.
       const ends = this.#state === 'Terminating' || this.#isOver;
       if (!this.#acted && (before === this.#state || !ends)) break;
-      if (round === maxRounds - 1) this.#wake();
+      if (round === maxRounds - 1) this.wake();
     }
-    const operation = isNew ? 'create' : this.#deleted ? 'terminate' : 'sync';
-    this.#context.metrics.podWorked(operation, performance.now() - startedAt);
+    const operation = isNew ? 'create' : this.isDeleted ? 'terminate' : 'sync';
+    this.context.metrics.podWorked(operation, performance.now() - startedAt);
     if (this.#gone || this.#detached) return;
     await this.#refreshVolumes();
-    for (const event of this.#failures.newEvents(this.#pod, this.#containers.memories, this.#context.clock.now())) this.#record(event);
+    for (const event of this.#failures.newEvents(this.#pod, this.#containers.memories, this.context.clock.now())) this.#record(event);
     await this.#statusWriter.flush();
     this.#wakeWhenDue();
   }
@@ -295,42 +286,43 @@ export class PodWorker {
   }
 
   async #changeAmounts(): Promise<void> {
-    const { newest } = this.#sandboxes;
-    if (this.#deleted || this.#isOver) return;
-    this.#resize.decide(this.#pod);
-    if (newest?.ready === true) await this.#resize.apply(this.#pod, newest);
+    const { newest } = this.sandboxes;
+    if (this.isDeleted || this.#isOver) return;
+    this.resize.decide(this.#pod);
+    if (newest?.ready === true) await this.resize.apply(this.#pod, newest);
   }
 
   get #isOver(): boolean {
     return this.#state === 'Succeeded' || this.#state === 'Failed';
   }
 
-  get #deleted(): boolean {
+  get isDeleted(): boolean {
     return this.#removed || this.#pod.metadata.deletionTimestamp !== undefined;
   }
 
   async #observe(): Promise<void> {
-    for (const problem of this.#context.runtime.takeProblems(this.uid))
+    for (const problem of this.context.runtime.takeProblems(this.uid))
       this.#record({ type: 'Warning', reason: 'RecordDamaged', message: problem });
-    await this.#sandboxes.look();
+    await this.sandboxes.look();
     await this.#containers.look();
   }
 
   #replan(): ContainerPlan {
-    return this.#containers.replan(this.#deleted || this.#isOver);
+    return this.#containers.replan(this.isDeleted || this.#isOver);
   }
 
-  async #configReady(): Promise<void> {
+  /** Waits for what the pod refers to. */
+  async configReady(): Promise<void> {
     this.#references ??= referencesOf(this.#pod);
-    await this.#context.config.ready(this.#references, this.#context.signal);
+    await this.context.config.ready(this.#references, this.context.signal);
   }
 
   async #runSandbox(): Promise<void> {
-    const attempt = await this.#sandboxes.run(this.#given, this.#graceSeconds('Finished') * 1_000);
+    const attempt = await this.sandboxes.run(this.given, this.graceSeconds('Finished') * 1_000);
     this.#acted = true;
     // Its predecessor's containers ended with it; init containers run once a sandbox.
     this.#containers.renew(attempt);
-    await this.#sandboxes.remove();
+    await this.sandboxes.remove();
   }
 
   async #syncContainers(): Promise<void> {
@@ -343,7 +335,7 @@ export class PodWorker {
     this.#containers.stop(reason);
   }
 
-  #graceSeconds(reason: PodStopReason): number {
+  graceSeconds(reason: PodStopReason): number {
     const { isEvicted, graceSeconds } = this.#verdict;
     if (graceSeconds !== undefined) return Math.min(graceSeconds, graceSecondsOf(this.#pod, reason === 'Evicted' ? 'Finished' : reason));
     return graceSecondsOf(this.#pod, isEvicted ? 'Evicted' : reason);
@@ -351,15 +343,15 @@ export class PodWorker {
 
   async #stopSandbox(): Promise<void> {
     this.#containers.endProbes();
-    await this.#sandboxes.stop();
+    await this.sandboxes.stop();
     // As under the kubelet: the disk has room again, and another node may have the volumes. A pod stays until its drivers have let go.
-    if (this.#context.runtime.runsPrograms) await this.#context.volumes.remove(this.uid);
+    if (this.context.runtime.runsPrograms) await this.context.volumes.remove(this.uid);
     this.#acted = true;
   }
 
   /** The last status first: whoever waits for the pod's end wants to know how it ended. */
   async #release(): Promise<void> {
-    const { client, runtime, metrics } = this.#context;
+    const { client, runtime, metrics } = this.context;
     await this.#stopSandbox();
     if (!this.#removed) {
       await this.#observe();
@@ -374,47 +366,47 @@ export class PodWorker {
         if (!isNotFound(err) && !isConflict(err)) throw err;
       }
     }
-    await this.#sandboxes.remove();
+    await this.sandboxes.remove();
     if (runtime.runsPrograms) {
       await rm(this.logs, { recursive: true, force: true });
       metrics.forgetPod(this.#pod);
     }
     this.#gone = true;
-    this.#onGone();
+    this.#owner.forget(this);
   }
 
   /** Running programs see changes of ConfigMaps and Secrets; when one is gone they keep what they have. */
   async #refreshVolumes(): Promise<void> {
-    if (this.#deleted || this.#isOver) return;
+    if (this.isDeleted || this.#isOver) return;
     // This agent knows nothing about a pod of an earlier one: its data may be old, and its tokens end.
-    const isAdopted = !this.#volumes.arePrepared && this.#hasRunningPrograms;
-    if (!isAdopted && (!this.#volumes.areStale || !this.#volumes.arePrepared)) return;
+    const isAdopted = !this.volumes.arePrepared && this.#hasRunningPrograms;
+    if (!isAdopted && (!this.volumes.areStale || !this.volumes.arePrepared)) return;
     if (isAdopted) {
       try {
-        await this.#configReady();
+        await this.configReady();
       } catch (err) {
-        this.#context.log.warn({ err, pod: this.key }, 'Could not update volumes');
+        this.context.log.warn({ err, pod: this.key }, 'Could not update volumes');
         return;
       }
     }
-    await this.#volumes.refresh(this.#pod, this.#sandboxes.newest?.ip ?? '');
+    await this.volumes.refresh(this.#pod, this.sandboxes.newest?.ip ?? '');
   }
 
   get #hasRunningPrograms(): boolean {
-    return this.#context.runtime.runsPrograms && this.#sandboxes.newest?.containers.some(({ state }) => state === 'running') === true;
+    return this.context.runtime.runsPrograms && this.sandboxes.newest?.containers.some(({ state }) => state === 'running') === true;
   }
 
   /** Undefined when the pod is no longer this worker's to speak for. */
-  #wantedStatus(): { readonly pod: Pod; readonly status: PodStatus } | undefined {
+  wantedStatus(): { readonly pod: Pod; readonly status: PodStatus } | undefined {
     if (this.#removed || this.#gone || this.#detached) return undefined;
-    const { clock, runtime, hostIP } = this.#context;
+    const { clock, runtime, hostIP } = this.context;
     const pod = this.#pod;
     const status = podStatusOf({
       pod,
       state: this.#state,
-      sandbox: this.#sandboxes.newest,
+      sandbox: this.sandboxes.newest,
       runsEphemeral: runtime.hasContainers,
-      resize: this.#resize,
+      resize: this.resize,
       initialized: this.#containers.plan?.initialized ?? false,
       memories: this.#containers.memories,
       runtimeName: runtime.version.slice(0, runtime.version.indexOf(':')),
@@ -426,13 +418,13 @@ export class PodWorker {
     return { pod, status };
   }
 
-  #noteRunning(): void {
+  noteRunning(): void {
     if (this.#wasRunning || this.#pod.status?.phase !== 'Running') return;
     this.#wasRunning = true;
-    this.#context.metrics.podStarted(this.#context.clock.monotonicMs() - this.#firstSeenAt);
-    if (!this.#context.runtime.runsPrograms) return;
-    this.#context.clock.after(listenCheckDelayMs, () => {
-      if (!this.#gone) void warnOfOpenListeners(this.#context, this.#pod, this.#sandboxes.newest?.ip);
+    this.context.metrics.podStarted(this.context.clock.monotonicMs() - this.#firstSeenAt);
+    if (!this.context.runtime.runsPrograms) return;
+    this.context.clock.after(listenCheckDelayMs, () => {
+      if (!this.#gone) void warnOfOpenListeners(this.context, this.#pod, this.sandboxes.newest?.ip);
     });
   }
 
@@ -445,19 +437,19 @@ export class PodWorker {
 
   #wakeWhenDue(): void {
     if (this.#isOver) return;
-    const now = this.#context.clock.now();
+    const now = this.context.clock.now();
     const { plan, memories } = this.#containers;
     const at = Math.min(
       plan?.requeueAt ?? Number.POSITIVE_INFINITY,
       this.#deadline(),
       this.#failures.nextAt(memories, now),
-      this.#resize.nextAt(),
+      this.resize.nextAt(),
     );
-    if (at !== Number.POSITIVE_INFINITY) this.#wake(Math.max(1, at - now));
+    if (at !== Number.POSITIVE_INFINITY) this.wake(Math.max(1, at - now));
   }
 
   #record(event: PodEvent): void {
-    recordPodEvent(this.#context, this.#pod, event);
+    recordPodEvent(this.context, this.#pod, event);
   }
 }
 

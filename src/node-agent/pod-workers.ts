@@ -1,8 +1,7 @@
 import type { Pod } from '../api/core/v1/pod.ts';
-import { sumAmounts } from '../api/core/v1/pod-resources.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { PodQueue } from './pod-queue.ts';
-import { PodWorker } from './pod-worker.ts';
+import { PodWorker, type PodWorkerOwner } from './pod-worker.ts';
 
 /** The workers of a node's pods, one each, by the pod's uid. */
 export interface PodWorkers {
@@ -18,60 +17,74 @@ export interface PodWorkers {
   detach(): Promise<void>;
 }
 
-export function createPodWorkers(context: AgentContext, queue: PodQueue): PodWorkers {
-  const workers = new Map<string, PodWorker>();
+export const createPodWorkers = (context: AgentContext, queue: PodQueue): PodWorkers => new WorkersOfNode(context, queue);
 
-  function add(uid: string, pod: Pod): void {
-    const others = (): readonly PodWorker[] => [...workers.values()].filter((each) => each.uid !== uid);
-    const worker = new PodWorker({
-      context,
-      pod,
-      usedByOthers: () => sumAmounts(others().map(({ requests }) => requests)),
-      portsOfOthers: () => others().flatMap(({ hostPorts }) => hostPorts),
-      wake: (delayMs) => queue.wake(uid, delayMs),
-      onGone: () => {
-        workers.delete(uid);
-        queue.remove(uid);
-      },
-    });
-    workers.set(uid, worker);
-    queue.add(uid, () => worker.sync());
-    queue.wake(uid);
+class WorkersOfNode implements PodWorkers, PodWorkerOwner {
+  readonly #context: AgentContext;
+  readonly #queue: PodQueue;
+  readonly #workers = new Map<string, PodWorker>();
+
+  constructor(context: AgentContext, queue: PodQueue) {
+    this.#context = context;
+    this.#queue = queue;
   }
 
-  return {
-    all: () => [...workers.values()],
-    has: (podUid) => workers.has(podUid),
+  all(): readonly PodWorker[] {
+    return [...this.#workers.values()];
+  }
 
-    onPod({ before, after }) {
-      const left = before?.metadata.uid;
-      if (left !== undefined && left !== after?.metadata.uid) {
-        workers.get(left)?.remove();
-        queue.wake(left);
-      }
-      const uid = after?.metadata.uid;
-      if (after === undefined || uid === undefined) return;
-      const known = workers.get(uid);
-      if (known === undefined) add(uid, after);
-      else if (known.update(after)) queue.wake(uid);
-    },
+  has(podUid: string): boolean {
+    return this.#workers.has(podUid);
+  }
 
-    onConfig(reference) {
-      for (const worker of workers.values()) {
-        if (!worker.refersTo(reference)) continue;
-        worker.configChanged();
-        queue.wake(worker.uid);
-      }
-    },
+  others(worker: PodWorker): readonly PodWorker[] {
+    return this.all().filter((each) => each !== worker);
+  }
 
-    renew(podUid) {
-      workers.get(podUid)?.configChanged();
-      queue.wake(podUid);
-    },
+  wake(worker: PodWorker, delayMs?: number): void {
+    this.#queue.wake(worker.uid, delayMs);
+  }
 
-    async detach() {
-      for (const { uid } of workers.values()) queue.remove(uid);
-      await Promise.all([...workers.values()].map((worker) => worker.detach()));
-    },
-  };
+  forget({ uid }: PodWorker): void {
+    this.#workers.delete(uid);
+    this.#queue.remove(uid);
+  }
+
+  onPod({ before, after }: { readonly before?: Pod; readonly after?: Pod }): void {
+    const left = before?.metadata.uid;
+    if (left !== undefined && left !== after?.metadata.uid) {
+      this.#workers.get(left)?.remove();
+      this.#queue.wake(left);
+    }
+    const uid = after?.metadata.uid;
+    if (after === undefined || uid === undefined) return;
+    const known = this.#workers.get(uid);
+    if (known === undefined) this.#add(uid, after);
+    else if (known.update(after)) this.#queue.wake(uid);
+  }
+
+  onConfig(reference: string): void {
+    for (const worker of this.#workers.values()) {
+      if (!worker.refersTo(reference)) continue;
+      worker.configChanged();
+      this.wake(worker);
+    }
+  }
+
+  renew(podUid: string): void {
+    this.#workers.get(podUid)?.configChanged();
+    this.#queue.wake(podUid);
+  }
+
+  async detach(): Promise<void> {
+    for (const uid of this.#workers.keys()) this.#queue.remove(uid);
+    await Promise.all(this.all().map((worker) => worker.detach()));
+  }
+
+  #add(uid: string, pod: Pod): void {
+    const worker = new PodWorker({ context: this.#context, pod, owner: this });
+    this.#workers.set(uid, worker);
+    this.#queue.add(uid, worker);
+    this.#queue.wake(uid);
+  }
 }
