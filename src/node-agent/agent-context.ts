@@ -35,7 +35,7 @@ export interface AgentContext {
   /** The machine goes down: no pod begins any more. */
   readonly shutdown: { readonly isUnderWay: boolean };
   /** The shortage of memory, disk or process ids for which new pods are refused. */
-  readonly pressure: Pick<NodePressure, 'refusalOf'>;
+  readonly pressure: Pick<NodePressure, 'refusalOf' | 'conditions'>;
   /** Aborted when the agent stops. */
   readonly signal: AbortSignal;
 }

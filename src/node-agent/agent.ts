@@ -12,25 +12,25 @@ import type { AgentContext, NodeDns } from './agent-context.ts';
 import type { ConfigSource } from './config-source.ts';
 import { containerLines, countsOf, createMeasurements, type PodOnNode } from './container-metrics.ts';
 import type { ContainerRuntime } from './container-runtime.ts';
-import { createNodeCsi } from './csi/node-csi.ts';
+import { createNodeCsi, type NodeCsi } from './csi/node-csi.ts';
 import type { VolumeStats } from './csi/volume-stats.ts';
 import { measureFileSystem } from './disk-pressure.ts';
-import { createHeartbeat } from './heartbeat.ts';
+import { createHeartbeat, type Heartbeat } from './heartbeat.ts';
 import { createImageVolumes } from './image-volumes.ts';
 import type { KubeletMetrics } from './kubelet-metrics.ts';
 import type { MachineFacts } from './machine-facts.ts';
 import { endPodsInOrder, type ShutdownPeriods } from './machine-shutdown.ts';
-import { allocatableOf, capacityOf } from './node-object.ts';
+import { allocatableOf, capacityOf, type NodeDescription } from './node-object.ts';
 import { createNodePressure, measureMemory, measureProcesses, type NodeMeasures, type NodePressure, noPressure } from './node-pressure.ts';
-import { createNodeUpkeep } from './node-upkeep.ts';
+import { createNodeUpkeep, type NodeUpkeep } from './node-upkeep.ts';
 import type { PodEndpoints } from './pod-endpoints.ts';
 import type { PodQueue } from './pod-queue.ts';
 import type { PodSource } from './pod-source.ts';
-import { createPodWorkers } from './pod-workers.ts';
-import { createTokenSource } from './service-account-tokens.ts';
+import { createPodWorkers, type PodWorkers } from './pod-workers.ts';
+import { createTokenSource, type TokenSource } from './service-account-tokens.ts';
 import { createClaimedVolumes } from './volume-claims.ts';
 import { createLocalPathStorage, type NodeStorage } from './volume-storage.ts';
-import { createVolumes, type HostPaths } from './volumes.ts';
+import { createVolumes, type HostPaths, type Volumes } from './volumes.ts';
 
 export interface NodeAgentOptions {
   readonly nodeName: string;
@@ -116,189 +116,214 @@ export interface NodeProblem {
   readonly message: string;
 }
 
-export function createNodeAgent(options: NodeAgentOptions): NodeAgent {
-  const { nodeName, runtime, queue, clock, config, machine, log: parent } = options;
-  const log = parent.child({ component: 'node-agent', node: nodeName });
-  const capacity = options.capacity ?? capacityOf(machine);
-  const { eviction = defaultEviction } = options;
-  const allocatable = allocatableOf(capacity, eviction);
-  const abort = new AbortController();
-  const tokens = createTokenSource({ client: options.client, clock });
-  const csi =
-    options.kubeletDirectory === undefined || !runtime.runsPrograms
-      ? undefined
-      : createNodeCsi({
-          directory: options.kubeletDirectory,
-          nodeName,
-          tokens,
-          client: options.client,
-          recorder: options.recorder,
-          reportInUse: () => heartbeat.reportNow(),
-          onRegistered: () => upkeep.renewWaiting(),
-          clock,
-          log,
-          signal: abort.signal,
-        });
-  const volumes = createVolumes({
-    directory: join(options.directory, 'pods'),
-    config,
-    tokens,
-    ownerOf: (uid) => runtime.hostIdOf(uid),
-    hostPaths: options.hostPaths ?? { allowed: [], refused: [] },
-    claims: createClaimedVolumes({
-      client: options.client,
-      nodeName,
-      storageDirectory: options.storage?.directory,
-      ownerOf: (uid) => runtime.hostIdOf(uid),
-    }),
-    csi: csi?.volumes,
-    images: runtime.images === undefined ? undefined : createImageVolumes(() => context),
-    forContainers: runtime.hasContainers,
-  });
-  const unsubscribe: (() => void)[] = [];
-  const shutdown = { isUnderWay: false };
+export const createNodeAgent = (options: NodeAgentOptions): NodeAgent => new Agent(options);
 
-  const pressure = runtime.runsPrograms ? createPressure(options, { eviction, log }) : noPressure;
-  const context: AgentContext = {
-    nodeName,
-    hostIP: options.address.internalIP,
-    allocatable,
-    client: options.client,
-    runtime,
-    clock,
-    log,
-    recorder: options.recorder,
-    steps: options.steps,
-    metrics: options.metrics,
-    config,
-    volumes,
-    logDirectory: options.logDirectory,
-    dns: options.dns,
-    endpoints: options.endpoints,
-    shutdown,
-    pressure,
-    signal: abort.signal,
-  };
-  let isStarted = false;
-  let isLeaving = false;
-  const heartbeat = createHeartbeat({
-    client: options.client,
-    clock,
-    log,
-    random: options.random,
-    describe: () => ({
+/** A class, as its parts are: a process has thousands of simulated nodes, and an object with a closure a method has 60 bytes for each. */
+class Agent implements NodeAgent {
+  readonly nodeName: string;
+  readonly #options: NodeAgentOptions;
+  readonly #capacity: Readonly<Record<string, string>>;
+  readonly #abort = new AbortController();
+  readonly #shutdown = { isUnderWay: false };
+  readonly #csi: NodeCsi | undefined;
+  readonly #context: AgentContext;
+  readonly #heartbeat: Heartbeat;
+  readonly #storage: Component | undefined;
+  readonly #workers: PodWorkers;
+  readonly #upkeep: NodeUpkeep;
+  #unsubscribe: readonly (() => void)[] = [];
+  #isStarted = false;
+  #isLeaving = false;
+
+  constructor(options: NodeAgentOptions) {
+    const { nodeName, runtime, client, clock, config, random } = options;
+    const { eviction = defaultEviction, capacity = capacityOf(options.machine) } = options;
+    this.nodeName = nodeName;
+    this.#options = options;
+    this.#capacity = capacity;
+    const log = options.log.child({ component: 'node-agent', node: nodeName });
+    const tokens = createTokenSource({ client, clock });
+    this.#csi = this.#openCsi(tokens, log);
+    const csi = this.#csi?.volumes;
+    const pressure = runtime.runsPrograms ? createPressure(options, { eviction, log }) : noPressure;
+    this.#context = {
+      nodeName,
+      hostIP: options.address.internalIP,
+      allocatable: allocatableOf(capacity, eviction),
+      client,
+      runtime,
+      clock,
+      log,
+      recorder: options.recorder,
+      steps: options.steps,
+      metrics: options.metrics,
+      config,
+      volumes: this.#openVolumes(tokens),
+      logDirectory: options.logDirectory,
+      dns: options.dns,
+      endpoints: options.endpoints,
+      shutdown: this.#shutdown,
+      pressure,
+      signal: this.#abort.signal,
+    };
+    this.#heartbeat = createHeartbeat({ client, clock, log, random, describe: () => this.#describe() });
+    this.#storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...this.#context, ...options.storage });
+    this.#workers = createPodWorkers(this.#context, options.queue);
+    this.#upkeep = createNodeUpkeep({ context: this.#context, workers: this.#workers, tokens, pressure, eviction, csi });
+  }
+
+  get name(): string {
+    return `node-agent ${this.nodeName}`;
+  }
+
+  pods(): readonly PodOnNode[] {
+    return this.#workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));
+  }
+
+  podNamed(namespace: string, name: string): PodOnNode | undefined {
+    return this.pods().find(({ pod: { metadata } }) => metadata.name === name && metadata.namespace === namespace);
+  }
+
+  async volumeStats(): Promise<readonly VolumeStats[]> {
+    return (await this.#csi?.volumes.stats()) ?? [];
+  }
+
+  register(signal: AbortSignal): Promise<Node> {
+    return this.#heartbeat.register(signal);
+  }
+
+  async start({ signal }: { readonly signal: AbortSignal }): Promise<void> {
+    const { runtime, queue, pods, directory, recorder, problems = [] } = this.#options;
+    await pods.ready(signal);
+    // Before any pod asks for a volume.
+    await this.#csi?.start({ signal });
+    this.#unsubscribe = [
+      runtime.onChange((uid) => queue.wake(uid)),
+      ...(runtime.runsPrograms ? this.#followPrograms() : []),
+      pods.subscribe((change) => this.#workers.onPod(change)),
+    ];
+    await this.#upkeep.start();
+    await this.#storage?.start({ signal });
+    // No pod has made it on a new machine, and its disk is measured now.
+    await mkdir(directory, { recursive: true, mode: 0o700 });
+    // The node's first report has the condition already.
+    if (runtime.runsPrograms) await this.#upkeep.lookAtPressure();
+    this.#upkeep.watchPressure();
+    this.#isStarted = true;
+    // Last: with the node in the API pods are assigned to it.
+    const node = await this.#heartbeat.start(signal);
+    this.#upkeep.registered(node);
+    await this.#csi?.registered();
+    if (runtime.runsPrograms) recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
+    for (const problem of problems) recorder.record(node, { type: 'Warning', ...problem });
+    const { isolation } = runtime;
+    if (isolation !== undefined && !isolation.isolated) {
+      recorder.record(node, { type: 'Warning', reason: isolation.reason, message: isolation.message });
+    }
+  }
+
+  async stop(): Promise<void> {
+    if (this.#abort.signal.aborted) return;
+    this.#abort.abort(new Error(`node agent ${this.nodeName} stops`));
+    this.#upkeep.stop();
+    for (const remove of this.#unsubscribe) remove();
+    await this.#heartbeat.stop();
+    await this.#csi?.stop();
+    await this.#storage?.stop();
+    await this.#workers.detach();
+  }
+
+  async shutDown(periods: ShutdownPeriods): Promise<void> {
+    const { clock, log } = this.#context;
+    this.#shutdown.isUnderWay = true;
+    // The scheduler gives it no pods from now on.
+    await this.#heartbeat.reportNow().catch((err: unknown) => log.warn({ err }, 'Could not report that the node goes down'));
+    await endPodsInOrder({ workers: this.#workers.all(), periods, clock, log });
+  }
+
+  async leave(): Promise<void> {
+    this.#isLeaving = true;
+    await this.#heartbeat.leave();
+  }
+
+  async haltPods(maxGraceMs: number): Promise<void> {
+    await Promise.all(this.#workers.all().map((worker) => worker.halt(maxGraceMs)));
+  }
+
+  #openCsi(tokens: TokenSource, log: Log): NodeCsi | undefined {
+    const { kubeletDirectory, nodeName, client, recorder, clock, runtime } = this.#options;
+    if (kubeletDirectory === undefined || !runtime.runsPrograms) return undefined;
+    return createNodeCsi({
+      directory: kubeletDirectory,
+      nodeName,
+      tokens,
+      client,
+      recorder,
+      reportInUse: () => this.#heartbeat.reportNow(),
+      onRegistered: () => this.#upkeep.renewWaiting(),
+      clock,
+      log,
+      signal: this.#abort.signal,
+    });
+  }
+
+  #openVolumes(tokens: TokenSource): Volumes {
+    const { directory, config, client, nodeName, runtime, storage, hostPaths } = this.#options;
+    const ownerOf = (uid: string): number | undefined => runtime.hostIdOf(uid);
+    return createVolumes({
+      directory: join(directory, 'pods'),
+      config,
+      tokens,
+      ownerOf,
+      hostPaths: hostPaths ?? { allowed: [], refused: [] },
+      claims: createClaimedVolumes({ client, nodeName, storageDirectory: storage?.directory, ownerOf }),
+      csi: this.#csi?.volumes,
+      images: runtime.images === undefined ? undefined : createImageVolumes(() => this.#context),
+      forContainers: runtime.hasContainers,
+    });
+  }
+
+  #followPrograms(): readonly (() => void)[] {
+    const { nodeName, metrics, config } = this.#options;
+    const measurements = createMeasurements(this.#context);
+    measurements.renew();
+    const remove = metrics.addNode({
       name: nodeName,
-      ...options.address,
-      capacity,
-      allocatable,
-      labels: options.labels ?? {},
-      taints: options.taints ?? [],
-      simulated: options.simulated ?? false,
-      awaitsCloud: options.awaitsCloud ?? false,
-      storageDirectory: options.storage?.directory,
+      counts: () => countsOf(this.pods()),
+      containerLines: () => {
+        measurements.renew();
+        return containerLines(nodeName, this.pods(), measurements.newest);
+      },
+    });
+    return [remove, config.onChange((reference) => this.#workers.onConfig(reference))];
+  }
+
+  #describe(): NodeDescription {
+    const { nodeName, address, labels, taints, simulated, awaitsCloud, storage, machine, kubeletVersion, runtime } = this.#options;
+    const isStopping = this.#shutdown.isUnderWay || this.#isLeaving;
+    const notReady = this.#isStarted ? runtime.trouble : 'container runtime network not ready: NetworkReady=false';
+    return {
+      name: nodeName,
+      ...address,
+      capacity: this.#capacity,
+      allocatable: this.#context.allocatable,
+      labels: labels ?? {},
+      taints: taints ?? [],
+      simulated: simulated ?? false,
+      awaitsCloud: awaitsCloud ?? false,
+      storageDirectory: storage?.directory,
       machine,
-      kubeletVersion: options.kubeletVersion,
+      kubeletVersion,
       runtimeVersion: runtime.version,
       isolation: runtime.isolation,
-      volumesInUse: csi?.volumes.inUse(),
-      pressures: pressure.conditions,
+      volumesInUse: this.#csi?.volumes.inUse(),
+      pressures: this.#context.pressure.conditions,
       conditions: runtime.conditions,
-      notReady:
-        shutdown.isUnderWay || isLeaving
-          ? 'node is shutting down'
-          : isStarted
-            ? runtime.trouble
-            : 'container runtime network not ready: NetworkReady=false',
-    }),
-  });
-
-  const storage = options.storage === undefined ? undefined : createLocalPathStorage({ ...context, ...options.storage });
-  const workers = createPodWorkers(context, queue);
-  const upkeep = createNodeUpkeep({ context, workers, tokens, pressure, eviction, csi: csi?.volumes });
-
-  const podsOnNode = (): readonly PodOnNode[] => workers.all().map(({ pod, sandbox }) => ({ pod, sandbox }));
-
-  return {
-    name: `node-agent ${nodeName}`,
-    nodeName,
-    pods: podsOnNode,
-    volumeStats: async () => (await csi?.volumes.stats()) ?? [],
-    register: (signal) => heartbeat.register(signal),
-    podNamed(namespace, name) {
-      return podsOnNode().find(({ pod: { metadata } }) => metadata.name === name && metadata.namespace === namespace);
-    },
-
-    async start({ signal }) {
-      await options.pods.ready(signal);
-      // Before any pod asks for a volume.
-      await csi?.start({ signal });
-      unsubscribe.push(runtime.onChange((uid) => queue.wake(uid)));
-      if (runtime.runsPrograms) {
-        const measurements = createMeasurements(context);
-        measurements.renew();
-        unsubscribe.push(
-          options.metrics.addNode({
-            name: nodeName,
-            counts: () => countsOf(podsOnNode()),
-            containerLines() {
-              measurements.renew();
-              return containerLines(nodeName, podsOnNode(), measurements.newest);
-            },
-          }),
-          config.onChange((reference) => workers.onConfig(reference)),
-        );
-      }
-      unsubscribe.push(options.pods.subscribe((change) => workers.onPod(change)));
-      await upkeep.start();
-      await storage?.start({ signal });
-      // No pod has made it on a new machine, and its disk is measured now.
-      await mkdir(options.directory, { recursive: true, mode: 0o700 });
-      // The node's first report has the condition already.
-      if (runtime.runsPrograms) await upkeep.lookAtPressure();
-      upkeep.watchPressure();
-      isStarted = true;
-      // Last: with the node in the API pods are assigned to it.
-      const node = await heartbeat.start(signal);
-      upkeep.registered(node);
-      await csi?.registered();
-      if (runtime.runsPrograms) options.recorder.record(node, { type: 'Normal', reason: 'Starting', message: 'Starting kubelet.' });
-      for (const problem of options.problems ?? []) options.recorder.record(node, { type: 'Warning', ...problem });
-      const { isolation } = runtime;
-      if (isolation !== undefined && !isolation.isolated) {
-        options.recorder.record(node, { type: 'Warning', reason: isolation.reason, message: isolation.message });
-      }
-    },
-
-    async stop() {
-      if (abort.signal.aborted) return;
-      abort.abort(new Error(`node agent ${nodeName} stops`));
-      upkeep.stop();
-      for (const remove of unsubscribe) remove();
-      await heartbeat.stop();
-      await csi?.stop();
-      await storage?.stop();
-      await workers.detach();
-    },
-
-    async shutDown(periods) {
-      shutdown.isUnderWay = true;
-      // The scheduler gives it no pods from now on.
-      await heartbeat.reportNow().catch((err: unknown) => log.warn({ err }, 'Could not report that the node goes down'));
-      await endPodsInOrder({ workers: workers.all(), periods, clock, log });
-    },
-
-    async leave() {
-      isLeaving = true;
-      await heartbeat.leave();
-    },
-
-    async haltPods(maxGraceMs) {
-      await Promise.all(workers.all().map((worker) => worker.halt(maxGraceMs)));
-    },
-  };
+      notReady: isStopping ? 'node is shutting down' : notReady,
+    };
+  }
 }
 
-/** In a function of its own: no closure of a node without programs holds it. */
 function createPressure(
   { clock, directory, measures }: NodeAgentOptions,
   { eviction, log }: { readonly eviction: EvictionSettings; readonly log: Log },

@@ -51,19 +51,77 @@ const maxTries = 5;
 /** A node that stops waits so long for the API. Its pods have to end within the time of the stop, too. */
 const lastAnswerMs = 3_000;
 
-export function createHeartbeat({ client, describe, clock, log, random }: HeartbeatOptions): Heartbeat {
-  let cancelTimer: (() => void) | undefined;
-  let beating: Promise<void> = Promise.resolve();
-  let stopped = false;
-  let hasBeaten = false;
-  let lease: Lease | undefined;
-  let reportedAt = Number.NEGATIVE_INFINITY;
+export const createHeartbeat = (options: HeartbeatOptions): Heartbeat => new NodeHeartbeat(options);
 
-  async function register(): Promise<Node> {
+class NodeHeartbeat implements Heartbeat {
+  readonly #options: HeartbeatOptions;
+  #cancelTimer: (() => void) | undefined;
+  /** Absent between two beats. */
+  #beating: Promise<void> | undefined;
+  #stopped = false;
+  #hasBeaten = false;
+  #lease: Lease | undefined;
+  #reportedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(options: HeartbeatOptions) {
+    this.#options = options;
+  }
+
+  register(signal: AbortSignal): Promise<Node> {
+    const { describe, clock } = this.#options;
+    return this.#accepted(async () => {
+      const node = await this.#register();
+      const { addresses } = nodeStatusOf(describe(), node.status, clock.now());
+      // A node that comes back keeps its Ready condition until the agent runs.
+      if (!sameJson(addresses, node.status?.addresses)) await this.#report(node);
+      return node;
+    }, signal);
+  }
+
+  async start(signal: AbortSignal): Promise<Node> {
+    this.#stopped = false;
+    const node = await this.#accepted(async () => {
+      const registered = await this.#register();
+      await this.#beat(registered);
+      return registered;
+    }, signal);
+    signal.throwIfAborted();
+    this.#hasBeaten = true;
+    this.#schedule();
+    return node;
+  }
+
+  async reportNow(): Promise<void> {
+    const node = await this.#findNode();
+    // Without a Node the first report has it.
+    if (node !== undefined) await this.#beat(node);
+  }
+
+  async leave(): Promise<void> {
+    const { clock, log } = this.#options;
+    this.#endBeats();
+    if (!this.#hasBeaten) return;
+    const last = Promise.resolve(this.#beating)
+      .then(() => this.reportNow())
+      .catch((err: unknown) => log.warn({ err }, 'Could not report that the node stops'));
+    // Nobody waits for it a second time.
+    this.#beating = undefined;
+    if ((await within(clock, lastAnswerMs, last)) === 'late') {
+      log.warn({ durationMs: lastAnswerMs }, 'Could not report that the node stops: no answer of the API');
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.#endBeats();
+    if (this.#beating !== undefined) await within(this.#options.clock, lastAnswerMs, this.#beating);
+  }
+
+  async #register(): Promise<Node> {
+    const { client, describe, clock } = this.#options;
     const description = describe();
     try {
       const created = await client.create(nodes, nodeObjectOf(description, clock.now()));
-      reportedAt = clock.monotonicMs();
+      this.#reportedAt = clock.monotonicMs();
       return created;
     } catch (err) {
       if (!isAlreadyExists(err)) throw err;
@@ -87,36 +145,37 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
     return client.patch(nodes, { name: description.name }, { type: 'merge', body });
   }
 
-  async function report(node: Node): Promise<void> {
-    const now = clock.now();
-    const reported = nodeStatusOf(describe(), node.status, now);
+  async #report(node: Node): Promise<void> {
+    const { client, describe, clock } = this.#options;
+    const reported = nodeStatusOf(describe(), node.status, clock.now());
     // A cloud that knows the machine knows its addresses better.
     const isOfCloud = (node.spec?.providerID ?? '') !== '';
     const status = isOfCloud ? { ...reported, addresses: node.status?.addresses ?? [] } : reported;
-    if (!isNewsInStatus(node.status, status, sameJson) && clock.monotonicMs() - reportedAt < reportEveryMs) return;
+    if (!isNewsInStatus(node.status, status, sameJson) && clock.monotonicMs() - this.#reportedAt < reportEveryMs) return;
     await client.update(nodes, { ...node, status }, { subresource: 'status' });
-    reportedAt = clock.monotonicMs();
+    this.#reportedAt = clock.monotonicMs();
   }
 
-  async function renew(node: Node): Promise<void> {
+  async #renew(node: Node): Promise<void> {
+    const { client, clock } = this.#options;
     const { name } = node.metadata;
     const spec = { holderIdentity: name, leaseDurationSeconds, renewTime: microTimestampOf(clock.now()) };
     for (let tries = 1; ; tries += 1) {
       try {
-        lease ??= await findLease(name);
-        lease = lease === undefined ? await client.create(leases, newLease(node, spec)) : await client.update(leases, { ...lease, spec });
+        const lease = this.#lease ?? (await this.#findLease(name));
+        this.#lease = await (lease === undefined ? client.create(leases, newLease(node, spec)) : client.update(leases, { ...lease, spec }));
         return;
       } catch (err) {
         // Someone else wrote, removed or made it: the next try reads it first.
-        lease = undefined;
+        this.#lease = undefined;
         if (!(isConflict(err) || isNotFound(err) || isAlreadyExists(err)) || tries >= maxTries) throw err;
       }
     }
   }
 
-  async function findLease(name: string): Promise<Lease | undefined> {
+  async #findLease(name: string): Promise<Lease | undefined> {
     try {
-      return await client.get(leases, { namespace: leaseNamespace, name });
+      return await this.#options.client.get(leases, { namespace: leaseNamespace, name });
     } catch (err) {
       if (isNotFound(err)) return undefined;
       throw err;
@@ -124,22 +183,23 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
   }
 
   /** The Lease first: it is what keeps the node alive. */
-  async function beat(known?: Node): Promise<void> {
-    let node = known ?? (await findNode());
-    node ??= await register();
-    await renew(node);
+  async #beat(known?: Node): Promise<void> {
+    let node = known ?? (await this.#findNode());
+    node ??= await this.#register();
+    await this.#renew(node);
     for (let tries = 1; ; tries += 1) {
       try {
-        await report(node);
+        await this.#report(node);
         return;
       } catch (err) {
         if (!isConflict(err) || tries >= maxTries) throw err;
-        node = (await findNode()) ?? (await register());
+        node = (await this.#findNode()) ?? (await this.#register());
       }
     }
   }
 
-  async function findNode(): Promise<Node | undefined> {
+  async #findNode(): Promise<Node | undefined> {
+    const { client, describe } = this.#options;
     try {
       return await client.get(nodes, { name: describe().name });
     } catch (err) {
@@ -148,67 +208,29 @@ export function createHeartbeat({ client, describe, clock, log, random }: Heartb
     }
   }
 
-  async function reportNow(): Promise<void> {
-    const node = await findNode();
-    // Without a Node the first report has it.
-    if (node !== undefined) await beat(node);
+  #endBeats(): void {
+    this.#stopped = true;
+    this.#cancelTimer?.();
   }
 
-  function endBeats(): void {
-    stopped = true;
-    cancelTimer?.();
-  }
-
-  function schedule(): void {
-    if (stopped) return;
+  #schedule(): void {
+    const { clock, log, random } = this.#options;
+    if (this.#stopped) return;
     // Jitter: nodes that start together must not send heartbeats together forever.
-    cancelTimer = clock.after(intervalMs * (1 + jitter * random()), () => {
-      beating = beat()
+    this.#cancelTimer = clock.after(intervalMs * (1 + jitter * random()), () => {
+      this.#beating = this.#beat()
         .catch((err: unknown) => log.warn({ err }, 'Could not report node'))
-        .finally(schedule);
+        .finally(() => {
+          this.#beating = undefined;
+          this.#schedule();
+        });
     });
   }
 
-  const accepted = (write: () => Promise<Node>, signal: AbortSignal): Promise<Node> =>
-    untilAccepted(write, { clock, signal, onRefusal: (err) => log.warn({ err }, 'Could not register node') });
-
-  return {
-    register: (signal) =>
-      accepted(async () => {
-        const node = await register();
-        const { addresses } = nodeStatusOf(describe(), node.status, clock.now());
-        // A node that comes back keeps its Ready condition until the agent runs.
-        if (!sameJson(addresses, node.status?.addresses)) await report(node);
-        return node;
-      }, signal),
-    async start(signal) {
-      stopped = false;
-      const node = await accepted(async () => {
-        const registered = await register();
-        await beat(registered);
-        return registered;
-      }, signal);
-      signal.throwIfAborted();
-      hasBeaten = true;
-      schedule();
-      return node;
-    },
-    reportNow,
-    async leave() {
-      endBeats();
-      if (!hasBeaten) return;
-      const last = beating.then(reportNow).catch((err: unknown) => log.warn({ err }, 'Could not report that the node stops'));
-      // Nobody waits for it a second time.
-      beating = Promise.resolve();
-      if ((await within(clock, lastAnswerMs, last)) === 'late') {
-        log.warn({ durationMs: lastAnswerMs }, 'Could not report that the node stops: no answer of the API');
-      }
-    },
-    async stop() {
-      endBeats();
-      await within(clock, lastAnswerMs, beating);
-    },
-  };
+  #accepted(write: () => Promise<Node>, signal: AbortSignal): Promise<Node> {
+    const { clock, log } = this.#options;
+    return untilAccepted(write, { clock, signal, onRefusal: (err) => log.warn({ err }, 'Could not register node') });
+  }
 }
 
 function newLease({ metadata }: Node, spec: NonNullable<Lease['spec']>): Lease {

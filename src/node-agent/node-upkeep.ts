@@ -1,5 +1,6 @@
 import type { Node } from '../api/core/v1/node.ts';
 import type { EvictionSettings } from '../api/eviction-settings.ts';
+import type { RecordedEvent } from '../reconcile/event-recorder.ts';
 import type { AgentContext } from './agent-context.ts';
 import type { NodeConditionReport } from './container-runtime.ts';
 import type { CsiVolumes } from './csi/csi-volumes.ts';
@@ -7,7 +8,7 @@ import { volumeImagesOf } from './image-volumes.ts';
 import type { NodePressure } from './node-pressure.ts';
 import { endOrphans } from './orphans.ts';
 import type { PodWorkers } from './pod-workers.ts';
-import { createPressureEviction } from './pressure-eviction.ts';
+import { createPressureEviction, type PressureEviction } from './pressure-eviction.ts';
 import type { TokenSource } from './service-account-tokens.ts';
 import { evictThoseOverStorage } from './storage-eviction.ts';
 
@@ -40,95 +41,108 @@ const housekeepingMs = 60_000;
 /** Between two looks at the disk that pods use, as upstream. */
 const storageLookMs = 10_000;
 
-export function createNodeUpkeep({ context, workers, tokens, pressure, csi, ...options }: NodeUpkeepOptions): NodeUpkeep {
-  const { runtime, clock, config, recorder, log, nodeName, signal } = context;
-  let node: Node | undefined;
-  let cancelHousekeeping: (() => void) | undefined;
-  let cancelStorageLook: (() => void) | undefined;
-  const eviction = createPressureEviction(context, { pressure, maxPodGraceSeconds: options.eviction.maxPodGraceSeconds });
-  const orphans = { context, isKnown: (uid: string) => workers.has(uid) };
+export const createNodeUpkeep = (options: NodeUpkeepOptions): NodeUpkeep => new Upkeep(options);
 
-  function recordPressure({ reason: ofCondition }: NodeConditionReport): void {
-    if (node === undefined) return;
-    const reason = ofCondition.replace('Kubelet', 'Node');
-    recorder.record(node, { type: 'Normal', reason, message: `Node ${nodeName} status is now: ${reason}` });
+class Upkeep implements NodeUpkeep {
+  readonly #options: NodeUpkeepOptions;
+  readonly #eviction: PressureEviction;
+  #node: Node | undefined;
+  #cancelHousekeeping: (() => void) | undefined;
+  #cancelStorageLook: (() => void) | undefined;
+
+  constructor(options: NodeUpkeepOptions) {
+    this.#options = options;
+    const { context, pressure, eviction } = options;
+    this.#eviction = createPressureEviction(context, { pressure, maxPodGraceSeconds: eviction.maxPodGraceSeconds });
   }
 
-  async function lookAtPressure(): Promise<void> {
-    for (const condition of await pressure.look()) recordPressure(condition);
+  async start(): Promise<void> {
+    await endOrphans(this.#options.context, this.#options.workers);
+    this.#scheduleHousekeeping();
   }
 
-  /** Images that no pod uses go before pods do. Processes of a machine that its user fills are left alone. */
-  async function relieve(): Promise<void> {
-    const [shortage] = pressure.shortages;
-    if (!runtime.hasContainers || shortage === undefined) return;
-    const { resource } = shortage;
-    if (node !== undefined)
-      recorder.record(node, { type: 'Warning', reason: 'EvictionThresholdMet', message: `Attempting to reclaim ${resource}` });
-    if (resource === 'ephemeral-storage' || resource === 'inodes') {
-      await collectImages({ all: true });
-      await lookAtPressure();
-    }
-    await eviction.relieve(workers.all());
+  async lookAtPressure(): Promise<void> {
+    for (const condition of await this.#options.pressure.look()) this.#recordPressure(condition);
   }
 
-  function watchPressure(): void {
+  watchPressure(): void {
+    const { context, workers } = this.#options;
+    const { clock, log, runtime, signal } = context;
     if (signal.aborted || !runtime.runsPrograms) return;
-    cancelStorageLook = clock.after(storageLookMs, () => {
-      renewWaiting();
-      lookAtPressure()
-        .then(relieve)
+    this.#cancelStorageLook = clock.after(storageLookMs, () => {
+      this.renewWaiting();
+      this.lookAtPressure()
+        .then(() => this.#relieve())
         .then(() => evictThoseOverStorage(context, workers.all()))
         .catch((err: unknown) => log.warn({ err }, 'Could not look at the disk that pods use'))
-        .finally(watchPressure);
+        .finally(() => this.watchPressure());
     });
   }
 
-  function renewWaiting(): void {
+  renewWaiting(): void {
+    const { csi, workers } = this.#options;
     for (const uid of csi?.takeWaiting() ?? []) workers.renew(uid);
   }
 
-  async function collectImages({ all = false } = {}): Promise<void> {
+  registered(node: Node): void {
+    this.#node = node;
+    for (const condition of this.#options.pressure.conditions) if (condition.status === 'True') this.#recordPressure(condition);
+  }
+
+  stop(): void {
+    this.#cancelHousekeeping?.();
+    this.#cancelStorageLook?.();
+  }
+
+  #record(event: RecordedEvent): void {
+    if (this.#node !== undefined) this.#options.context.recorder.record(this.#node, event);
+  }
+
+  #recordPressure({ reason: ofCondition }: NodeConditionReport): void {
+    const reason = ofCondition.replace('Kubelet', 'Node');
+    this.#record({ type: 'Normal', reason, message: `Node ${this.#options.context.nodeName} status is now: ${reason}` });
+  }
+
+  /** Images that no pod uses go before pods do. Processes of a machine that its user fills are left alone. */
+  async #relieve(): Promise<void> {
+    const { context, workers, pressure } = this.#options;
+    const [shortage] = pressure.shortages;
+    if (!context.runtime.hasContainers || shortage === undefined) return;
+    const { resource } = shortage;
+    this.#record({ type: 'Warning', reason: 'EvictionThresholdMet', message: `Attempting to reclaim ${resource}` });
+    if (resource === 'ephemeral-storage' || resource === 'inodes') {
+      await this.#collectImages({ all: true });
+      await this.lookAtPressure();
+    }
+    await this.#eviction.relieve(workers.all());
+  }
+
+  async #collectImages({ all = false } = {}): Promise<void> {
+    const { context, workers } = this.#options;
+    const { runtime } = context;
     const kept = new Set<string>();
     for (const image of volumeImagesOf(workers.all().map(({ pod }) => pod))) {
       const found = await runtime.findImage(image).catch(() => undefined);
       if (found !== undefined) kept.add(found.reference);
     }
     const problem = await runtime.collectImages?.(kept, { all });
-    if (problem !== undefined && node !== undefined)
-      recorder.record(node, { type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
+    if (problem !== undefined) this.#record({ type: 'Warning', reason: 'FreeDiskSpaceFailed', message: problem });
   }
 
-  function scheduleHousekeeping(): void {
+  #scheduleHousekeeping(): void {
+    const { context, workers, tokens, csi } = this.#options;
+    const { clock, config, log, signal } = context;
     if (signal.aborted) return;
-    cancelHousekeeping = clock.after(housekeepingMs, () => {
+    this.#cancelHousekeeping = clock.after(housekeepingMs, () => {
       // A driver may want its volumes published again, or a volume may have grown.
       for (const uid of new Set([...tokens.due(), ...(csi?.podUids() ?? [])])) workers.renew(uid);
       config.releaseUnused((reference) => workers.all().some((worker) => worker.refersTo(reference)));
-      endOrphans(orphans)
+      endOrphans(context, workers)
         .catch((err: unknown) => log.warn({ err }, 'Could not look for orphaned pods'))
         .then(() => csi?.unstageUnused())
-        .then(() => collectImages())
+        .then(() => this.#collectImages())
         .catch((err: unknown) => log.warn({ err }, 'Could not collect images'))
-        .finally(scheduleHousekeeping);
+        .finally(() => this.#scheduleHousekeeping());
     });
   }
-
-  return {
-    async start() {
-      await endOrphans(orphans);
-      scheduleHousekeeping();
-    },
-    lookAtPressure,
-    watchPressure,
-    renewWaiting,
-    registered(registered) {
-      node = registered;
-      for (const condition of pressure.conditions) if (condition.status === 'True') recordPressure(condition);
-    },
-    stop() {
-      cancelHousekeeping?.();
-      cancelStorageLook?.();
-    },
-  };
 }

@@ -46,12 +46,42 @@ export interface PressureEvictionOptions {
  *
  * @see Kubernetes documentation, "Node-pressure Eviction", pod selection for kubelet eviction
  */
-export function createPressureEviction(context: AgentContext, options: PressureEvictionOptions): PressureEviction {
-  const { clock, log, runtime, volumes } = context;
-  const { pressure, maxPodGraceSeconds } = options;
-  let last: { readonly worker: PodWorker; readonly at: number } | undefined;
+export const createPressureEviction = (context: AgentContext, options: PressureEvictionOptions): PressureEviction =>
+  new EvictionOneByOne(context, options);
 
-  async function candidateOf(worker: PodWorker, resource: PressedResource, stats: readonly ContainerStats[]): Promise<Candidate> {
+class EvictionOneByOne implements PressureEviction {
+  readonly #context: AgentContext;
+  readonly #options: PressureEvictionOptions;
+  #last: { readonly worker: PodWorker; readonly at: number } | undefined;
+
+  constructor(context: AgentContext, options: PressureEvictionOptions) {
+    this.#context = context;
+    this.#options = options;
+  }
+
+  async relieve(workers: readonly PodWorker[]): Promise<void> {
+    const { clock, log, runtime } = this.#context;
+    const { pressure, maxPodGraceSeconds } = this.#options;
+    const last = this.#last;
+    const [shortage] = pressure.shortages;
+    if (shortage === undefined) return;
+    if (last !== undefined && !last.worker.hasEnded && clock.monotonicMs() - last.at < endTimeoutMs) return;
+    const evictable = workers.filter(({ pod, hasEnded, uid }) => !hasEnded && uid !== last?.worker.uid && !isCritical(pod));
+    const stats = shortage.resource === 'pids' ? [] : await runtime.stats();
+    const candidates: Candidate[] = [];
+    for (const worker of evictable) candidates.push(await this.#candidateOf(worker, shortage.resource, stats));
+    const [chosen] = rankForEviction(candidates, shortage.resource);
+    const worker = evictable.find(({ pod }) => pod === chosen?.pod);
+    if (chosen === undefined || worker === undefined) {
+      log.warn({ shortage }, 'Found no pod to evict');
+      return;
+    }
+    worker.evict(evictionMessage(chosen, shortage), shortage.isHard ? hardGraceSeconds : Math.max(hardGraceSeconds, maxPodGraceSeconds));
+    this.#last = { worker, at: clock.monotonicMs() };
+  }
+
+  async #candidateOf(worker: PodWorker, resource: PressedResource, stats: readonly ContainerStats[]): Promise<Candidate> {
+    const { runtime, volumes } = this.#context;
     const { pod, uid, logs } = worker;
     const own = stats.filter(({ podUid }) => podUid === uid);
     const sumOf = (amounts: readonly number[]): number => amounts.reduce((sum, amount) => sum + amount, 0);
@@ -74,26 +104,6 @@ export function createPressureEviction(context: AgentContext, options: PressureE
         return { pod, containers: [], used: (await runtime.countProcesses?.(uid)) ?? 0 };
     }
   }
-
-  return {
-    async relieve(workers) {
-      const [shortage] = pressure.shortages;
-      if (shortage === undefined) return;
-      if (last !== undefined && !last.worker.hasEnded && clock.monotonicMs() - last.at < endTimeoutMs) return;
-      const evictable = workers.filter(({ pod, hasEnded, uid }) => !hasEnded && uid !== last?.worker.uid && !isCritical(pod));
-      const stats = shortage.resource === 'pids' ? [] : await runtime.stats();
-      const candidates: Candidate[] = [];
-      for (const worker of evictable) candidates.push(await candidateOf(worker, shortage.resource, stats));
-      const [chosen] = rankForEviction(candidates, shortage.resource);
-      const worker = evictable.find(({ pod }) => pod === chosen?.pod);
-      if (chosen === undefined || worker === undefined) {
-        log.warn({ shortage }, 'Found no pod to evict');
-        return;
-      }
-      worker.evict(evictionMessage(chosen, shortage), shortage.isHard ? hardGraceSeconds : Math.max(hardGraceSeconds, maxPodGraceSeconds));
-      last = { worker, at: clock.monotonicMs() };
-    },
-  };
 }
 
 /**

@@ -46,17 +46,47 @@ export interface ClaimedVolumesOptions {
   readonly canMapOwners?: (directory: string) => Promise<boolean>;
 }
 
-export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVolumes {
-  const { client, nodeName, storageDirectory, ownerOf } = options;
-  let isMapped: Promise<boolean> | undefined;
+export const createClaimedVolumes = (options: ClaimedVolumesOptions): ClaimedVolumes => new VolumesOfClaims(options);
+
+class VolumesOfClaims implements ClaimedVolumes {
+  readonly #options: ClaimedVolumesOptions;
+  #isMapped: Promise<boolean> | undefined;
+
+  constructor(options: ClaimedVolumesOptions) {
+    this.#options = options;
+  }
+
+  async find(pod: Pod, podVolume: Volume): Promise<ClaimedVolume> {
+    const { storageDirectory } = this.#options;
+    const claim = await this.#claimOf(pod, podVolume);
+    const volume = await this.#volumeOf(claim);
+    const { hostPath, local, csi, accessModes = [] } = volume.spec;
+    if (volumeModeOf(volume) === 'Block') throw new Error('volumes of volumeMode Block are not supported');
+    const isReader = accessModes.length > 0 && accessModes.every((mode) => mode === 'ReadOnlyMany');
+    const readOnly = podVolume.persistentVolumeClaim?.readOnly === true || isReader || csi?.readOnly === true;
+    if (csi !== undefined) return { csi: { volume, claim }, readOnly, takesGroup: false };
+    const takesGroup = local !== undefined;
+    const path = hostPath?.path ?? local?.path;
+    if (path === undefined) throw new Error(whyNotMounted(volume));
+    if (
+      storageDirectory !== undefined &&
+      isLocalPathVolume(volume) &&
+      path === join(storageDirectory, localPathDirectoryOf(claim.metadata))
+    ) {
+      return { directory: { path, owner: await this.#ownerFor(path, pod, volume) }, readOnly, takesGroup };
+    }
+    if (local !== undefined && (await lstatOptional(path)) === undefined) throw new Error(`path "${path}" does not exist`);
+    return { hostPath: { path, type: hostPath?.type ?? '' }, readOnly, takesGroup };
+  }
 
   /** The id of the files, where a mount shows them to the pod as its own. Elsewhere they become the pod's. */
-  async function ownerFor(path: string, pod: Pod, volume: PersistentVolume): Promise<number | undefined> {
+  async #ownerFor(path: string, pod: Pod, volume: PersistentVolume): Promise<number | undefined> {
+    const { ownerOf, canMapOwners: tryMap = canMapOwners } = this.#options;
     const owner = ownerOf(volume.metadata.uid ?? '');
     await makeVolumeDirectory(path, owner);
     if (owner === undefined) return undefined;
-    isMapped ??= (options.canMapOwners ?? canMapOwners)(dirname(path));
-    if (await isMapped) {
+    this.#isMapped ??= tryMap(dirname(path));
+    if (await this.#isMapped) {
       // A pod of a time without maps may have had it, or a container.
       await giveToOwner(path, owner);
       return owner;
@@ -65,13 +95,13 @@ export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVol
     return undefined;
   }
 
-  async function claimOf(pod: Pod, volume: Volume): Promise<PersistentVolumeClaim> {
+  async #claimOf(pod: Pod, volume: Volume): Promise<PersistentVolumeClaim> {
     const { namespace = '' } = pod.metadata;
     const name = claimNameOf(pod.metadata.name, volume) ?? '';
     const problem = (why: string): Error => new Error(`error processing PVC ${namespace}/${name}: ${why}`);
     let claim: PersistentVolumeClaim;
     try {
-      claim = await client.get(persistentVolumeClaims, { namespace, name });
+      claim = await this.#options.client.get(persistentVolumeClaims, { namespace, name });
     } catch (err) {
       throw problem(`failed to fetch PVC from API server: ${err instanceof Error ? err.message : String(err)}`);
     }
@@ -84,7 +114,8 @@ export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVol
     return claim;
   }
 
-  async function volumeOf(claim: PersistentVolumeClaim): Promise<PersistentVolume> {
+  async #volumeOf(claim: PersistentVolumeClaim): Promise<PersistentVolume> {
+    const { client, nodeName } = this.#options;
     const name = claim.spec.volumeName ?? '';
     const volume = await client.get(persistentVolumes, { name });
     const { claimRef } = volume.spec;
@@ -100,30 +131,6 @@ export function createClaimedVolumes(options: ClaimedVolumesOptions): ClaimedVol
     }
     return volume;
   }
-
-  return {
-    async find(pod, podVolume) {
-      const claim = await claimOf(pod, podVolume);
-      const volume = await volumeOf(claim);
-      const { hostPath, local, csi, accessModes = [] } = volume.spec;
-      if (volumeModeOf(volume) === 'Block') throw new Error('volumes of volumeMode Block are not supported');
-      const isReader = accessModes.length > 0 && accessModes.every((mode) => mode === 'ReadOnlyMany');
-      const readOnly = podVolume.persistentVolumeClaim?.readOnly === true || isReader || csi?.readOnly === true;
-      if (csi !== undefined) return { csi: { volume, claim }, readOnly, takesGroup: false };
-      const takesGroup = local !== undefined;
-      const path = hostPath?.path ?? local?.path;
-      if (path === undefined) throw new Error(whyNotMounted(volume));
-      if (
-        storageDirectory !== undefined &&
-        isLocalPathVolume(volume) &&
-        path === join(storageDirectory, localPathDirectoryOf(claim.metadata))
-      ) {
-        return { directory: { path, owner: await ownerFor(path, pod, volume) }, readOnly, takesGroup };
-      }
-      if (local !== undefined && (await lstatOptional(path)) === undefined) throw new Error(`path "${path}" does not exist`);
-      return { hostPath: { path, type: hostPath?.type ?? '' }, readOnly, takesGroup };
-    },
-  };
 }
 
 /** Made with the first pod that mounts it: until then nothing is left behind by whoever dies. */

@@ -111,39 +111,93 @@ const defaultMode = 0o644;
 const maxProjectedBytes = 16 * 1024 * 1024;
 const dataLink = '..data';
 
-export function createVolumes({
-  directory,
-  config,
-  tokens,
-  ownerOf,
-  hostPaths,
-  claims,
-  csi,
-  images,
-  forContainers,
-}: VolumesOptions): Volumes {
-  const imagesOf = (uid: string): string => join(directory, uid, 'images');
-  const emptyDirs = (uid: string): string => join(directory, uid, 'volumes');
+export const createVolumes = (options: VolumesOptions): Volumes => new VolumesInDirectories(options);
 
-  async function prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
+class VolumesInDirectories implements Volumes {
+  readonly #options: VolumesOptions;
+
+  constructor(options: VolumesOptions) {
+    this.#options = options;
+  }
+
+  async prepare(facts: DownwardFacts): Promise<PreparedVolumes> {
+    const paths = new Map<string, PreparedVolume>();
+    for (const volume of facts.pod.spec.volumes ?? []) {
+      try {
+        paths.set(volume.name, await this.#prepareOne(volume, facts));
+      } catch (err) {
+        const why = err instanceof Error ? err.message : String(err);
+        const reason = (volume as ImageVolume).image === undefined ? 'ContainerCreating' : 'CreateContainerConfigError';
+        throw new ContainerError(reason, `MountVolume.SetUp failed for volume "${volume.name}" : ${why}`, { cause: err });
+      }
+    }
+    return paths;
+  }
+
+  async mountsOf(container: Container, paths: PreparedVolumes, lookUp: (name: string) => string | undefined): Promise<readonly Mount[]> {
+    const mounts: Mount[] = [];
+    for (const { name, mountPath, readOnly, subPath, subPathExpr, mountPropagation } of container.volumeMounts ?? []) {
+      const volume = paths.get(name);
+      if (volume === undefined)
+        throw new ContainerError('CreateContainerConfigError', `cannot find volume "${name}" to mount into container "${container.name}"`);
+      const inside = subPathExpr === undefined ? subPath : expand(subPathExpr, lookUp);
+      const { path: hostPath, projected } = volume;
+      const mount = {
+        hostPath,
+        containerPath: mountPath,
+        readOnly: volume.sealed !== true && (projected || volume.readOnly === true || (readOnly ?? false)),
+        ...(volume.owner === undefined ? {} : { owner: volume.owner }),
+        ...(mountPropagation === undefined || mountPropagation === 'None'
+          ? {}
+          : { propagation: mountPropagation as NonNullable<Mount['propagation']> }),
+      };
+      mounts.push({ ...mount, ...(await subPathOf(volume, inside ?? '')) });
+    }
+    return mounts;
+  }
+
+  emptyDirs(podUid: string): string {
+    return join(this.#options.directory, podUid, 'volumes');
+  }
+
+  async remove(podUid: string): Promise<void> {
+    const { directory, tokens, csi, images, forContainers } = this.#options;
+    tokens.forget(podUid);
+    await csi?.unmount(podUid);
+    for (const name of await namesIn(this.#imagesOf(podUid))) await images?.unmount(join(this.#imagesOf(podUid), name));
+    if (forContainers) await unmountBelow(join(directory, podUid));
+    await removeTree(join(directory, podUid));
+  }
+
+  async list(): Promise<readonly string[]> {
+    const { directory, csi } = this.#options;
+    return [...new Set([...(await namesIn(directory)), ...(csi?.podUids() ?? [])])];
+  }
+
+  #imagesOf(podUid: string): string {
+    return join(this.#options.directory, podUid, 'images');
+  }
+
+  async #prepareOne(volume: Volume, facts: DownwardFacts): Promise<PreparedVolume> {
+    const { directory, config, tokens, ownerOf, hostPaths, csi, images, forContainers } = this.#options;
     const { pod } = facts;
     const uid = pod.metadata.uid ?? '';
     const owner = ownerOf(uid);
     // A volume is made once and empty, so the whole of it has the group from then on, whatever `fsGroupChangePolicy` says.
     const group = forContainers ? pod.spec.securityContext?.fsGroup : undefined;
     if (volume.emptyDir !== undefined) {
-      const path = join(emptyDirs(uid), volume.name);
+      const path = join(this.emptyDirs(uid), volume.name);
       const inMemory = forContainers && volume.emptyDir.medium === 'Memory';
       if (inMemory) await makeMemoryDirectory(path, { group, sizeBytes: memoryBoundOf(volume.emptyDir.sizeLimit, pod) });
       else await makeEmptyDirectory(path, { owner, group });
       return { path, projected: false };
     }
     if (volume.hostPath !== undefined) return prepareHostPath(volume.hostPath, hostPaths, forContainers);
-    if (claimNameOf(pod.metadata.name, volume) !== undefined) return prepareClaim(pod, volume, group);
+    if (claimNameOf(pod.metadata.name, volume) !== undefined) return this.#prepareClaim(pod, volume, group);
     if (volume.csi !== undefined && csi !== undefined)
       return { path: await csi.mountInline(pod, volume), projected: false, readOnly: volume.csi.readOnly === true };
     if ((volume as ImageVolume).image !== undefined && images !== undefined) {
-      const path = join(imagesOf(uid), volume.name);
+      const path = join(this.#imagesOf(uid), volume.name);
       if (!(await isMountPoint(path))) await images.mount(pod, volume, path);
       return { path, projected: false, sealed: true };
     }
@@ -159,7 +213,8 @@ export function createVolumes({
     return { path, projected: true };
   }
 
-  async function prepareClaim(pod: Pod, volume: Volume, group: number | undefined): Promise<PreparedVolume> {
+  async #prepareClaim(pod: Pod, volume: Volume, group: number | undefined): Promise<PreparedVolume> {
+    const { claims, csi, hostPaths, forContainers } = this.#options;
     const { directory: made, hostPath, readOnly, takesGroup, csi: ofDriver } = await claims.find(pod, volume);
     if (ofDriver !== undefined) {
       // Drivers register on nodes with containers alone.
@@ -174,61 +229,6 @@ export function createVolumes({
     if (takesGroup && group !== undefined && !readOnly) await giveToGroup(path, group, pod.spec.securityContext?.fsGroupChangePolicy);
     return { path, projected: false, readOnly, ...(owner === undefined ? {} : { owner }) };
   }
-
-  return {
-    async prepare(facts) {
-      const paths = new Map<string, PreparedVolume>();
-      for (const volume of facts.pod.spec.volumes ?? []) {
-        try {
-          paths.set(volume.name, await prepareOne(volume, facts));
-        } catch (err) {
-          const why = err instanceof Error ? err.message : String(err);
-          const reason = (volume as ImageVolume).image === undefined ? 'ContainerCreating' : 'CreateContainerConfigError';
-          throw new ContainerError(reason, `MountVolume.SetUp failed for volume "${volume.name}" : ${why}`, { cause: err });
-        }
-      }
-      return paths;
-    },
-
-    async mountsOf(container, paths, lookUp) {
-      const mounts: Mount[] = [];
-      for (const { name, mountPath, readOnly, subPath, subPathExpr, mountPropagation } of container.volumeMounts ?? []) {
-        const volume = paths.get(name);
-        if (volume === undefined)
-          throw new ContainerError(
-            'CreateContainerConfigError',
-            `cannot find volume "${name}" to mount into container "${container.name}"`,
-          );
-        const inside = subPathExpr === undefined ? subPath : expand(subPathExpr, lookUp);
-        const { path: hostPath, projected } = volume;
-        const mount = {
-          hostPath,
-          containerPath: mountPath,
-          readOnly: volume.sealed !== true && (projected || volume.readOnly === true || (readOnly ?? false)),
-          ...(volume.owner === undefined ? {} : { owner: volume.owner }),
-          ...(mountPropagation === undefined || mountPropagation === 'None'
-            ? {}
-            : { propagation: mountPropagation as NonNullable<Mount['propagation']> }),
-        };
-        mounts.push({ ...mount, ...(await subPathOf(volume, inside ?? '')) });
-      }
-      return mounts;
-    },
-
-    emptyDirs,
-
-    async remove(podUid) {
-      tokens.forget(podUid);
-      await csi?.unmount(podUid);
-      for (const name of await namesIn(imagesOf(podUid))) await images?.unmount(join(imagesOf(podUid), name));
-      if (forContainers) await unmountBelow(join(directory, podUid));
-      await removeTree(join(directory, podUid));
-    },
-
-    async list() {
-      return [...new Set([...(await namesIn(directory)), ...(csi?.podUids() ?? [])])];
-    },
-  };
 }
 
 async function namesIn(directory: string): Promise<readonly string[]> {
