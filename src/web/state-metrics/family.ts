@@ -1,3 +1,4 @@
+import { BoundedMap } from '../../base/bounded-map.ts';
 import { escapeLabel, familyHead } from '../../base/series.ts';
 import type { KubeObject, OwnerReference } from '../../machinery/object.ts';
 import { parseQuantity } from '../../machinery/quantity.ts';
@@ -39,7 +40,8 @@ export class Samples {
   /** Resource amounts, with the resource and its unit as labels. */
   amounts(amounts: Readonly<Record<string, string>> | undefined, more = ''): void {
     if (amounts === undefined) return;
-    for (const { labels, value } of parsedAmounts(amounts)) this.add(value, more + labels);
+    for (const [resource, amount] of Object.entries(amounts))
+      this.add(Number(parseQuantity(amount).nanos) / 1e9, more + resourceLabels(resource));
   }
 
   get text(): string {
@@ -95,24 +97,16 @@ export const namespacedLabels =
   ({ metadata }: KubeObject): string =>
     `namespace="${metadata.namespace ?? ''}",${label}="${metadata.name}"`;
 
-interface Amount {
-  readonly labels: string;
-  readonly value: number;
-}
+/** By resource: made once for all objects. */
+const labelsOf = new BoundedMap<string, string>(256);
 
-/** Amounts of a template's pods are one shared object, parsed once. */
-const amountsByObject = new WeakMap<object, readonly Amount[]>();
-
-function parsedAmounts(amounts: Readonly<Record<string, string>>): readonly Amount[] {
-  let parsed = amountsByObject.get(amounts);
-  if (parsed === undefined) {
-    parsed = Object.entries(amounts).map(([resource, amount]) => ({
-      labels: `,resource="${escapeLabel(resource.replace(/[^a-zA-Z0-9_]/g, '_'))}",unit="${unitOf(resource)}"`,
-      value: Number(parseQuantity(amount).nanos) / 1e9,
-    }));
-    amountsByObject.set(amounts, parsed);
+function resourceLabels(resource: string): string {
+  let labels = labelsOf.get(resource);
+  if (labels === undefined) {
+    labels = `,resource="${escapeLabel(resource.replace(/[^a-zA-Z0-9_]/g, '_'))}",unit="${unitOf(resource)}"`;
+    labelsOf.set(resource, labels);
   }
-  return parsed;
+  return labels;
 }
 
 function unitOf(resource: string): string {
