@@ -83,7 +83,10 @@ interface Index<T> {
 }
 
 interface Bucket<T> {
-  readonly items: Map<string, T>;
+  /** The key of its first object. */
+  readonly key: string;
+  /** Absent while that is its only one: an index by owner has a bucket for each object, and a map takes 200 bytes. */
+  items: Map<string, T> | undefined;
   /** The items as an array, made when first read after a change. */
   array: readonly T[] | undefined;
 }
@@ -120,25 +123,26 @@ function createIndex<T>(valuesOf: (object: T) => readonly string[], onSkipped: (
         if (entered.includes(value)) continue;
         const bucket = buckets.get(value);
         if (bucket === undefined) continue;
-        bucket.items.delete(key);
+        bucket.items?.delete(key);
         bucket.array = undefined;
-        if (bucket.items.size === 0) buckets.delete(value);
+        if (bucket.items === undefined || bucket.items.size === 0) buckets.delete(value);
       }
       if (after === undefined) return;
       for (const value of entered) {
-        let bucket = buckets.get(value);
-        if (bucket === undefined) {
-          bucket = { items: new Map(), array: undefined };
-          buckets.set(value, bucket);
+        const bucket = buckets.get(value);
+        if (bucket === undefined) buckets.set(value, { key, items: undefined, array: [after] });
+        else if (bucket.items === undefined && bucket.key === key) bucket.array = [after];
+        else {
+          bucket.items ??= new Map((bucket.array ?? []).map((first) => [bucket.key, first]));
+          bucket.items.set(key, after);
+          bucket.array = undefined;
         }
-        bucket.items.set(key, after);
-        bucket.array = undefined;
       }
     },
     read(value) {
       const bucket = buckets.get(value);
       if (bucket === undefined) return [];
-      bucket.array ??= [...bucket.items.values()];
+      bucket.array ??= [...(bucket.items?.values() ?? [])];
       return bucket.array;
     },
   };
