@@ -9,8 +9,8 @@ import { isConflict, isNotFound } from '../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../reconcile/controller.ts';
 import type { ControllerDependencies } from '../reconcile/dependencies.ts';
 import { createInformedController } from '../reconcile/informed-controller.ts';
+import { indexByNode, podsOn } from '../reconcile/pods-by-node.ts';
 import { isPodFinished, isPodTerminating } from './pod-conditions.ts';
-import { indexByNode, podsOn } from './pods-by-node.ts';
 
 export interface PodGcOptions extends ControllerDependencies {
   /** Interval between two passes over the pods. */

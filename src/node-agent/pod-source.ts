@@ -1,5 +1,6 @@
 import { type Pod, pods } from '../api/core/v1/pod.ts';
 import type { InformerHandler, InformerSet } from '../client/informer.ts';
+import { indexByNode, podsOn } from '../reconcile/pods-by-node.ts';
 
 /** The pods of one node. */
 export interface PodSource {
@@ -10,8 +11,6 @@ export interface PodSource {
   subscribe(handler: InformerHandler<Pod>): () => void;
 }
 
-const byNode = 'nodeName';
-
 /**
  * Sources over the pods of all nodes, for many agents in the process of the control plane. One handler passes each
  * change to its node. A watch for each node would cost memory, and a handler for each would be called for all pods.
@@ -19,7 +18,7 @@ const byNode = 'nodeName';
 export function createSharedPodSources(informers: InformerSet): (nodeName: string) => PodSource {
   const informer = informers.get(pods);
   const handlers = new Map<string, Set<InformerHandler<Pod>>>();
-  informer.addIndex(byNode, ({ spec }) => (spec.nodeName === undefined || spec.nodeName === '' ? [] : [spec.nodeName]));
+  indexByNode(informer);
   informer.addHandler((change) => {
     // A pod never moves from one node to another.
     const nodeName = change.after?.spec.nodeName ?? change.before?.spec.nodeName;
@@ -37,12 +36,12 @@ export function createSharedPodSources(informers: InformerSet): (nodeName: strin
       });
       await syncing;
     },
-    list: () => informer.byIndex(byNode, nodeName),
+    list: () => podsOn(informer, nodeName),
     subscribe(handler) {
       const ours = handlers.get(nodeName) ?? new Set();
       handlers.set(nodeName, ours);
       ours.add(handler);
-      for (const pod of informer.byIndex(byNode, nodeName)) handler({ after: pod });
+      for (const pod of podsOn(informer, nodeName)) handler({ after: pod });
       return () => {
         ours.delete(handler);
         if (ours.size === 0) handlers.delete(nodeName);

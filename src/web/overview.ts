@@ -11,12 +11,8 @@ import { hasNoCommits } from '../lifecycle/git-repository.facts.ts';
 import { isAppList, judgeApp, waitsForApp } from '../lifecycle/verdict.ts';
 import { whyOf } from '../lifecycle/why.ts';
 import { conditionOf, isConditionTrue } from '../machinery/conditions.ts';
+import { indexByNode, podsOn } from '../reconcile/pods-by-node.ts';
 import { createReadyPods, type ReadyPods } from './ready-pods.ts';
-
-/** Index of pods by node. */
-export const podsByNode = 'web-node';
-const nodeNameOf = (pod: { readonly spec: { readonly nodeName?: string } }): readonly string[] =>
-  pod.spec.nodeName ? [pod.spec.nodeName] : [];
 
 export interface OverviewSource {
   read(): Overview;
@@ -34,7 +30,7 @@ export function createOverviewSource(informers: InformerSet, shown: (app: Kustom
   const repositories = informers.get(gitRepositories);
   const machines = informers.get(nodes);
   const allPods = informers.get(pods);
-  allPods.addIndex(podsByNode, nodeNameOf);
+  indexByNode(allPods);
   const readyPods = createReadyPods(informers);
   /** Objects are frozen: what was worked out once holds for as long as the app and its source are the same. */
   const known = new WeakMap<Kustomization, { readonly source: GitRepository | undefined; readonly overview: AppOverview }>();
@@ -52,7 +48,7 @@ export function createOverviewSource(informers: InformerSet, shown: (app: Kustom
           apps: [...apps.list()].map(shown),
           repositories: [...repositories.list()],
           nodes: [...machines.list()],
-          podsOn: (node) => allPods.byIndex(podsByNode, node).length,
+          podsOn: (node) => podsOn(allPods, node).length,
         },
         overviewNow,
       ),

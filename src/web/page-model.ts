@@ -14,6 +14,7 @@ import type { InformerSet } from '../client/informer.ts';
 import { conditionOf } from '../machinery/conditions.ts';
 import { type KubeObject, keyOf } from '../machinery/object.ts';
 import { milliValueOf } from '../machinery/quantity.ts';
+import { podsOn } from '../reconcile/pods-by-node.ts';
 import type { StepLog } from '../reconcile/step-log.ts';
 import {
   type AppObject,
@@ -29,7 +30,7 @@ import {
 import { commitLine, type LineMark } from './commit-line.ts';
 import type { GitOpsLeaderSource } from './gitops-leader.ts';
 import { countHealedDrifts } from './healed-drifts.ts';
-import { branchOf, createOverviewSource, podsByNode } from './overview.ts';
+import { branchOf, createOverviewSource } from './overview.ts';
 import { createRecentEvents, lastSeenMs } from './recent-events.ts';
 import { type Shown, type State, shownOf } from './state.ts';
 import { containersOf, type ObjectName } from './user-api.ts';
@@ -251,9 +252,7 @@ export function createPageModel(options: PageModelOptions): PageModel {
   };
   const cardOf = (overview: NodeOverview): NodeCard => {
     const node = machines.get({ name: overview.name });
-    const onNode = allPods
-      .byIndex(podsByNode, overview.name)
-      .filter(({ status }) => status?.phase !== 'Succeeded' && status?.phase !== 'Failed');
+    const onNode = podsOn(allPods, overview.name).filter(({ status }) => status?.phase !== 'Succeeded' && status?.phase !== 'Failed');
     return {
       ...overview,
       cordoned: node?.spec?.unschedulable === true,
@@ -389,7 +388,7 @@ export function createPageModel(options: PageModelOptions): PageModel {
           reason,
           message,
         })),
-        pods: allPods.byIndex(podsByNode, name).map((pod) => ({
+        pods: podsOn(allPods, name).map((pod) => ({
           namespace: pod.metadata.namespace ?? '',
           name: pod.metadata.name,
           state: squareState(pod),

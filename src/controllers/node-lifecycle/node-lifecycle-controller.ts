@@ -9,8 +9,8 @@ import type { Controller, ReconcileContext, Result } from '../../reconcile/contr
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
+import { indexByNode, podsOn } from '../../reconcile/pods-by-node.ts';
 import { isPodReady } from '../pod-conditions.ts';
-import { indexByNode, podsOn } from '../pods-by-node.ts';
 import { createEvictions } from './evictions.ts';
 import { createHeartbeats } from './heartbeats.ts';
 import { createNodeWrites } from './node-writes.ts';

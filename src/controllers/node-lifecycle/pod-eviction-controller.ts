@@ -11,8 +11,8 @@ import type { Controller, ReconcileContext, Result } from '../../reconcile/contr
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { advance } from '../../reconcile/effects.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
+import { indexByNode, podsOn } from '../../reconcile/pods-by-node.ts';
 import { isPodFinished } from '../pod-conditions.ts';
-import { indexByNode, podsOn } from '../pods-by-node.ts';
 
 /** Marks a pod as evicted for a reason outside of itself, so that its Job does not count it as failed. */
 const disruption = {
