@@ -111,7 +111,8 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
     ...(volumesInUse.length === 0 ? {} : { volumesInUse }),
     capacity,
     allocatable,
-    conditions: [...others, ...own],
+    // Unlike a spread, it leaves no room for more.
+    conditions: others.concat(own),
     addresses: nodeAddressesOf(description),
     daemonEndpoints: { kubeletEndpoint: { Port: kubeletPort } },
     nodeInfo: {

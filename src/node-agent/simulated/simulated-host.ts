@@ -104,7 +104,7 @@ class SimulatedRuntime implements ContainerRuntime {
     const made = { ip: takeAddress(), createdAt: clock.now(), ready: true, containers: known?.containers ?? [] };
     const sandbox: Sandbox = { id, namespace, name, uid, attempt, gracePeriodMs, ...made };
     sandboxes.set(id, sandbox);
-    this.#byPod.set(uid, [...this.#othersOfPod(known ?? sandbox), sandbox]);
+    this.#byPod.set(uid, this.#othersOfPod(known ?? sandbox).concat(sandbox));
     return id;
   }
 
@@ -151,7 +151,8 @@ class SimulatedRuntime implements ContainerRuntime {
       exitCode: undefined,
       start: undefined,
     };
-    sandbox.containers = [...sandbox.containers, container];
+    // Unlike a spread, it leaves no room for more.
+    sandbox.containers = sandbox.containers.concat(container);
     containers.set(id, container);
     return id;
   }
@@ -222,7 +223,7 @@ class SimulatedRuntime implements ContainerRuntime {
   }
 
   onChange(listener: (podUid: string) => void): () => void {
-    this.#listeners = [...this.#listeners, listener];
+    this.#listeners = this.#listeners.concat(listener);
     return () => {
       this.#listeners = this.#listeners.filter((other) => other !== listener);
     };
