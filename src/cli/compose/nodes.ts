@@ -87,8 +87,9 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
     const agents = await createAgents(options, queue);
     const real = await openRealNodes(options, agents, onClose);
     const simulated = createSimulatedHost({ clock, version });
+    const common = { address: { internalIP: '', kubeletPort: 0 }, simulated: true, stopping: new AbortController() };
     const pretended = Array.from({ length: configuration.simulatedNodes }, (_, index) =>
-      agents.create(`sim-${index}`, { runtime: simulated.createRuntime(), address: { internalIP: '', kubeletPort: 0 }, simulated: true }),
+      agents.create(`sim-${index}`, { ...common, runtime: simulated.createRuntime() }),
     );
     // Beside the nodes' own addresses, which change from cluster to cluster, node ports are open where everybody looks first.
     const nodeAddresses = real.proxy?.nodeAddresses ?? [
@@ -133,6 +134,7 @@ type OwnOptions = Pick<
   | 'runtime'
   | 'address'
   | 'simulated'
+  | 'stopping'
   | 'awaitsCloud'
   | 'capacity'
   | 'labels'
