@@ -71,8 +71,9 @@ export function podProblem(pod: Pod): string | undefined {
   }
   const unschedulable = unschedulableIn(pod);
   if (unschedulable === undefined) return undefined;
-  // The scheduler goes on about pods that it might have evicted for this one.
-  return `Pod ${name} fits on no node: ${(unschedulable.message ?? '').replace(/\s*preemption: .*$/s, '')}`;
+  // The scheduler goes on about claims and pods that it might have taken away for this one.
+  const why = (unschedulable.message ?? '').replace(/(?<=\.) (?:no new claims|still not|deallocation of|preemption:) .*$/s, '');
+  return `Pod ${name} fits on no node: ${why}`;
 }
 
 function containerProblem(pod: string, status: ContainerStatus): string | undefined {

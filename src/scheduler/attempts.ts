@@ -6,12 +6,14 @@ import type { SchedulerMetrics } from './metrics.ts';
 import type { PodRecord } from './pod-record.ts';
 import type { PodSteps } from './pod-steps.ts';
 import type { Preemption, PreemptionPlan } from './preemption.ts';
+import type { Profile } from './profile.ts';
 import type { QueuedPod } from './queue.ts';
 import type { Reservations } from './reservations.ts';
-import { describeUnfit, type Unfit } from './unfit.ts';
+import { describeClaims, describeUnfit, type Unfit } from './unfit.ts';
 
 /** The parts of one profile. */
 export interface Framework {
+  readonly profile: Profile;
   readonly algorithm: Algorithm;
   /** Absent: no pod is removed for another one. */
   readonly preemption: Preemption | undefined;
@@ -53,11 +55,14 @@ export function createAttempts(options: AttemptsOptions): Attempt {
     given?.catch((err: unknown) => onNotGivenBack(pod, err));
     if (plan !== undefined && 'victims' in plan) {
       pod.victims = plan.victims;
-      pod.failure = describeUnfit(unfit, undefined);
+      pod.failure = describeUnfit(unfit);
       advance(pod, { type: 'VICTIMS_FOUND' });
       return;
     }
-    pod.failure = describeUnfit(unfit, plan?.message);
+    const hasClaims = (pod.record.shape.source.resourceClaims ?? []).length > 0;
+    const usesClaims = frameworkOf(pod.record).profile.reserves.some(({ name }) => name === 'DynamicResources');
+    const claims = usesClaims ? describeClaims(hasClaims, { refusal: unfit.refusal, isGivenBack: given !== undefined }) : undefined;
+    pod.failure = describeUnfit(unfit, { claims, preemption: plan?.message });
     if (plan?.keeps !== true) clearNomination(pod);
     advance(pod, { type: 'NODE_NOT_FOUND' });
   }

@@ -54,7 +54,7 @@ export function createFrameworks(options: FrameworksOptions): Frameworks {
     }),
   );
 
-  function of({ key, pod }: PodRecord): Framework & { readonly profile: Profile } {
+  function of({ key, pod }: PodRecord): Framework {
     const framework = byName.get(nameOf(pod));
     invariant(framework !== undefined, `pod ${key} came to a scheduler that has no profile for it`);
     return framework;

@@ -13,14 +13,29 @@ export interface Unfit {
   readonly plugins: ReadonlySet<string>;
 }
 
-/**
- * The text of `FailedScheduling`, as kube-scheduler words it. `preemption` says why no pod is removed, and is absent when some are, or when
- * the profile removes none.
- */
-export function describeUnfit({ nodes, refusal, reasons }: Unfit, preemption: string | undefined): string {
+/** Reasons why nothing is done to make a node fit. Each is absent when its plugin is off. */
+export interface NotHelped {
+  /** Of the plugin DynamicResources. */
+  readonly claims?: string | undefined;
+  /** Of the plugin DefaultPreemption. */
+  readonly preemption?: string | undefined;
+}
+
+/** The text of `FailedScheduling`, as kube-scheduler words it. `notHelped` is absent when pods are removed for this one. */
+export function describeUnfit({ nodes, refusal, reasons }: Unfit, { claims, preemption }: NotHelped = {}): string {
   if (nodes === 0) return 'no nodes available to schedule pods';
   const why = `0/${nodes} nodes are available: ${refusal ?? textOfCounts(reasons)}.`;
-  return preemption === undefined ? why : `${why} preemption: ${preemption}`;
+  const helpless = [...(claims === undefined ? [] : [claims]), ...(preemption === undefined ? [] : [`preemption: ${preemption}`])];
+  return helpless.length === 0 ? why : `${why} ${helpless.join(', ')}`;
+}
+
+/** Upstream says it of every pod, also of those without a claim. */
+export function describeClaims(
+  hasClaims: boolean,
+  { refusal, isGivenBack }: Pick<Unfit, 'refusal'> & { readonly isGivenBack: boolean },
+): string {
+  if (isGivenBack) return 'deallocation of ResourceClaim completed';
+  return hasClaims && refusal === undefined ? 'still not schedulable' : 'no new claims to deallocate';
 }
 
 /** `1 Insufficient cpu, 2 Too many pods`: sorted as text, numbers included, as upstream does. */

@@ -69,7 +69,7 @@ export function schedulingCluster(nodes: readonly Node[], placed: readonly (read
   const choose = (pod: Pod): string => {
     const { decision, plan } = planFor(pod);
     if ('node' in decision) return decision.node.name;
-    return describeUnfit(decision.unfit, plan !== undefined && 'message' in plan ? plan.message : undefined);
+    return describeUnfit(decision.unfit, plan !== undefined && 'message' in plan ? { preemption: plan.message } : {});
   };
   return {
     clock,

@@ -1,22 +1,9 @@
-import type { Taint } from '../../api/core/v1/node.ts';
-import { BoundedMap } from '../../base/bounded-map.ts';
 import { toleratesTaint } from '../../lifecycle/tolerations.ts';
 import type { NodeRecord } from '../cache.ts';
 import type { PluginFactory, Rejection } from '../plugin.ts';
 import type { PodRecord } from '../pod-record.ts';
 
-/** Rejections by taint, so that a thousand nodes with the same taint share one. Taints come from few hands; still bounded. */
-const rejections = new BoundedMap<string, Rejection>(1_000);
-
-function rejectionOf({ key, value }: Taint): Rejection {
-  const reason = `node(s) had untolerated taint {${key}: ${value ?? ''}}`;
-  let rejection = rejections.get(reason);
-  if (rejection === undefined) {
-    rejection = { reasons: [reason], resolvable: false };
-    rejections.set(reason, rejection);
-  }
-  return rejection;
-}
+const untolerated: Rejection = { reasons: ['node(s) had untolerated taint(s)'], resolvable: false };
 
 const mayHelp = ({ shape }: PodRecord, { node }: { readonly node?: NodeRecord }): boolean =>
   node === undefined || node.hardTaints.every((taint) => toleratesTaint(shape.tolerations, taint));
@@ -34,8 +21,7 @@ export const taintToleration: PluginFactory = () => ({
       return {
         filter(node) {
           if (node.hardTaints.length === 0) return undefined;
-          const untolerated = node.hardTaints.find((taint) => !toleratesTaint(tolerations, taint));
-          return untolerated === undefined ? undefined : rejectionOf(untolerated);
+          return node.hardTaints.every((taint) => toleratesTaint(tolerations, taint)) ? undefined : untolerated;
         },
       };
     },

@@ -191,7 +191,7 @@ describe('the cause of an unhealthy object', () => {
         { ...status, conditions: [{ type: 'PodScheduled', status: 'False', ...unscheduled, message }] },
         { spec: asks({ cpu: '1' }) },
       );
-    const tainted = '0/2 nodes are available: 2 node(s) had untolerated taint {dedicated: control}.';
+    const tainted = '0/2 nodes are available: 2 node(s) had untolerated taint(s).';
     expect(await find([await picky('picky', tainted)])).toEqual({
       place: 'instead',
       text: `Pod picky fits on no node: ${tainted}`,

@@ -109,7 +109,7 @@ describe('scheduler', () => {
     await addNode(cluster, 'n1', { allocatable: { cpu: '1' } });
     await cluster.client.create(pods, newPod('web', { cpu: '2' }));
     const message =
-      '0/1 nodes are available: 1 Insufficient cpu. preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.';
+      '0/1 nodes are available: 1 Insufficient cpu. no new claims to deallocate, preemption: 0/1 nodes are available: 1 Preemption is not helpful for scheduling.';
     expect(await unscheduled(cluster, 'web')).toMatchObject({ reason: 'Unschedulable', message });
     expect(await eventOf(cluster, 'FailedScheduling', 'web')).toMatchObject({ type: 'Warning', message });
     expect(cluster.scheduler.count('unschedulable')).toBe(1);

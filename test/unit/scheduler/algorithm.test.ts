@@ -27,7 +27,7 @@ describe('filters, in the words of kube-scheduler', () => {
       nodeOf('n3', { allocatable: { cpu: '1' } }),
     ]);
     expect(choose(podOf('a', { cpu: '2' }))).toBe(
-      `0/3 nodes are available: 1 node(s) had untolerated taint {dedicated: gpu}, 2 Insufficient cpu. ${notHelpful(3)}`,
+      `0/3 nodes are available: 1 node(s) had untolerated taint(s), 2 Insufficient cpu. ${notHelpful(3)}`,
     );
   });
 
@@ -44,7 +44,7 @@ describe('filters, in the words of kube-scheduler', () => {
       'taint without value',
       podOf('a'),
       nodeOf('n1', { spec: { taints: [{ key: 'node.kubernetes.io/unreachable', effect: 'NoExecute' }] } }),
-      '1 node(s) had untolerated taint {node.kubernetes.io/unreachable: }',
+      '1 node(s) had untolerated taint(s)',
     ],
     ['node selector', podOf('a', { nodeSelector: { disk: 'ssd' } }), nodeOf('n1'), "1 node(s) didn't match Pod's node affinity/selector"],
     [

@@ -38,7 +38,7 @@ describe('the verdict of a node', () => {
       node: 'n1',
       reasons: [
         'node(s) were unschedulable',
-        'node(s) had untolerated taint {dedicated: db}',
+        'node(s) had untolerated taint(s)',
         "node(s) didn't match Pod's node affinity/selector",
         'Insufficient cpu',
         'Insufficient memory',

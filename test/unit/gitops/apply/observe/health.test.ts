@@ -84,7 +84,7 @@ describe('health of a Deployment', () => {
             type: 'PodScheduled',
             status: 'False',
             reason: 'Unschedulable',
-            message: '0/2 nodes are available: 2 Insufficient cpu. preemption: none',
+            message: '0/2 nodes are available: 2 Insufficient cpu. no new claims to deallocate, preemption: none',
           },
         ],
       },
