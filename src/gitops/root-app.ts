@@ -28,6 +28,8 @@ export interface FollowedRepository {
   /** Directory that is applied, as the flags say it or those of an earlier start did. */
   readonly path: string;
   readonly notes: readonly string[];
+  /** Address that an earlier start followed, when it is another repository. */
+  readonly left: string | undefined;
 }
 
 /** Branch that is followed when nothing names another one. */
@@ -76,6 +78,7 @@ export async function followRepository(client: Client, flags: RootAppFlags): Pro
   return {
     repository: keyOf({ metadata: ref }),
     path,
+    left: isSame ? undefined : repository?.spec.url,
     notes: name === formerRootName ? notes : [...notes, ...(await followUnderFormerName(client, spec))],
   };
 }

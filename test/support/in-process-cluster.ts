@@ -7,11 +7,14 @@ export interface InProcessCluster {
   readonly cluster: Cluster;
   /** Lines of the log from `warn` on, as JSON. */
   readonly log: readonly string[];
+  /** Warnings for the terminal. */
+  readonly warnings: readonly string[];
 }
 
 /** The whole control plane, as `midship up` starts it, in this process: one simulated node, free ports. */
 export async function startInProcess(dataDirectory: string, overrides: Partial<Configuration> = {}): Promise<InProcessCluster> {
   const log: string[] = [];
+  const warnings: string[] = [];
   await ensureDataDirectory(dataDirectory);
   const cluster = await startCluster({
     configuration: {
@@ -34,7 +37,7 @@ export async function startInProcess(dataDirectory: string, overrides: Partial<C
     version: '0',
     signal: AbortSignal.timeout(60_000),
     onStep: () => undefined,
-    onWarning: () => undefined,
+    onWarning: (text) => void warnings.push(text),
   });
-  return { cluster, log };
+  return { cluster, log, warnings };
 }

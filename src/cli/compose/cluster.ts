@@ -204,7 +204,7 @@ async function compose(
         openSource: home === undefined ? remote.opener.open : guardCopy(remote.opener.open, { home, informers, pageUrl: page.url }),
         onRefusal: (err) => onWarning(`The API refuses the source and app of the cluster; the next try follows: ${err.message}`),
         onRenamed: (note) => onStep('Renamed', note),
-        onPathHint: onWarning,
+        onWarning,
       });
     const lead = (all: Elections): Component => all.led('midship-gitops', async (led) => led.part.onClose((await startGitOps(led)).stop));
     if (elections === undefined) await running(startGitOps());

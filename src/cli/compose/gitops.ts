@@ -46,8 +46,8 @@ export interface GitOpsStart {
   onRefusal(err: Error): void;
   /** An app of an earlier version got another name. */
   onRenamed(note: string): void;
-  /** No path was given, and the repository has directories of clusters. */
-  onPathHint(hint: string): void;
+  /** The flags of this start may not say what is meant. */
+  onWarning(text: string): void;
 }
 
 /** The engine, which puts in force what Git says, and the webhooks, which the page has to serve before the engine starts. */
@@ -70,7 +70,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
     mount: webhooks.mount,
     webhooks,
     inspection: () => running,
-    start: ({ led, pageUrl, openSource, onRefusal, onRenamed, onPathHint }) =>
+    start: ({ led, pageUrl, openSource, onRefusal, onRenamed, onWarning }) =>
       startPart({ ...options, signal: led?.signal ?? signal }, async ({ start, onClose }) => {
         const ofEngine = metrics.branch();
         onClose(async () => ofEngine.end());
@@ -87,6 +87,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
             onRefusal(err);
           },
         });
+        if (configuration.repository === undefined && followed.left !== undefined) onWarning(leftText(followed.left));
         for (const note of followed.notes) {
           log.info({ note }, 'Renamed app of midship up');
           onRenamed(note);
@@ -110,7 +111,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
             }),
           readLastLine: createLastLineReader({ informers, kubelet: createKubeletClient(kubelet) }),
           overrideManagers: configuration.overrideManagers ?? [],
-          onRead: path === undefined ? createPathHint(followed, onPathHint) : () => undefined,
+          onRead: path === undefined ? createPathHint(followed, onWarning) : () => undefined,
         });
         onClose(async () => {
           running = undefined;
@@ -121,3 +122,7 @@ export function createGitOps(options: GitOpsOptions): GitOps {
       }),
   };
 }
+
+/** A directory is named as it is served: its place on the machine is not kept. */
+const leftText = (address: string): string =>
+  `This start follows the built-in remote, and the one before ${address.replace(/^.*\/git\/local\//, '')}. Give --repo again to stay with it.`;

@@ -45,14 +45,14 @@ afterEach(async () => {
 });
 
 async function start(dataDirectory: string, overrides: Partial<Configuration> = {}) {
-  const { cluster } = await startInProcess(dataDirectory, overrides);
+  const { cluster, warnings } = await startInProcess(dataDirectory, overrides);
   const client = createHttpClient({ ...(await loadKubeconfig(cluster.endpoints.kubeconfig)), userAgent: 'test/0' });
   stop = async () => {
     stop = undefined;
     client.close();
     await cluster.stop();
   };
-  return { client, endpoints: cluster.endpoints, activity: cluster.activity };
+  return { client, endpoints: cluster.endpoints, activity: cluster.activity, warnings };
 }
 
 const readyAt = (client: Client, ref: { namespace: string; name: string }, sha: string): Promise<Kustomization> =>
@@ -69,6 +69,24 @@ const identities = (objects: readonly KubeObject[]): readonly string[] =>
   objects.map(({ metadata }) => `${metadata.name} ${metadata.uid} ${metadata.generation ?? ''}`).sort();
 
 describe('the app of midship up', () => {
+  it('warns of a start without --repo that leaves the repository of the start before', async () => {
+    const dataDirectory = await temporaryDirectory('left-repository');
+    const tree = await newRepository('left-repository', { 'a.yaml': configMap('a') });
+    const other = await newRepository('other-repository', { 'a.yaml': configMap('a') });
+    const warningsOf = async (overrides: Partial<Configuration>): Promise<readonly string[]> => {
+      const { warnings } = await start(dataDirectory, overrides);
+      await stop?.();
+      return warnings;
+    };
+    expect(await warningsOf({})).toEqual([]);
+    expect(await warningsOf({ repository: tree.directory })).toEqual([]);
+    expect(await warningsOf({ repository: other.directory })).toEqual([]);
+    expect(await warningsOf({})).toEqual([
+      expect.stringMatching(/^This start follows the built-in remote, and the one before \S*other-repository-\w+\.git\. .*--repo/),
+    ]);
+    expect(await warningsOf({})).toEqual([]);
+  });
+
   it('has another name than in an earlier version, and all that was its own: nothing is pruned, restarted or left behind', async () => {
     const dataDirectory = await temporaryDirectory('root-app');
     const tree = await newRepository('root-app', {
