@@ -33,8 +33,9 @@ const baseChains = ({ serviceCidr }: NftTable): NftFrame['chains'] => {
       [
         `meta mark and ${masqueradeMark} == 0 return`,
         `meta mark set meta mark xor ${masqueradeMark}`,
-        // Connections that stay on the node come back without help.
-        'oifname != "lo" masquerade fully-random',
+        // Connections that stay on the node come back without help. A client keeps its port where that is free. TCP timestamps depend on
+        // the port, and a pod drops connections that look older than the former one (decision 0088).
+        'oifname != "lo" masquerade',
       ],
     ],
     // Before the address changes, since a Service without endpoints has none to change to.

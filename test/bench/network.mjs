@@ -14,7 +14,9 @@ const peers = fileURLToPath(new URL('./network-peers.mjs', import.meta.url));
 const prefix = `msbench${process.pid}`;
 const pod = '10.207.16.2';
 const addresses = { direct: pod, nft: '198.51.100.7', userspace: '192.0.2.1' };
-const ports = { direct: 8_080, nft: 80, userspace: 8_081 };
+/** A port of the pod for each way: the waits of closed connections would otherwise slow down the next way. */
+const podPorts = { direct: 8_080, nft: 8_081, userspace: 8_082 };
+const ports = { direct: podPorts.direct, nft: 80, userspace: 8_081 };
 const rounds = 5;
 const seconds = 2;
 
@@ -61,12 +63,12 @@ async function proxies(children) {
   inside('node', 'sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward');
   connect('pod', pod, { link: 'pod', gateway: '10.207.16.1' });
   connect('client', '192.0.2.2', { link: 'lan', gateway: '192.0.2.1' });
-  await startPeer(children, 'pod', 'server', '8080');
-  await startPeer(children, 'node', 'proxy', addresses.userspace, String(ports.userspace), pod, '8080');
+  for (const port of Object.values(podPorts)) await startPeer(children, 'pod', 'server', String(port));
+  await startPeer(children, 'node', 'proxy', addresses.userspace, String(ports.userspace), pod, String(podPorts.userspace));
   const table = { name: 'midship-proxy-207', podCidr: '10.207.16.0/24', clusterCidr: '10.207.0.0/16', serviceCidr: '10.207.0.0/20' };
   const log = createLog({ level: 'silent' });
   const backend = createNftBackend({ table, nodeName: 'node', run: runInNode, clock: systemClock, log, metrics: createMetrics() });
-  const endpoints = [{ address: pod, port: 8_080 }];
+  const endpoints = [{ address: pod, port: podPorts.nft }];
   const forward = { address: addresses.nft, port: ports.nft, protocol: 'TCP', masquerade: 'always', portName: '', affinityMs: undefined };
   await backend.set('default/web', [{ ...forward, service: 'default/web', endpoints }]);
   const samples = new Map();

@@ -38,9 +38,6 @@ const masqueradeFrame = ({ name, podCidr, clusterCidr }: PodRanges & { readonly 
   name,
   maps: {},
   chains: [
-    [
-      'nat-postrouting',
-      [hook('nat', 'postrouting', 100), `ip saddr ${podCidr} ip daddr != { ${clusterCidr}, 224.0.0.0/4 } masquerade fully-random`],
-    ],
+    ['nat-postrouting', [hook('nat', 'postrouting', 100), `ip saddr ${podCidr} ip daddr != { ${clusterCidr}, 224.0.0.0/4 } masquerade`]],
   ],
 });

@@ -20,10 +20,10 @@ const network = new KernelNetwork('msnft');
 const { inside, runInNode } = { inside: network.inside.bind(network), runInNode: network.runInNode };
 const why = await whyNoKernelNetwork(frameOf(table));
 
-/** Answers each connection with its name and the client's address, by TCP and UDP. */
+/** Answers each connection with its name, and the client's address and port; by UDP with its name. */
 const server = `
 const { createServer } = require('net'); const { createSocket } = require('dgram'); const name = process.argv[1];
-createServer((socket) => socket.on('error', () => {}).end(name + ' ' + socket.remoteAddress + '\\n')).listen(8080, '0.0.0.0', () => console.log('up'));
+createServer((socket) => socket.on('error', () => {}).end([name, socket.remoteAddress, socket.remotePort].join(' ') + '\\n')).listen(8080, '0.0.0.0', () => console.log('up'));
 const udp = createSocket('udp4'); udp.on('message', (_, from) => udp.send(name + '\\n', from.port, from.address)); udp.bind(5353);`;
 
 describe.skipIf(why !== undefined)(
@@ -78,7 +78,7 @@ describe.skipIf(why !== undefined)(
       endpoints: Object.values(pods).map((address) => ({ address, port: 8_080 })),
       ...changes,
     });
-    /** `NAME CLIENT` of the server that answers each of `count` connections. Rejects when one fails. */
+    /** `NAME CLIENT PORT` of the server that answers each of `count` connections. Rejects when one fails. */
     const dialMany = async (from: string, address: string, { port = 80, count = 16, seconds = 15 } = {}): Promise<string[]> => {
       const script = `for _ in $(seq ${count}); do exec 3<>/dev/tcp/${address}/${port} && cat <&3 || exit 1; done`;
       return (await inside(from, 'timeout', String(seconds), 'bash', '-c', script)).trim().split('\n');
@@ -93,8 +93,8 @@ describe.skipIf(why !== undefined)(
       const fromPod = await dialMany('a', '10.209.0.5');
       expect(namesOf(fromPod)).toEqual(['a', 'b']);
       // Pod b sees pod a; pod a sees itself as the node, or its answer would not come back this way.
-      expect(fromPod.filter((answer) => answer.startsWith('b')).every((answer) => answer.endsWith(pods.a))).toBe(true);
-      expect(fromPod.filter((answer) => answer.startsWith('a')).every((answer) => answer.endsWith('10.209.16.1'))).toBe(true);
+      expect(fromPod.filter((answer) => answer.startsWith('b')).every((answer) => answer.includes(` ${pods.a} `))).toBe(true);
+      expect(fromPod.filter((answer) => answer.startsWith('a')).every((answer) => answer.includes(' 10.209.16.1 '))).toBe(true);
       expect(namesOf(await dialMany('node', '10.209.0.5'))).toEqual(['a', 'b']);
     });
 
@@ -123,6 +123,13 @@ describe.skipIf(why !== undefined)(
       expect(clientsOf(await dialMany('client', '198.51.100.7'))).toEqual([outside.client]);
       // Addresses of Services are none of the node.
       await expect(dial('client', '10.209.0.9', 30_080)).rejects.toThrow(/refused/i);
+    });
+
+    it('keep the port of a client whose address they change', async () => {
+      await backend.set('default/web', [forward({ address: '*', port: 30_080, masquerade: 'always' })]);
+      const script = `require('net').connect({ host: '${outside.node}', port: 30080, localPort: 23456 }).pipe(process.stdout);`;
+      const answer = await inside('client', process.execPath, '-e', script);
+      expect(answer.trim()).toMatch(/^[ab] 10\.209\.16\.1 23456$/);
     });
 
     it('serve a ServiceCIDR that was added, whose addresses have no node ports and no other Service', async () => {
