@@ -409,13 +409,29 @@ export async function isCopyOfKilled(dataDirectory: string): Promise<boolean> {
   return former !== undefined && former.bootId === (await bootId()) && (await isOfCopy(dataDirectory, former));
 }
 
-/** @throws Failure when the cluster of the data directory runs already */
+/** @throws Failure when the cluster of the data directory runs already, and in a copy while pods of the killed original run */
 export async function refuseRunning(dataDirectory: string): Promise<void> {
   const running = await tryProcess(dataDirectory);
-  if (running === undefined) return;
+  if (running === undefined) {
+    if (await isCopyOfKilled(dataDirectory)) await refusePodsOfOriginal(dataDirectory);
+    return;
+  }
   throw new Failure(`the cluster of ${dataDirectory} is running`, {
     why: `It is process ${running.pid}.`,
     fix: 'See it with "midship status", or stop it with "midship down".',
+  });
+}
+
+/** A start would take them over, and they write into the directory of the original. */
+async function refusePodsOfOriginal(dataDirectory: string): Promise<void> {
+  const { runningPodsOf } = await import('./compose/running-pods.ts');
+  const [first, ...others] = await runningPodsOf(dataDirectory);
+  if (first === undefined) return;
+  const former = await readEndpointsFile(dataDirectory);
+  const original = former === undefined || isAgent(former) ? 'DIR' : dirname(former.kubeconfig);
+  throw new Failure(`pods of the cluster that ${dataDirectory} was copied from still run`, {
+    why: `${first}${others.length === 0 ? ' writes' : ` and ${others.length} more write`} into the directory of the original, which was killed.`,
+    fix: `Stop them with "midship down --data-dir ${original}", or end their processes where that directory is gone.`,
   });
 }
 

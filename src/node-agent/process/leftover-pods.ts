@@ -2,7 +2,9 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { type Clock, within } from '../../base/clock.ts';
 import type { Log } from '../../base/log.ts';
+import { isRunning } from '../../base/process-identity.ts';
 import type { ContainerRuntime, SandboxStatus } from '../container-runtime.ts';
+import { readIdentity, readRecords, Unreadable } from './container-state.ts';
 import type { ProcessHost } from './process-host.ts';
 import { openProcessRuntime } from './process-runtime.ts';
 import { endBelow } from './stray-processes.ts';
@@ -64,6 +66,27 @@ export async function stopLeftoverPods(options: LeftoverPodsOptions): Promise<Le
     stopped: results.flatMap(({ stopped }) => stopped),
     left: none || left.length > 0 ? left : [`processes of containers below ${directory}`],
   };
+}
+
+/** `namespace/name` of the pods that have a process. It reads their records alone, and takes nothing over. */
+export async function runningPods(directory: string): Promise<readonly string[]> {
+  const names: string[] = [];
+  for (const entry of await readdir(directory, { withFileTypes: true })) {
+    if (!entry.isDirectory()) continue;
+    for (const { record, containers } of await readRecords(runtimeDirectory(directory, entry.name))) {
+      if (record instanceof Unreadable) continue;
+      const running = await Promise.all(
+        containers.map(async (container) => {
+          if (container.record instanceof Unreadable) return false;
+          const identity = await readIdentity(container.directory, 'pid');
+          if (identity === undefined || identity instanceof Unreadable) return false;
+          return isRunning({ ...identity, bootId: container.record.bootId });
+        }),
+      );
+      if (running.includes(true)) names.push(`${record.config.namespace}/${record.config.name}`);
+    }
+  }
+  return names;
 }
 
 async function stopPods(runtime: ContainerRuntime, options: LeftoverPodsOptions): Promise<LeftoverPods> {

@@ -7,7 +7,7 @@ import { Writable } from 'node:stream';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { bootId, parseProcessStat, thisProcess } from '../../../src/base/process-identity.ts';
 import { endSquatters } from '../../../src/cli/compose/leftovers.ts';
-import { claimNetwork, directoryIdentity, readEndpoints, tryEndpoints } from '../../../src/cli/data-directory.ts';
+import { claimNetwork, directoryIdentity, readEndpoints, refuseRunning, tryEndpoints } from '../../../src/cli/data-directory.ts';
 import { down } from '../../../src/cli/down.ts';
 import { noteBackup } from '../../../src/cli/purge.ts';
 import { ensureBareRepository, seedRepository } from '../../../src/gitops/sources/bare-repository.ts';
@@ -112,6 +112,23 @@ it('leaves the pods of a killed cluster alone in a copy of its directory, and de
   expect(await Promise.all(pods.map(runs))).toEqual([true, true]);
   expect(await ask(false)).toBe(0);
   expect(await Promise.all(pods.map(runs))).toEqual([false, false]);
+});
+
+it('refuses a start in a copy of the directory of a killed cluster while its pods run, and takes none over', async () => {
+  const directory = await directoryIdentity(cluster.directory);
+  const kubeconfig = join(cluster.directory, 'kubeconfig');
+  await noteEndpoints({ pid: stranger.pid, startTime: 1, bootId: await bootId(), directory, kubeconfig });
+  const pods = (await crash()).slice(0, 2);
+  const copy = await temporaryDirectory('copy');
+  await cp(cluster.directory, copy, { recursive: true });
+  await expect(refuseRunning(copy)).rejects.toMatchObject({
+    message: `pods of the cluster that ${copy} was copied from still run`,
+    fix: expect.stringContaining(`midship down --data-dir ${cluster.directory}`),
+  });
+  await expect(refuseRunning(cluster.directory)).resolves.toBeUndefined();
+  expect(await Promise.all(pods.map(runs))).toEqual([true, true]);
+  expect(await ask(false)).toBe(0);
+  await expect(refuseRunning(copy)).resolves.toBeUndefined();
 });
 
 it('stops the cluster that the file names, and waits for its end', async () => {
