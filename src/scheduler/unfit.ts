@@ -15,9 +15,9 @@ export interface Unfit {
 
 /** Reasons why nothing is done to make a node fit. Each is absent when its plugin is off. */
 export interface NotHelped {
-  /** Of the plugin DynamicResources. */
+  /** That of the plugin DynamicResources. */
   readonly claims?: string | undefined;
-  /** Of the plugin DefaultPreemption. */
+  /** That of the plugin DefaultPreemption. */
   readonly preemption?: string | undefined;
 }
 
