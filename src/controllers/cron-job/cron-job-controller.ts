@@ -104,7 +104,7 @@ export function createCronJobController(dependencies: ControllerDependencies): C
           recorder.record(cronJob, { type: 'Normal', reason: 'JobAlreadyActive', message });
         },
         reportMissed: () => {
-          const message = `Missed scheduled time to start a job: ${new Date(due?.at ?? now).toUTCString().replace('GMT', 'UTC')}`;
+          const message = `Missed scheduled time to start a job: ${new Date(due?.at ?? now).toUTCString().replace('GMT', '+0000')}`;
           recorder.record(cronJob, { type: 'Warning', reason: 'MissSchedule', message });
         },
       },
