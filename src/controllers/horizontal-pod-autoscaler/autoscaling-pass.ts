@@ -120,7 +120,7 @@ async function askMetrics(
   const selected = [...parts.podInformer.list({ namespace, selector })];
   const rivals = parts.selectors.claim(pass.key, selector, selected);
   if (rivals.length > 0) {
-    const message = `pods by selector ${selector.toString()} are controlled by more than one HPA (e.g. [${rivals.join(' ')}])`;
+    const message = `pods by selector ${selector.toString()} are controlled by multiple HPAs: [${rivals.join(' ')}]`;
     refuseSelector(pass, 'AmbiguousSelector', message);
     return { statuses: null };
   }
@@ -174,7 +174,7 @@ function decide(
       message: `the HPA was unable to compute the replica count: ${message}`,
     });
     const text = `invalid metrics (${failures.length} invalid out of ${outcomes.length}), first error is: ${failure}`;
-    pass.parts.recorder.record(pass.autoscaler, { type: 'Warning', reason: 'FailedComputeMetricsReplicas', message: text });
+    reportNoCount(pass, text);
     return {};
   }
   const message = `the HPA was able to successfully calculate a replica count from ${highest.name}`;
@@ -186,6 +186,7 @@ function decide(
 function selectorOf(pass: AutoscalingPass, text: string): LabelSelector | undefined {
   if (text === '') {
     fail(pass, 'SelectorRequired', 'selector is required');
+    reportNoCount(pass, 'selector is required');
     const message = "the HPA target's scale is missing a selector";
     setStatusCondition(pass, ['ScalingActive', 'False'], { reason: 'InvalidSelector', message });
     return undefined;
@@ -200,7 +201,13 @@ function selectorOf(pass: AutoscalingPass, text: string): LabelSelector | undefi
 
 function refuseSelector(pass: AutoscalingPass, reason: string, message: string): void {
   fail(pass, reason, message);
+  reportNoCount(pass, message);
   setStatusCondition(pass, ['ScalingActive', 'False'], { reason, message });
+}
+
+/** Upstream says it in a second Event, whatever the cause. */
+function reportNoCount({ parts, autoscaler }: AutoscalingPass, message: string): void {
+  parts.recorder.record(autoscaler, { type: 'Warning', reason: 'FailedComputeMetricsReplicas', message });
 }
 
 /** Sets AbleToScale and ScalingLimited by what may be set now. */

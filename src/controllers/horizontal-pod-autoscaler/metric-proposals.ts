@@ -1,8 +1,9 @@
 import type { HorizontalPodAutoscaler, MetricSpec, MetricStatus } from '../../api/autoscaling/v2/horizontal-pod-autoscaler.ts';
 import type { Pod } from '../../api/core/v1/pod.ts';
 import { formatQuantity, milliValueOf, parseQuantity, type Quantity } from '../../machinery/quantity.ts';
-import { compileLabelSelector, type LabelSelector } from '../../machinery/selector.ts';
+import { compileLabelSelector, type LabelSelector, type LabelSelectorObject } from '../../machinery/selector.ts';
 import type { ScaleTargets } from '../scale-targets.ts';
+import { selectorTextOf } from '../selector-text.ts';
 import type { MetricsClient, PodMetrics } from './metrics-client.ts';
 import { groupPods, readyPodCount, requestsOf } from './pod-groups.ts';
 import { byAverageValue, byUtilization, byValue, byValuePerPod, type PodsTarget, type Proposal, type Tolerances } from './replica-count.ts';
@@ -160,7 +161,7 @@ async function byExternal(context: MetricContext, source: MetricSpec['external']
   const { metric, target } = source;
   const namespace = autoscaler.metadata.namespace ?? '';
   const metricSelector = compileLabelSelector(metric.selector ?? {});
-  const values = await within(`unable to get external metric ${namespace}/${metric.name}/${JSON.stringify(metric.selector ?? {})}`, () =>
+  const values = await within(`unable to get external metric ${namespace}/${metric.name}/${selectorTextOf(metric.selector)}`, () =>
     client.external({ namespace, metric: metric.name, metricSelector, signal }),
   );
   const sum = values.reduce((total, value) => total + value, 0);
@@ -168,8 +169,8 @@ async function byExternal(context: MetricContext, source: MetricSpec['external']
   return { proposal, name: externalName(metric), status: { type: 'External', external: { metric, current } } };
 }
 
-const externalName = ({ name, selector }: { readonly name: string; readonly selector?: object }): string =>
-  `external metric ${name}(${selector === undefined ? 'nil' : JSON.stringify(selector)})`;
+const externalName = ({ name, selector }: { readonly name: string; readonly selector?: LabelSelectorObject }): string =>
+  `external metric ${name}(${selectorTextOf(selector)})`;
 
 function byOneValue(
   { autoscaler, pods, specReplicas, statusReplicas }: MetricContext,

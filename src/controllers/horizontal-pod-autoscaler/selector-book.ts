@@ -3,7 +3,7 @@ import type { LabelSelector } from '../../machinery/selector.ts';
 
 /** Selectors of all autoscalers, so that two for the same pods are found. */
 export interface SelectorBook {
-  /** Notes the selector of an autoscaler. Gives the autoscalers that select one of its pods, itself first; none when it is alone. */
+  /** Notes the selector of an autoscaler. Gives the autoscalers that select one of its pods; none when it is alone. */
   claim(key: string, selector: LabelSelector, pods: readonly Pod[]): readonly string[];
   forget(key: string): void;
 }

@@ -372,7 +372,9 @@ describe('[sig-autoscaling] [Feature:HPA] (scale resource: CPU) Deployment', () 
     await start({});
     await see('the first to work', async () => (await conditionsOf()).ScalingActive === 'True ValidMetricFound');
     await autoscale('rival', {});
-    await told('AmbiguousSelector: pods by selector app=web are controlled by more than one HPA (e.g. [default/rival default/web])');
+    const message = 'pods by selector app=web are controlled by multiple HPAs: [default/rival default/web]';
+    await told(`AmbiguousSelector: ${message}`);
+    await told(`FailedComputeMetricsReplicas: ${message}`);
   });
 });
 
@@ -465,6 +467,9 @@ describe('[sig-autoscaling] [Feature:HPA] other metrics', () => {
       target: { type: 'AverageValue', averageValue: '5' },
     } as const;
     await start({ metrics: [{ type: 'External', external }] });
+    const selector = '&LabelSelector{MatchLabels:map[string]string{topic: a,},MatchExpressions:[]LabelSelectorRequirement{},}';
+    const why = `the HPA was unable to compute the replica count: unable to get external metric default/queue/${selector}: `;
+    await see('the condition', async () => (await get()).status?.conditions?.some(({ message }) => message?.startsWith(why)) === true);
     answers.set('/apis/external.metrics.k8s.io/v1beta1/namespaces/default/queue', { items: [{ value: '12' }, { value: '500m' }] });
     clock.advance(15 * second);
     await scaledTo(3);
