@@ -9,13 +9,14 @@ import type { Informer } from '../../client/informer.ts';
 import { setCondition } from '../../machinery/conditions.ts';
 import { controllerOf, deepEqual, type KubeObject, keyOf, type OwnerReference } from '../../machinery/object.ts';
 import { apiVersionOf, type Resource } from '../../machinery/resource.ts';
-import { compileLabelSelector, describeLabelSelector } from '../../machinery/selector.ts';
+import { compileLabelSelector } from '../../machinery/selector.ts';
 import { isNotFound } from '../../machinery/status-error.ts';
 import type { Controller, ReconcileContext, Result } from '../../reconcile/controller.ts';
 import type { ControllerDependencies } from '../../reconcile/dependencies.ts';
 import { createInformedController } from '../../reconcile/informed-controller.ts';
 import { messageOf } from '../refusals.ts';
 import { createScaleTargets, NotScalable } from '../scale-targets.ts';
+import { selectorTextOf } from '../selector-text.ts';
 import { disruptionOf, expectationOf, healthyCount, needsScale, statusOf } from './plan.ts';
 
 /** A kind that owns pods and says how many there should be. */
@@ -118,7 +119,7 @@ export function createDisruptionController(dependencies: ControllerDependencies)
       known.add(owner.uid).add(uid);
     }
     if (hasUnmanaged) {
-      const shown = describeLabelSelector(budget.spec?.selector);
+      const shown = selectorTextOf(budget.spec?.selector);
       recorder.record(budget, {
         type: 'Warning',
         reason: 'UnmanagedPods',

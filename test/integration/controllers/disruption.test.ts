@@ -2,6 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { customResourceDefinitions } from '../../../src/api/apiextensions/v1/custom-resource-definition.ts';
 import { type Deployment, deployments } from '../../../src/api/apps/v1/deployment.ts';
 import { statefulSets } from '../../../src/api/apps/v1/stateful-set.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { type PodDisruptionBudget, podDisruptionBudgets } from '../../../src/api/policy/v1/pod-disruption-budget.ts';
 import { createDeploymentController } from '../../../src/controllers/deployment/deployment-controller.ts';
@@ -76,6 +77,17 @@ async function refusalOf(eviction: Promise<unknown>) {
 }
 
 describe('a budget', () => {
+  it('says which selector has pods without a controller, in the form of Go', async () => {
+    await makePod('alone');
+    await makeBudget('half', { minAvailable: '50%' });
+    const selector = '&LabelSelector{MatchLabels:map[string]string{app: a,},MatchExpressions:[]LabelSelectorRequirement{},}';
+    const event = await until(
+      async () => (await plane.client.list(events, { namespace })).items.find(({ reason }) => reason === 'UnmanagedPods'),
+      { what: 'the Event' },
+    );
+    expect(event.message).toContain(`(selector: ${selector}) were found to be unmanaged`);
+  });
+
   it('counts the pods it selects', async () => {
     await makePod('one');
     await makePod('two');
