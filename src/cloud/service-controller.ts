@@ -112,7 +112,7 @@ export function createCloudServiceController(options: ServiceControllerOptions):
       await loadBalancers?.remove(service, signal);
     } catch (err) {
       signal.throwIfAborted();
-      const message = `Error deleting load balancer: ${textOf(err)}`;
+      const message = `Error syncing load balancer: failed to delete load balancer: ${textOf(err)}`;
       recorder.record(service, { type: 'Warning', reason: 'SyncLoadBalancerFailed', message });
       throw err;
     }

@@ -403,7 +403,7 @@ describe('a provider in a process of its own', () => {
     await hasIps('web', '203.0.113.1');
     process.instead.set('load-balancers/remove', () => ({ code: 503, text: '{"message":"later"}' }));
     await plane.client.delete(services, { namespace, name: 'web' });
-    await hasEvent('web', 'SyncLoadBalancerFailed', 'Error deleting load balancer: later');
+    await hasEvent('web', 'SyncLoadBalancerFailed', 'Error syncing load balancer: failed to delete load balancer: later');
     expect(await isGone('web')).toBe(false);
     process.instead.clear();
     await until(
