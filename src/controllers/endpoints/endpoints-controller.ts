@@ -92,20 +92,19 @@ export function createEndpointsController(dependencies: ControllerDependencies):
 
   async function write({ service, current, metadata, subsets }: Wanted, signal: AbortSignal): Promise<void> {
     const { name, namespace = '' } = service.metadata;
+    const created: New<Endpoints> = { apiVersion: 'v1', kind: 'Endpoints', metadata: { name, namespace, ...metadata }, subsets };
     try {
-      if (current === undefined) {
-        const created: New<Endpoints> = { apiVersion: 'v1', kind: 'Endpoints', metadata: { name, namespace, ...metadata }, subsets };
-        await client.create(endpoints, created, { signal });
-      } else await client.update(endpoints, { ...current, metadata: { ...current.metadata, ...metadata }, subsets }, { signal });
+      if (current === undefined) await client.create(endpoints, created, { signal });
+      else await client.update(endpoints, { ...current, metadata: { ...current.metadata, ...metadata }, subsets }, { signal });
     } catch (err) {
       if (isNamespaceTerminating(err)) return;
       if (!isConflict(err) && !isAlreadyExists(err)) {
-        const verb = current === undefined ? 'create' : 'update';
-        recorder.record(service, {
-          type: 'Warning',
-          reason: current === undefined ? 'FailedToCreateEndpoint' : 'FailedToUpdateEndpoint',
-          message: `Failed to ${verb} endpoint ${namespace}/${name}: ${messageOf(err)}`,
-        });
+        const [reason, what] =
+          current === undefined
+            ? ['FailedToCreateEndpoint', 'Failed to create endpoint for service']
+            : ['FailedToUpdateEndpoint', 'Failed to update endpoint'];
+        const about: Endpoints = current ?? { ...created, metadata: { ...created.metadata, name } };
+        recorder.record(about, { type: 'Warning', reason, message: `${what} ${namespace}/${name}: ${messageOf(err)}` });
       }
       throw err;
     }

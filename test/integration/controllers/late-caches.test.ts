@@ -6,12 +6,14 @@ import { statefulSets } from '../../../src/api/apps/v1/stateful-set.ts';
 import { type Job, jobs } from '../../../src/api/batch/v1/job.ts';
 import { configMaps } from '../../../src/api/core/v1/config-map.ts';
 import { endpoints } from '../../../src/api/core/v1/endpoints.ts';
+import { events } from '../../../src/api/core/v1/event.ts';
 import { namespaces } from '../../../src/api/core/v1/namespace.ts';
 import { nodes } from '../../../src/api/core/v1/node.ts';
 import { persistentVolumes } from '../../../src/api/core/v1/persistent-volume.ts';
 import { type Pod, pods } from '../../../src/api/core/v1/pod.ts';
 import { secrets } from '../../../src/api/core/v1/secret.ts';
 import { services } from '../../../src/api/core/v1/service.ts';
+import { endpointSlices } from '../../../src/api/discovery/v1/endpoint-slice.ts';
 import type { Client, New } from '../../../src/client/client.ts';
 import type { InformerSet } from '../../../src/client/informer.ts';
 import { createDaemonSetController } from '../../../src/controllers/daemon-set/daemon-set-controller.ts';
@@ -197,6 +199,40 @@ describe('with a late cache', () => {
     late.deliver(1);
     await late.rest();
     expect((await people.list(endpoints, { namespace })).items.map(({ metadata }) => metadata.name)).toContain('db');
+  });
+
+  it('Endpoints that cannot be made have an Event in the words of Kubernetes', async () => {
+    const { people } = await start(createEndpointsController, services, (client) => ({
+      ...client,
+      async create(resource, object, options) {
+        if (resource.resource === endpoints.resource) throw new StatusError({ code: 500, reason: 'InternalError', message: 'disk full' });
+        return await client.create(resource, object, options);
+      },
+    }));
+    await people.create(services, {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'db', namespace },
+      spec: { selector: { app: 'db' }, ports: [{ port: 5432 }] },
+    });
+    await people.create(endpointSlices, {
+      apiVersion: 'discovery.k8s.io/v1',
+      kind: 'EndpointSlice',
+      metadata: {
+        name: 'db-1',
+        namespace,
+        labels: { 'kubernetes.io/service-name': 'db', 'endpointslice.kubernetes.io/managed-by': 'endpointslice-controller.k8s.io' },
+      },
+      addressType: 'IPv4',
+      endpoints: [{ addresses: ['10.0.0.1'] }],
+    });
+    const event = await until(async () => (await people.list(events, { namespace })).items[0], { what: 'an Event', intervalMs: 5 });
+    expect(event).toMatchObject({
+      involvedObject: { kind: 'Endpoints', name: 'db' },
+      type: 'Warning',
+      reason: 'FailedToCreateEndpoint',
+      message: 'Failed to create endpoint for service default/db: disk full',
+    });
   });
 
   it('a volume stays that a person keeps while it is released', async () => {
