@@ -229,7 +229,8 @@ function tryDecode(entries: readonly ManagedFieldsEntry[] | undefined, type: Typ
     // Fields that no longer fit the schema get a new entry. An entry without fields disappears with the next write.
     managed.push(set === undefined || set === stored ? { id: idOf(entry), entry, set } : managedBy(entry, set));
   }
-  if (Object.isFrozen(entries)) known.set(entries, managed);
+  // A copy has no room for more, which an array that grew keeps.
+  if (Object.isFrozen(entries)) known.set(entries, managed.slice());
   return managed;
 }
 

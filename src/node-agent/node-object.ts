@@ -137,11 +137,11 @@ export function nodeStatusOf(description: NodeDescription, before: NodeStatus | 
 }
 
 /** In the order of a kubelet: clients take the first that they can use. */
-const nodeAddressesOf = ({ name, internalIP, externalIP = '' }: NodeDescription): NonNullable<NodeStatus['addresses']> => [
-  ...(internalIP === '' ? [] : [{ type: 'InternalIP', address: internalIP }]),
-  ...(externalIP === '' ? [] : [{ type: 'ExternalIP', address: externalIP }]),
-  { type: 'Hostname', address: name },
-];
+const nodeAddressesOf = ({ name, internalIP, externalIP = '' }: NodeDescription): NonNullable<NodeStatus['addresses']> =>
+  (internalIP === '' ? [] : [{ type: 'InternalIP', address: internalIP }]).concat(
+    externalIP === '' ? [] : { type: 'ExternalIP', address: externalIP },
+    { type: 'Hostname', address: name },
+  );
 
 /** True when the statuses differ in more than the time of the report. */
 export function isNewsInStatus(before: NodeStatus | undefined, after: NodeStatus, same: (a: unknown, b: unknown) => boolean): boolean {

@@ -52,7 +52,6 @@ const listenCheckDelayMs = 1_500;
  * API.
  */
 export class PodWorker implements PodOfContainers, PodOfStatus {
-  readonly key: string;
   readonly uid: string;
   #pod: Pod;
   readonly context: AgentContext;
@@ -81,7 +80,6 @@ export class PodWorker implements PodOfContainers, PodOfStatus {
     this.#owner = owner;
     this.#admitted = pod.status?.startTime !== undefined;
     this.uid = pod.metadata.uid ?? '';
-    this.key = `${pod.metadata.namespace}/${pod.metadata.name}`;
     this.#firstSeenAt = context.clock.monotonicMs();
     this.#state = stateOf(pod);
     this.#wasRunning = pod.status?.phase === 'Running';
@@ -96,6 +94,10 @@ export class PodWorker implements PodOfContainers, PodOfStatus {
     });
     this.#containers = new PodContainers(this);
     this.#statusWriter = new PodStatusWriter(this);
+  }
+
+  get key(): string {
+    return `${this.#pod.metadata.namespace}/${this.#pod.metadata.name}`;
   }
 
   get pod(): Pod {

@@ -87,7 +87,12 @@ export function startNodes(options: NodesOptions): Promise<Nodes> {
     const agents = await createAgents(options, queue);
     const real = await openRealNodes(options, agents, onClose);
     const simulated = createSimulatedHost({ clock, version });
-    const common = { address: { internalIP: '', kubeletPort: 0 }, simulated: true, stopping: new AbortController() };
+    const common = {
+      address: { internalIP: '', kubeletPort: 0 },
+      capacity: capacityOf(agents.machine),
+      simulated: true,
+      stopping: new AbortController(),
+    };
     const pretended = Array.from({ length: configuration.simulatedNodes }, (_, index) =>
       agents.create(`sim-${index}`, { ...common, runtime: simulated.createRuntime() }),
     );
