@@ -194,7 +194,7 @@ it('reads a file again that could not be read, and one that was half written', a
   expect(changes.sort()).toEqual(['half-first runs', 'loop-first runs']);
 });
 
-it.skipIf(process.getuid?.() === 0)('reads a file again that it had no right to read', async () => {
+it.skipIf(process.getuid?.() === 0)('reads a file again that it had no right to read (needs a user other than root)', async () => {
   await write('a.yaml', manifest('web'));
   await chmod(path('a.yaml'), 0);
   await start();
