@@ -306,14 +306,22 @@ function tryJson<T>(text: string): T | undefined {
   }
 }
 
+const noLoopback = (cause: Error): Failure =>
+  new Failure('this machine has no loopback addresses of IPv4', {
+    why: 'Parts of a cluster meet at addresses in 127.0.0.0/8.',
+    fix: 'Give them to it: ip link set lo up; ip addr add 127.0.0.1/8 dev lo',
+    cause,
+  });
+
 /** Bound by the process that has a network; no two can. */
 export const claimPort = 10_255;
 export const isClaimAddress = (address: string): boolean => /^127\.\d+\.255\.254$/.test(address);
 
+/** Undefined when the network is taken. @throws Failure on a machine that has none of them */
 function bind(n: number): Promise<Server | undefined> {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const server = createServer((socket) => socket.destroy());
-    server.once('error', () => resolve(undefined));
+    server.once('error', (err: NodeJS.ErrnoException) => (err.code === 'EADDRNOTAVAIL' ? reject(noLoopback(err)) : resolve(undefined)));
     server.listen({ host: `127.${n}.255.254`, port: claimPort, exclusive: true }, () => resolve(server));
   });
 }

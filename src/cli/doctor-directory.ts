@@ -87,6 +87,14 @@ async function checkPorts({ dataDirectory, environment }: DirectoryOptions): Pro
           why: 'Ports below 1024 need more rights.',
           fix: `Start with ${flag} 0, which takes any free port.`,
         };
+      if (code === 'EADDRNOTAVAIL')
+        return {
+          check,
+          result: 'problem',
+          what: '127.0.0.1 is not an address of this machine',
+          why: 'Parts of a cluster meet at addresses in 127.0.0.0/8.',
+          fix: 'Give them to it: ip link set lo up; ip addr add 127.0.0.1/8 dev lo',
+        };
       const holder = await holderOf(port);
       const why = `Another program listens there${holder === undefined ? '' : `: ${holder}`}.`;
       return {

@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
@@ -24,6 +24,18 @@ function expectThreeLines({ code, stderr }: CommandResult, what: RegExp, fix: Re
   expect(lines[0]).toMatch(what);
   expect(lines[2]).toMatch(fix);
 }
+
+/** Runs a program in a network of its own, which has loopback with ::1 alone. */
+const ofNetwork = [
+  '--user',
+  '--map-root-user',
+  '--net',
+  'sh',
+  '-c',
+  'ip link set lo up && ip addr del 127.0.0.1/8 dev lo && exec "$@"',
+  'sh',
+];
+const noNamespace = spawnSync('unshare', [...ofNetwork, 'true']).status !== 0;
 
 const manifest = 'apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, namespace: default}\n';
 
@@ -53,6 +65,16 @@ describe('mistakes of a person', () => {
       expect(result.stderr).toMatch(new RegExp(`\\(${process.pid}\\)`));
       expect(result.stdout).not.toContain('✓');
     }
+  });
+
+  it.skipIf(noNamespace)('a machine without loopback addresses of IPv4: says so, and not that all are taken', async () => {
+    const inside = (...args: string[]): Promise<CommandResult> => run('unshare', [...ofNetwork, process.execPath, program, ...args]);
+    const dataDirectory = await temporaryDirectory('no-loopback');
+    const started = await inside('up', '--data-dir', dataDirectory, '--api-port', '0', '--http-port', '0');
+    expectThreeLines(started, /this machine has no loopback addresses of IPv4/, /ip link set lo up/);
+    const { stdout } = await inside('doctor', '--data-dir', dataDirectory);
+    expect(stdout).toMatch(/✗ port +127\.0\.0\.1 is not an address of this machine\n/);
+    expect(stdout).not.toContain('is taken');
   });
 
   it('a directory that is no repository, or not there', async () => {
