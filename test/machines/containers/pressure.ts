@@ -70,7 +70,7 @@ export function pressureTests(world: ContainerWorld): void {
     await until(async () => (await fieldOf('refused', '.status.reason')) === 'Evicted', { what: 'the refusal of a pod that was sent' });
     expect(await fieldOf('refused', '.status.message')).toBe('Pod was rejected: The node had condition: [DiskPressure]. ');
     await until(async () => (await eventsOf('waits')).includes('FailedScheduling: '), { what: 'the reason of a pod that waits' });
-    expect(await eventsOf('waits')).toContain('node.kubernetes.io/disk-pressure');
+    expect(await eventsOf('waits')).toContain('1 node(s) had untolerated taint(s)');
     expect([await fieldOf('neighbour', '.status.phase'), await fieldOf('neighbour', '.status.containerStatuses[0].restartCount')]).toEqual([
       'Running',
       '0',
