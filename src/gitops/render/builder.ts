@@ -9,7 +9,7 @@ import { kustomizationFiles } from './kustomize/phases/load.ts';
 import type { Overlay } from './kustomize/phases/render-options.ts';
 import { createRenderCache, type Rendering } from './render-cache.ts';
 import type { BuildTools } from './tools.ts';
-import { whyUnread } from './unread-entries.ts';
+import { looksLikePart, whyUnread } from './unread-entries.ts';
 
 export interface BuildOptions {
   readonly source: GitSource;
@@ -36,6 +36,8 @@ export interface Builder {
 
 const maxFiles = 100_000;
 const maxDepth = 64;
+/** Files of one directory that are looked at only to say that they are not read. */
+const maxOthers = 100;
 /** Remembered paths of subtrees and of files; the least recently used go first. */
 const maxCachedTrees = 50_000;
 const maxCachedFiles = 50_000;
@@ -138,7 +140,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
     readonly oid: string;
     readonly known?: TreeContent;
     readonly entries: readonly { readonly entry: TreeEntry; readonly listing?: Listing }[];
-    /** Entries of other names and types. */
+    /** Entries that are not read, and may look as if they were; not all of a directory with many. */
     readonly others: readonly TreeEntry[];
     /** It has a kustomization file. */
     readonly isKustomization: boolean;
@@ -173,7 +175,7 @@ export function createBuilder(tools: BuildTools = {}): Builder {
         ? { entry, listing: await list({ source, oid: entry.oid, path: join(path, entry.name), depth: depth + 1, signal, left }) }
         : { entry },
     );
-    return { oid, entries: children, others: all.filter((entry) => !isRead(entry)), isKustomization: false };
+    return { oid, entries: children, others: all.filter(looksLikePart).slice(0, maxOthers), isKustomization: false };
   }
 
   function count(left: { files: number }, files: number): void {

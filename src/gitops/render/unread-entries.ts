@@ -8,14 +8,15 @@ const maxJsonBytes = 1_572_864;
  * Says why an entry of a plain directory is not read though it looks like a part of an app. It is a submodule, or a manifest in JSON,
  * which Flux leaves out as well. Undefined for every other entry.
  */
-export async function whyUnread(
-  source: Pick<GitSource, 'readBlob'>,
-  { name, type, oid, problem }: TreeEntry,
-): Promise<Omit<BuildError, 'file'> | undefined> {
-  if (name.startsWith('.') || problem !== undefined) return undefined;
-  if (type === 'submodule') return unreadSubmodule;
-  return type === 'blob' && /\.json$/i.test(name) && (await isManifest(source, oid)) ? unreadJson : undefined;
+export async function whyUnread(source: Pick<GitSource, 'readBlob'>, entry: TreeEntry): Promise<Omit<BuildError, 'file'> | undefined> {
+  if (!looksLikePart(entry)) return undefined;
+  if (entry.type === 'submodule') return unreadSubmodule;
+  return (await isManifest(source, entry.oid)) ? unreadJson : undefined;
 }
+
+/** True for an entry that is worth a look; its content decides. */
+export const looksLikePart = ({ name, type, problem }: TreeEntry): boolean =>
+  !name.startsWith('.') && problem === undefined && (type === 'submodule' || (type === 'blob' && /\.json$/i.test(name)));
 
 async function isManifest(source: Pick<GitSource, 'readBlob'>, oid: string): Promise<boolean> {
   try {
@@ -23,7 +24,8 @@ async function isManifest(source: Pick<GitSource, 'readBlob'>, oid: string): Pro
     const { apiVersion, kind } = (object ?? {}) as { readonly apiVersion?: unknown; readonly kind?: unknown };
     return typeof apiVersion === 'string' && typeof kind === 'string';
   } catch (err) {
-    if (err instanceof SyntaxError || (err instanceof SourceError && err.reason === 'TooLarge')) return false;
+    // An app does not fail by a file that is no part of it.
+    if (err instanceof SyntaxError || err instanceof SourceError) return false;
     throw err;
   }
 }

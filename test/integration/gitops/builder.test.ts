@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import type { BuildResult } from '../../../src/gitops/manifests/manifest.ts';
 import { type Builder, createBuilder } from '../../../src/gitops/render/builder.ts';
-import type { GitSource } from '../../../src/gitops/sources/git-source.ts';
+import { type GitSource, SourceError } from '../../../src/gitops/sources/git-source.ts';
 import { openLocalSource } from '../../../src/gitops/sources/local-source.ts';
 import { newRepository, type WorkTree } from '../../support/git.ts';
 
@@ -56,6 +56,18 @@ describe('builder', () => {
       'apps/web/deep/c.yml:1 Secret/s',
     ]);
     expect(Object.isFrozen(manifests[0]?.object.metadata)).toBe(true);
+  });
+
+  it('builds an app beside files of other names that cannot be read, and looks at few of many', async () => {
+    const json = JSON.stringify({ apiVersion: 'v1', kind: 'ConfigMap', metadata: { name: 'j' } });
+    const many = Object.fromEntries(Array.from({ length: 150 }, (_, n) => [`${n}.json`, json.replace('j', String(n))]));
+    const repository = await newRepository('beside', { 'a.yaml': configMap('a'), ...many });
+    const { source, reads } = await counted(repository);
+    const all = await build(createBuilder(), source);
+    expect([all.errors, all.unread?.length, reads.filter((read) => read === 'blob').length]).toEqual([[], 100, 101]);
+    const damaged: GitSource = { ...source, readBlob: () => Promise.reject(new SourceError('CorruptObject', 'lost', { hint: '' })) };
+    const { manifests, errors, unread } = await build(createBuilder(), damaged);
+    expect([manifests.length, errors, unread]).toEqual([1, [], undefined]);
   });
 
   it('reads only what a commit changed, and gives the same objects for the rest', async () => {
