@@ -57,11 +57,14 @@ function commitText(bytes: Buffer): string {
   const at = bytes.indexOf('\nencoding ');
   if (at === -1 || (end !== -1 && at > end)) return bytes.toString('utf8');
   const [, label = ''] = /^\nencoding ([\w.:-]+)\n/.exec(bytes.toString('latin1', at, at + 64)) ?? [];
+  const utf8 = bytes.toString('utf8');
   try {
-    return new TextDecoder(label).decode(bytes);
+    const text = new TextDecoder(label).decode(bytes);
+    // Git writes the headers in ASCII whatever the header says, and UTF-16 would garble them.
+    return text.slice(0, 'tree '.length) === utf8.slice(0, 'tree '.length) ? text : utf8;
   } catch {
     // The decoder lacks that encoding: names and message are shown as well as they can be.
-    return bytes.toString('utf8');
+    return utf8;
   }
 }
 

@@ -22,6 +22,7 @@ describe('the content of a Git object', () => {
     ['encoding ISO-8859-1\n', 'J\xf6rg', 'Jörg'],
     ['encoding ISO-8859-15\n', '\xa4uro', '€uro'],
     ['encoding nonsense\n', 'J\xf6rg', 'J\ufffdrg'],
+    ['encoding UTF-16\n', 'J\xf6rg', 'J\ufffdrg'],
     ['', 'J\xf6rg', 'J\ufffdrg'],
     ['gpgsig a\n encoding ISO-8859-1\n', 'J\xf6rg', 'J\ufffdrg'],
   ])('reads people and message in the encoding that a commit names: %j', (header, written, meant) => {
