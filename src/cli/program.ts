@@ -38,7 +38,9 @@ export function createProgram(context: ProgramContext): { run(argv: readonly str
         if (!(err instanceof CommanderError)) throw err;
         // Help and version were printed and are no errors.
         if (err.exitCode === 0) return 0;
-        throw err.code === 'commander.help' ? missingCommand(program, argv, err) : usage(err, context.environment);
+        throw err.code === 'commander.help'
+          ? missingCommand(program, argv, err)
+          : usage(program, argv, { err, environment: context.environment });
       }
     },
   };
@@ -184,17 +186,33 @@ function missingCommand(program: Command, argv: readonly string[], cause: Comman
   });
 }
 
-function usage(err: CommanderError, { npm_lifecycle_event: npmScript }: NodeJS.ProcessEnv): Failure {
+/** `midship revert`, or `midship` where the first word is no command. */
+function commandNamed(program: Command, argv: readonly string[]): string {
+  const path = [program.name()];
+  let command: Command | undefined = program;
+  for (const word of argv.filter((argument) => !argument.startsWith('-'))) {
+    command = command.commands.find((each) => each.name() === word || each.aliases().includes(word));
+    if (command === undefined) break;
+    path.push(word);
+  }
+  return path.join(' ');
+}
+
+function usage(
+  program: Command,
+  argv: readonly string[],
+  { err, environment }: { readonly err: CommanderError; readonly environment: NodeJS.ProcessEnv },
+): Failure {
   const [what = 'unknown', ...hints] = err.message.replace(/^error: /, '').split('\n');
   // `npm start --data-dir X` gives the flag to npm and the bare value to us.
-  const isStray = npmScript === 'start' && err.code === 'commander.excessArguments';
+  const isStray = environment.npm_lifecycle_event === 'start' && err.code === 'commander.excessArguments';
   return new Failure(what, {
     why:
       hints.join(' ') ||
       (isStray
         ? '"npm start" takes flags alone, and they go behind two dashes: npm start -- --http-port 8080'
         : 'The command line was not understood; nothing was done.'),
-    fix: 'See: midship --help',
+    fix: `See: ${commandNamed(program, argv)} --help`,
     cause: err,
   });
 }

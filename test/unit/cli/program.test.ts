@@ -160,6 +160,15 @@ it('shows the usual flags of up first, in groups, and examples', async () => {
   );
 });
 
+it.each([
+  [['statsu'], 'See: midship --help'],
+  [['revert'], 'See: midship revert --help'],
+  [['repair', 'get'], 'See: midship repair get --help'],
+  [['wait', 'web', '--timeout', '5'], 'See: midship wait --help'],
+] as const)('names the help that is about %j', async (argv, fix) => {
+  expect((await run(argv)).result).toMatchObject({ fix });
+});
+
 it('names the two dashes of npm only to somebody who used npm', async () => {
   const { result: plain } = await run(['status', 'web', 'more']);
   expect((plain as Failure).why).toBe('The command line was not understood; nothing was done.');
