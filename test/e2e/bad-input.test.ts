@@ -67,7 +67,7 @@ describe('mistakes of a person', () => {
     }
   });
 
-  it.skipIf(noNamespace)('a machine without loopback addresses of IPv4: says so, and not that all are taken', async () => {
+  it.skipIf(noNamespace)('no loopback addresses of IPv4: says so, and not that all are taken (needs network namespaces)', async () => {
     const inside = (...args: string[]): Promise<CommandResult> => run('unshare', [...ofNetwork, process.execPath, program, ...args]);
     const dataDirectory = await temporaryDirectory('no-loopback');
     const started = await inside('up', '--data-dir', dataDirectory, '--api-port', '0', '--http-port', '0');
