@@ -9,12 +9,14 @@ import { openDiskReserve } from './disk-reserve.ts';
  */
 export interface DiskRoom {
   /**
-   * Reason why writes that need room are refused now; undefined: there is room. Checks the disk once a second, after
-   * each MiB written, and before it refuses, so that writes work as soon as there is room.
+   * Reason why writes that need room are refused now; undefined: there is room. Looks at the disk once a second, after each MiB written,
+   * and after each checkpoint. It looks before it refuses, too, so that writes work as soon as there is room.
    *
    * @param pendingBytes  bytes in the WAL that need as much room again in the database
    */
   refusal(pendingBytes: number): string | undefined;
+  /** Size of the reserve when nothing of it was given up. */
+  readonly reserveBytes: number;
   /** A write failed for lack of room: growth is refused until the next look. */
   noteFull(): void;
   /** Runs `work`, and again after giving up a piece of the reserve each time that it fails for lack of room. */
@@ -36,7 +38,7 @@ const enoughBytes = 1024 * 1024 * 1024;
 const lookEveryMs = 1000;
 const lookEveryBytes = 1024 * 1024;
 /** About 1,000 commits of deletions with their checkpoint; a twentieth of a disk that is smaller than 320 MiB. */
-const reserveBytes = 16 * 1024 * 1024;
+const maxReserveBytes = 16 * 1024 * 1024;
 /** Files that every start writes fit in here, so a full disk does not keep the program from starting. */
 const startBytes = 1024 * 1024;
 
@@ -47,17 +49,20 @@ export function openDiskRoom({ directory, reserve: path, clock, isFull }: DiskRo
   /** A write has failed since the last look, whatever the disk says: a quota, perhaps. */
   let wasFull = false;
   const { freeBytes, totalBytes } = measure(directory);
+  const sizeBytes = Math.min(maxReserveBytes, totalBytes / 20);
   const reserve = openDiskReserve({
     path,
     clock,
-    sizeBytes: Math.min(reserveBytes, totalBytes / 20),
+    sizeBytes,
     hasRoom: () => look(pendingThen) === undefined,
   });
   if (freeBytes < startBytes) reserve.giveUp();
 
   function refusal(pendingBytes: number): string | undefined {
     const now = clock.monotonicMs();
-    if (now - lookedAt >= lookEveryMs || (why !== undefined && !wasFull) || Math.abs(pendingBytes - pendingThen) >= lookEveryBytes) {
+    // A checkpoint took room, and began the count again.
+    const hasWritten = pendingBytes < pendingThen || pendingBytes - pendingThen >= lookEveryBytes;
+    if (now - lookedAt >= lookEveryMs || (why !== undefined && !wasFull) || hasWritten) {
       lookedAt = now;
       pendingThen = pendingBytes;
       why = look(pendingBytes);
@@ -82,6 +87,7 @@ export function openDiskRoom({ directory, reserve: path, clock, isFull }: DiskRo
   }
 
   return {
+    reserveBytes: sizeBytes,
     refusal,
     noteFull,
     async withReserve(work) {

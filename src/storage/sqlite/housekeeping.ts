@@ -18,8 +18,8 @@ export interface Housekeeping extends Pick<LogDriver, 'tidy'> {
   noteRewritten(): void;
 }
 
-/** Above it a checkpoint runs between batches: one holds the next commit for 1.4 ms a MB. */
-const busyCheckpointBytes = 16 * 1024 * 1024;
+/** Below it no checkpoint runs between batches, however small the disk: one holds the next commit for 1.4 ms a MB. */
+const minCheckpointBytes = 1024 * 1024;
 /** Free pages are given back when they are more than this and a quarter of the file, some at a time. */
 const minFreePages = 1024;
 const vacuumSlicePages = 256;
@@ -32,13 +32,15 @@ const sumSliceRows = 500;
 export interface HousekeepingOptions {
   readonly path: string;
   readonly database: Database;
-  readonly room: Pick<DiskRoom, 'refusal' | 'withReserve'>;
+  readonly room: Pick<DiskRoom, 'refusal' | 'withReserve' | 'reserveBytes'>;
   readonly rows: RowReader;
 }
 
 export function createHousekeeping({ path, database, room, rows }: HousekeepingOptions): Housekeeping {
   // The first pause checkpoints what the end of an earlier process left in the log.
   let walBytes = sizeOf(walOf(path));
+  // A full disk takes a checkpoint from the reserve. One that does not fit would use it up, and leave nothing for deletions.
+  const busyCheckpointBytes = Math.max(minCheckpointBytes, room.reserveBytes / 2);
   let checkpointPending = false;
   let vacuumDue = false;
   let uncheckedFrom = 0;

@@ -16,7 +16,7 @@ function openHousekeeping({ pages = 10_000, free = 0 }: { readonly pages?: numbe
       return sql.includes('page_count') ? [{ page_count: pages }] : sql.includes('freelist') ? [{ freelist_count: free }] : [];
     },
   } as unknown as Database;
-  const room = { refusal: () => undefined, withReserve: <T>(work: () => Promise<T>) => work() };
+  const room = { reserveBytes: 16 * mebi, refusal: () => undefined, withReserve: <T>(work: () => Promise<T>) => work() };
   const rows = createRowReader(database, 'state.db');
   return { done, rows, housekeeping: createHousekeeping({ path: '/nowhere/state.db', database, room, rows }) };
 }
@@ -27,9 +27,9 @@ describe('the housekeeping of a database', () => {
     expect([housekeeping.tidy('busy'), housekeeping.tidy('idle')]).toEqual([undefined, undefined]);
   });
 
-  test('checkpoints in a pause, and between commits above 16 MiB alone, one at a time', async () => {
+  test('checkpoints in a pause, and between commits above half of the reserve alone, one at a time', async () => {
     const { housekeeping, done } = openHousekeeping();
-    housekeeping.noteWritten(16 * mebi);
+    housekeeping.noteWritten(8 * mebi);
     expect(housekeeping.tidy('busy')).toBeUndefined();
     housekeeping.noteWritten(1);
     const work = housekeeping.tidy('busy');
