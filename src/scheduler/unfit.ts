@@ -15,9 +15,9 @@ export interface Unfit {
 
 /** Reasons why nothing is done to make a node fit. Each is absent when its plugin is off. */
 export interface NotHelped {
-  /** That of the plugin DynamicResources. */
+  /** The plugin DynamicResources gives it. */
   readonly claims?: string | undefined;
-  /** That of the plugin DefaultPreemption. */
+  /** The plugin DefaultPreemption gives it. */
   readonly preemption?: string | undefined;
 }
 
