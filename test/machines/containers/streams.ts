@@ -57,8 +57,14 @@ export function streamTests(world: ContainerWorld): void {
     await sizeBecomes(talk, '24 90');
     await talk.resize(50, 120);
     await sizeBecomes(talk, '50 120');
-    talk.write('\x03');
-    await until(() => talk.shown().includes('interrupted\r\n'), { what: () => `Ctrl-C: ${talk.shown()}` });
+    await until(
+      () => {
+        // Busybox's shell loses a signal that comes just before its `read` blocks: 1 of 4,375 on a terminal without Midship.
+        talk.write('\x03');
+        return talk.shown().includes('interrupted\r\n');
+      },
+      { what: () => `Ctrl-C: ${talk.shown()}`, intervalMs: 200 },
+    );
     talk.write('end\r');
     expect(await talk.ended).toBe(7);
 
